@@ -41,9 +41,9 @@ type Genesis struct {
 	SharedOfficers bool `cbor:"12,keyasint"`
 	// UnattestedCards allows cards without a manufacturer's attestation (laboratories, CI). Rows A7, A17.
 	UnattestedCards bool `cbor:"13,keyasint"`
-	// AcknowledgeNoFaults says that people saw and accepted that the ledger key's quorum tolerates no lying device (f = 0).
+	// AcknowledgeNoFault says that people saw and accepted that the ledger key's quorum tolerates no lying device (f = 0).
 	// Design §4.
-	AcknowledgeNoFaults bool `cbor:"14,keyasint"`
+	AcknowledgeNoFault bool `cbor:"14,keyasint"`
 }
 
 // Ceremony records how the genesis came about. Rows A8, A9.

@@ -29,6 +29,11 @@ func (u *Unverified) Header() Header { return u.header.clone() }
 // Raw returns a copy of the message's bytes.
 func (u *Unverified) Raw() []byte { return slices.Clone(u.raw) }
 
+// UnverifiedPayload returns the payload before any check of the signature. It
+// is for messages that carry the key they are signed with (a first contact):
+// read the key, decide by other means whether it may speak, then Verify.
+func (u *Unverified) UnverifiedPayload() []byte { return slices.Clone(u.payload) }
+
 // Parse reads one COSE_Sign1 and refuses whatever Sign cannot have made, except
 // a wrong signature.
 func Parse(raw []byte) (*Unverified, error) {

@@ -1,0 +1,151 @@
+package card
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ebfe/scard"
+)
+
+// Reader is a card reader and what is in it.
+type Reader struct {
+	Name    string
+	Present bool    // a card is there
+	PIV     bool    // it is a PIV card and told its serial number
+	Serial  uint32  // of a PIV card
+	Version Version // of a PIV card
+	Err     error   // why a card that is there could not be read: ErrInUse, ErrNotPIV, ErrTimeout or other
+}
+
+// Version is a card's firmware version.
+type Version struct{ Major, Minor, Patch byte }
+
+func (v Version) String() string { return fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch) }
+
+// List tells which readers there are and which PIV cards are in them. A card
+// that another program holds is listed with ErrInUse and no serial number. A
+// card that answers too late makes the whole call ErrTimeout.
+func List(ctx context.Context) ([]Reader, error) {
+	return apart(ctx, defaultTimeout, func() ([]Reader, error) {
+		var list []Reader
+		err := withService(func(sc *scard.Context) error {
+			names, err := readers(sc)
+			if err != nil {
+				return err
+			}
+			for _, name := range names {
+				list = append(list, look(sc, name))
+			}
+			return nil
+		})
+		return list, err
+	}, nil)
+}
+
+// look reads one reader.
+func look(sc *scard.Context, name string) Reader {
+	r := Reader{Name: name, Present: true}
+	id, err := probe(sc, name)
+	switch {
+	case errors.Is(err, ErrRemoved):
+		r.Present = false
+	case err != nil:
+		r.Err = err
+	default:
+		r.PIV, r.Serial = true, id.serial
+		r.Version = Version{id.major, id.minor, id.patch}
+	}
+	return r
+}
+
+// Wait returns the reader that holds the card with that serial number, as soon
+// as it is inserted. It waits for readers and for the PC/SC service, too.
+// Other programs that use the card are waited for. The error at the deadline is
+// ErrTimeout and the reason seen last.
+func Wait(ctx context.Context, serial uint32) (Reader, error) {
+	var last error = &NotFoundError{Serial: serial}
+	for {
+		list, err := List(ctx)
+		if ctx.Err() == nil {
+			if err != nil {
+				last = err
+			} else {
+				last = &NotFoundError{Serial: serial, Seen: serials(list)}
+			}
+		}
+		for _, r := range list {
+			if r.PIV && r.Serial == serial {
+				return r, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return Reader{}, fmt.Errorf("%w: %w", stopped(ctx), last)
+		case <-time.After(waitPoll):
+		}
+	}
+}
+
+func serials(list []Reader) []uint32 {
+	var s []uint32
+	for _, r := range list {
+		if r.PIV {
+			s = append(s, r.Serial)
+		}
+	}
+	return s
+}
+
+// stopped is the error of a context that is done: ErrTimeout at its deadline.
+func stopped(ctx context.Context) error {
+	err := context.Cause(ctx)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", ErrTimeout, err)
+	}
+	return err
+}
+
+// apart runs f in a goroutine of its own, because a call of PC/SC cannot be
+// interrupted. If ctx or the time limit ends first, f is left to itself and
+// late, if not nil, gets its result to clean up after it.
+func apart[T any](ctx context.Context, limit time.Duration, f func() (T, error), late func(T, error)) (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	var zero T
+	if ctx.Err() != nil {
+		return zero, &notStarted{stopped(ctx)}
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	done := make(chan result, 1)
+	go func() {
+		v, err := f()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.v, r.err
+	case <-ctx.Done():
+		if late != nil {
+			go func() {
+				r := <-done
+				late(r.v, r.err)
+			}()
+		}
+		return zero, &abandoned{stopped(ctx)}
+	}
+}
+
+// notStarted is the error of a call that was never made; the card is untouched.
+type notStarted struct{ error }
+
+func (e *notStarted) Unwrap() error { return e.error }
+
+// abandoned is the error of a call that may still be running.
+type abandoned struct{ error }
+
+func (e *abandoned) Unwrap() error { return e.error }

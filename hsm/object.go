@@ -1,0 +1,247 @@
+package hsm
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/miekg/pkcs11"
+)
+
+// application marks this product's data objects (CKA_APPLICATION).
+const application = "privyseal"
+
+// frameMagic starts the value of a data object; the layout is
+// magic[4] version[8] name-length[2] name data sha256[32].
+// The checksum tells a copy that a crash tore from a whole one. It protects
+// against accidents only: what is stored must bring its own authentication.
+var frameMagic = []byte("PSO1")
+
+const frameHead = 4 + 8 + 2
+
+func frame(name string, version uint64, data []byte) []byte {
+	b := make([]byte, 0, frameHead+len(name)+len(data)+sha256.Size)
+	b = append(b, frameMagic...)
+	b = binary.BigEndian.AppendUint64(b, version)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(name)))
+	b = append(b, name...)
+	b = append(b, data...)
+	sum := sha256.Sum256(b)
+	return append(b, sum[:]...)
+}
+
+func parseFrame(name string, b []byte) (version uint64, data []byte, err error) {
+	if len(b) < frameHead+len(name)+sha256.Size || !bytes.HasPrefix(b, frameMagic) {
+		return 0, nil, fmt.Errorf("%w: %q", ErrCorrupt, name)
+	}
+	body, sum := b[:len(b)-sha256.Size], b[len(b)-sha256.Size:]
+	if got := sha256.Sum256(body); !bytes.Equal(got[:], sum) {
+		return 0, nil, fmt.Errorf("%w: %q: checksum", ErrCorrupt, name)
+	}
+	version = binary.BigEndian.Uint64(body[4:])
+	rest := body[frameHead:]
+	if int(binary.BigEndian.Uint16(body[12:])) != len(name) || !bytes.HasPrefix(rest, []byte(name)) {
+		return 0, nil, fmt.Errorf("%w: %q holds another object's value", ErrCorrupt, name)
+	}
+	return version, rest[len(name):], nil
+}
+
+// dataObject is one copy of a data object.
+type dataObject struct {
+	handle  object
+	version uint64
+	data    []byte
+	err     error // ErrCorrupt
+}
+
+// copies reads all copies of a data object, the newest whole one first. It
+// needs the store to itself.
+func (s *session) copies(name string) ([]dataObject, error) {
+	found, err := s.t.c.find(s.h, []*attribute{
+		attr(pkcs11.CKA_CLASS, pkcs11.CKO_DATA),
+		attr(pkcs11.CKA_TOKEN, true),
+		attr(pkcs11.CKA_APPLICATION, application),
+		attr(pkcs11.CKA_LABEL, name),
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]dataObject, len(found))
+	for i, h := range found {
+		out[i].handle = h
+		v, err := s.t.c.attributes(s.h, h, pkcs11.CKA_VALUE)
+		if err != nil {
+			return nil, err
+		}
+		out[i].version, out[i].data, out[i].err = parseFrame(name, v[0])
+	}
+	slices.SortFunc(out, func(a, b dataObject) int {
+		switch {
+		case (a.err == nil) != (b.err == nil):
+			if a.err == nil {
+				return -1
+			}
+			return 1
+		case a.version > b.version:
+			return -1
+		case a.version < b.version:
+			return 1
+		}
+		return 0
+	})
+	return out, nil
+}
+
+// PutObject stores a private data object. A data object's value cannot be
+// changed, so the new version is written first and the older ones destroyed
+// then; a crash in between leaves both, and GetObject returns the newer. The
+// version must rise: an equal or lower one gives ErrStaleVersion, but for the
+// same version with the same data, so that a writer may repeat itself. SoftHSM2
+// does not force its files to disk: a power cut may cost the last versions.
+func (t *Token) PutObject(name string, version uint64, data []byte) error {
+	if err := t.checkObject(name); err != nil {
+		return err
+	}
+	if len(data) > maxData {
+		return fmt.Errorf("%w: data object %q of %d bytes, at most %d", ErrArgument, name, len(data), maxData)
+	}
+	template := []*attribute{
+		attr(pkcs11.CKA_CLASS, pkcs11.CKO_DATA),
+		attr(pkcs11.CKA_TOKEN, true),
+		attr(pkcs11.CKA_PRIVATE, true),
+		attr(pkcs11.CKA_MODIFIABLE, false),
+		attr(pkcs11.CKA_APPLICATION, application),
+		attr(pkcs11.CKA_LABEL, name),
+		attr(pkcs11.CKA_VALUE, frame(name, version, data)),
+	}
+	return t.do(func(s *session) error {
+		return s.alone(func() error {
+			old, err := s.copies(name)
+			if err != nil {
+				return err
+			}
+			if len(old) > 0 && old[0].err == nil && old[0].version >= version {
+				if old[0].version > version || !bytes.Equal(old[0].data, data) {
+					return fmt.Errorf("%w: %q is at %d, %d was to be written", ErrStaleVersion, name, old[0].version, version)
+				}
+				return s.destroyAll(old[1:])
+			}
+			if _, err := t.c.create(s.h, template); err != nil {
+				return err
+			}
+			// A crash here leaves two versions.
+			return s.destroyAll(old)
+		})
+	})
+}
+
+func (s *session) destroyAll(objects []dataObject) error {
+	var failed []error
+	for _, o := range objects {
+		if err := s.t.c.destroy(s.h, o.handle); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// GetObject returns the highest whole version of a data object. Copies that a
+// crash damaged are passed over; ErrCorrupt means that there is no other.
+// Errors: ErrNotFound, ErrCorrupt, ErrLocked.
+func (t *Token) GetObject(name string) (version uint64, data []byte, err error) {
+	if err := t.checkObject(name); err != nil {
+		return 0, nil, err
+	}
+	err = t.do(func(s *session) error {
+		return s.alone(func() error {
+			all, err := s.copies(name)
+			if err != nil {
+				return err
+			}
+			if len(all) == 0 {
+				return fmt.Errorf("%w: data object %q", ErrNotFound, name)
+			}
+			version, data, err = all[0].version, all[0].data, all[0].err
+			return err
+		})
+	})
+	if err != nil {
+		return 0, nil, err
+	}
+	return version, data, nil
+}
+
+// DeleteObject destroys all copies of a data object, or returns ErrNotFound.
+func (t *Token) DeleteObject(name string) error {
+	if err := t.checkObject(name); err != nil {
+		return err
+	}
+	return t.do(func(s *session) error {
+		return s.alone(func() error {
+			found, err := s.t.c.find(s.h, []*attribute{
+				attr(pkcs11.CKA_CLASS, pkcs11.CKO_DATA),
+				attr(pkcs11.CKA_TOKEN, true),
+				attr(pkcs11.CKA_APPLICATION, application),
+				attr(pkcs11.CKA_LABEL, name),
+			})
+			if err != nil {
+				return err
+			}
+			if len(found) == 0 {
+				return fmt.Errorf("%w: data object %q", ErrNotFound, name)
+			}
+			all := make([]dataObject, len(found))
+			for i, h := range found {
+				all[i].handle = h
+			}
+			return s.destroyAll(all)
+		})
+	})
+}
+
+// ListObjects returns the sorted names of the data objects that begin with
+// prefix, damaged ones too.
+func (t *Token) ListObjects(prefix string) ([]string, error) {
+	if t.vendor.noDataObjects {
+		return nil, fmt.Errorf("%w: %s has no data objects", ErrUnsupported, t.vendor.label)
+	}
+	var names []string
+	err := t.do(func(s *session) error {
+		return s.alone(func() error {
+			found, err := t.c.find(s.h, []*attribute{
+				attr(pkcs11.CKA_CLASS, pkcs11.CKO_DATA),
+				attr(pkcs11.CKA_TOKEN, true),
+				attr(pkcs11.CKA_APPLICATION, application),
+			})
+			if err != nil {
+				return err
+			}
+			for _, h := range found {
+				v, err := t.c.attributes(s.h, h, pkcs11.CKA_LABEL)
+				if err != nil {
+					return err
+				}
+				if name := string(v[0]); strings.HasPrefix(name, prefix) {
+					names = append(names, name)
+				}
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+func (t *Token) checkObject(name string) error {
+	if t.vendor.noDataObjects {
+		return fmt.Errorf("%w: %s has no data objects; keep %q in a file", ErrUnsupported, t.vendor.label, name)
+	}
+	return checkName("data object", name)
+}

@@ -1,0 +1,226 @@
+package hsm
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/miekg/pkcs11"
+)
+
+// session is a session in the hands of one operation.
+type session struct {
+	t *Token
+	h session0
+}
+
+// Unlock logs in with the user PIN and holds the login in a session of its own.
+// It logs in once and never again by itself: a token counts wrong PINs, and
+// SoftHSM2 rewrites the token's file at every login.
+//
+// Errors: *PINError (ErrPINIncorrect, ErrPINLocked), ErrPINInvalid,
+// ErrUnlocked, ErrTokenGone, ErrClosed.
+func (t *Token) Unlock(pin PIN) error {
+	if err := pin.check(); err != nil {
+		return err
+	}
+	t.gate.Lock()
+	defer t.gate.Unlock()
+	switch {
+	case t.closed:
+		return ErrClosed
+	case t.unlocked:
+		return ErrUnlocked
+	}
+	if _, err := t.health(); err != nil {
+		return err
+	}
+	h, err := t.c.openSession(t.slot)
+	if err != nil {
+		return t.explain(err)
+	}
+	if err := t.c.login(h, pkcs11.CKU_USER, pin); err != nil {
+		err = t.pinError(err)
+		return errors.Join(err, t.c.closeAllSessions(t.slot))
+	}
+	t.login, t.unlocked = h, true
+	t.generation++
+	return nil
+}
+
+// pinError adds the token's flags to a refused PIN.
+func (t *Token) pinError(err error) error {
+	switch code(err) {
+	case pkcs11.CKR_PIN_INCORRECT, pkcs11.CKR_PIN_LOCKED:
+		h, _ := t.health()
+		return &PINError{
+			Locked:   code(err) == pkcs11.CKR_PIN_LOCKED || h.PINLocked,
+			FinalTry: h.PINFinalTry,
+			CountLow: h.PINCountLow,
+		}
+	}
+	return t.explain(err)
+}
+
+// Lock ends all use of the token: no operation answers once it has returned,
+// and those in flight return ErrLocked. Exponents held open are gone. The token
+// counts as locked even if an error is returned, which then says what the token
+// answered. Locking a locked token does nothing.
+func (t *Token) Lock() error {
+	t.closing.Add(1) // from here on nobody enters and no answer leaves
+	defer t.closing.Add(-1)
+	t.gate.Lock() // from here on nobody is inside
+	defer t.gate.Unlock()
+	if t.closed {
+		return ErrClosed
+	}
+	return t.lockHeld()
+}
+
+// lockHeld needs the gate held exclusively.
+func (t *Token) lockHeld() error {
+	if !t.unlocked {
+		return nil
+	}
+	t.unlocked = false
+	t.idleMu.Lock()
+	t.idle = nil
+	t.idleMu.Unlock()
+	t.forget()
+	// Logout first: it destroys the private session objects (exponents) and
+	// ends the login even if closing fails. Die between the two calls, and the
+	// sessions die with the process.
+	return t.explain(errors.Join(t.c.logout(t.login), t.c.closeAllSessions(t.slot)))
+}
+
+// SetPIN changes the user PIN, locked or unlocked. Nothing else runs meanwhile.
+// A crash inside leaves the old PIN, the new one or, with SoftHSM2, a damaged
+// token: change PINs only while the shares have copies elsewhere.
+//
+// Errors: as Unlock.
+func (t *Token) SetPIN(old, new PIN) error {
+	if err := errors.Join(old.check(), new.check()); err != nil {
+		return err
+	}
+	t.gate.Lock()
+	defer t.gate.Unlock()
+	if t.closed {
+		return ErrClosed
+	}
+	h, err := t.c.openSession(t.slot)
+	if err != nil {
+		return t.explain(err)
+	}
+	defer t.c.closeSession(h)
+	if err := t.c.setPIN(h, old, new); err != nil {
+		return t.pinError(err)
+	}
+	return nil
+}
+
+// enter takes the gate for one operation; leave must follow if it succeeds.
+func (t *Token) enter() error {
+	// Without this look, an operation would queue behind Lock for the gate.
+	if t.closing.Load() > 0 {
+		return ErrLocked
+	}
+	t.gate.RLock()
+	switch {
+	case t.closed:
+		t.gate.RUnlock()
+		return ErrClosed
+	case !t.unlocked || t.closing.Load() > 0:
+		t.gate.RUnlock()
+		return ErrLocked
+	}
+	return nil
+}
+
+// leave gives the gate back and decides what the operation may answer: nothing,
+// if the token was being locked meanwhile.
+func (t *Token) leave(err error) error {
+	defer t.gate.RUnlock()
+	if t.closing.Load() > 0 {
+		return ErrLocked
+	}
+	switch code(err) {
+	case pkcs11.CKR_OBJECT_HANDLE_INVALID, pkcs11.CKR_KEY_HANDLE_INVALID:
+		t.forget() // another process destroyed a key: look for it anew
+	}
+	return t.explain(err)
+}
+
+// do runs one operation in a session that nobody else uses. Results must be
+// dropped unless it returns nil.
+func (t *Token) do(f func(*session) error) error {
+	if err := t.enter(); err != nil {
+		return err
+	}
+	t.tickets <- struct{}{}
+	defer func() { <-t.tickets }()
+	return t.leave(t.pooled(f))
+}
+
+func (t *Token) pooled(f func(*session) error) (err error) {
+	if t.closing.Load() > 0 {
+		return ErrLocked // waited for a ticket while Lock came
+	}
+	h, err := t.take()
+	if err != nil {
+		return err
+	}
+	healthy := false
+	defer func() {
+		if healthy {
+			t.idleMu.Lock()
+			t.idle = append(t.idle, h)
+			t.idleMu.Unlock()
+			return
+		}
+		t.c.closeSession(h)
+	}()
+	err = f(&session{t, h})
+	// A refusal of ours says nothing against the session; a token's may have
+	// left an operation active in it.
+	var e *Error
+	healthy = !errors.As(err, &e)
+	return err
+}
+
+func (t *Token) take() (session0, error) {
+	t.idleMu.Lock()
+	if n := len(t.idle); n > 0 {
+		h := t.idle[n-1]
+		t.idle = t.idle[:n-1]
+		t.idleMu.Unlock()
+		return h, nil
+	}
+	t.idleMu.Unlock()
+	return t.c.openSession(t.slot)
+}
+
+// use runs f beside other operations; alone runs it without any other, for
+// creating, finding and destroying token objects.
+func (s *session) use(f func() error) error {
+	s.t.store.RLock()
+	defer s.t.store.RUnlock()
+	if s.t.closing.Load() > 0 {
+		return ErrLocked
+	}
+	return f()
+}
+
+func (s *session) alone(f func() error) error {
+	s.t.store.Lock()
+	defer s.t.store.Unlock()
+	if s.t.closing.Load() > 0 {
+		return ErrLocked
+	}
+	return f()
+}
+
+func checkName(what, name string) error {
+	if name == "" || len(name) > maxName {
+		return fmt.Errorf("%w: %s %q must have 1 to %d bytes", ErrArgument, what, name, maxName)
+	}
+	return nil
+}

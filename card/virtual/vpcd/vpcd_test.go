@@ -1,0 +1,188 @@
+package vpcd_test
+
+import (
+	"crypto/ecdh"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-piv/piv-go/v2/piv"
+
+	"github.com/privyseal/privyseal/card/virtual"
+	"github.com/privyseal/privyseal/card/virtual/vpcd"
+)
+
+const testReaders = 6
+
+// daemon is the one that this process can talk to: libpcsclite reads its
+// environment once. Tests that are clients share it, each with readers of its
+// own from the pool.
+var (
+	daemon  *vpcd.Daemon
+	readers chan int
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "vpcd")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		daemon, err = vpcd.StartDaemon(dir, testReaders)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer daemon.Close()
+		os.Setenv("PCSCLITE_CSOCK_NAME", daemon.Socket)
+		readers = make(chan int, testReaders)
+		for i := range testReaders {
+			readers <- i
+		}
+		return m.Run()
+	}())
+}
+
+var testRoot = sync.OnceValues(func() (*virtual.Root, error) {
+	return virtual.NewRoot(rand.Reader, time.Now())
+})
+
+func newCard(t *testing.T, p virtual.Profile, serial uint32, cfg virtual.Config) *virtual.Card {
+	t.Helper()
+	root, err := testRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := root.Manufacture(rand.Reader, p, serial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := virtual.New(s, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// plug serves a card in a reader of the shared daemon for the test's duration.
+func plug(t *testing.T, c *virtual.Card) (reader string, slot *virtual.Slot) {
+	t.Helper()
+	i := <-readers
+	slot = virtual.NewSlot(c)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		vpcd.Serve(t.Context(), daemon.Addr(i), slot)
+	}()
+	t.Cleanup(func() { <-done; readers <- i })
+	return daemon.Readers[i], slot
+}
+
+// open opens a reader as soon as pcscd has seen its card.
+func open(t *testing.T, reader string) *piv.YubiKey {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		var yk *piv.YubiKey
+		if yk, err = piv.Open(reader); err == nil {
+			t.Cleanup(func() { yk.Close() })
+			return yk
+		}
+		if !strings.Contains(err.Error(), "No smart card inserted") && !strings.Contains(err.Error(), "cannot be accessed because of other outstanding connections") &&
+			!strings.Contains(err.Error(), "removed") {
+			break
+		}
+	}
+	t.Fatalf("opening %q: %v", reader, err)
+	return nil
+}
+
+// TestSignAgreeAttest is a card's whole life with piv-go over PC/SC, for both
+// profiles.
+func TestSignAgreeAttest(t *testing.T) {
+	for i, p := range []virtual.Profile{virtual.Profile54(), virtual.Profile57()} {
+		t.Run(p.Name, func(t *testing.T) {
+			serial := uint32(1000 + i)
+			reader, _ := plug(t, newCard(t, p, serial, virtual.Config{}))
+			yk := open(t, reader)
+			if got, err := yk.Serial(); err != nil || got != serial {
+				t.Fatalf("serial %d, %v; want %d", got, err, serial)
+			}
+			pub, err := yk.GenerateKey(piv.DefaultManagementKey, piv.SlotSignature, piv.Key{
+				Algorithm: piv.AlgorithmEC256, PINPolicy: piv.PINPolicyAlways, TouchPolicy: piv.TouchPolicyCached})
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, err := yk.PrivateKey(piv.SlotSignature, pub, piv.KeyAuth{PIN: piv.DefaultPIN})
+			if err != nil {
+				t.Fatal(err)
+			}
+			digest := sha256.Sum256([]byte("document"))
+			sig, err := key.(*piv.ECDSAPrivateKey).Sign(rand.Reader, digest[:], nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !ecdsa.VerifyASN1(pub.(*ecdsa.PublicKey), digest[:], sig) {
+				t.Error("the signature does not verify")
+			}
+
+			intermediate, err := yk.AttestationCertificate()
+			if err != nil {
+				t.Fatal(err)
+			}
+			attestation, err := yk.Attest(piv.SlotSignature)
+			if err != nil {
+				t.Fatal(err)
+			}
+			root, _ := testRoot()
+			pool := x509.NewCertPool()
+			pool.AddCert(root.Certificate)
+			a, err := (&piv.Verifier{Roots: pool}).Verify(intermediate, attestation)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := piv.Attestation{Version: yk.Version(), Serial: serial, Formfactor: piv.Formfactor(p.FormFactor),
+				PINPolicy: piv.PINPolicyAlways, TouchPolicy: piv.TouchPolicyCached, Slot: piv.SlotSignature}
+			if *a != want {
+				t.Errorf("attestation %+v; want %+v", *a, want)
+			}
+			if _, err := piv.Verify(intermediate, attestation); err == nil {
+				t.Error("the vendor's own root vouches for a virtual card")
+			}
+
+			pub, err = yk.GenerateKey(piv.DefaultManagementKey, piv.SlotKeyManagement, piv.Key{
+				Algorithm: piv.AlgorithmEC256, PINPolicy: piv.PINPolicyOnce, TouchPolicy: piv.TouchPolicyNever})
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, err = yk.PrivateKey(piv.SlotKeyManagement, pub, piv.KeyAuth{PIN: piv.DefaultPIN})
+			if err != nil {
+				t.Fatal(err)
+			}
+			peer, err := ecdh.P256().GenerateKey(rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := key.(*piv.ECDSAPrivateKey).ECDH(peer.PublicKey())
+			if err != nil {
+				t.Fatal(err)
+			}
+			own, err := pub.(*ecdsa.PublicKey).ECDH()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want, err := peer.ECDH(own); err != nil || string(got) != string(want) {
+				t.Errorf("shared secrets differ (%v)", err)
+			}
+		})
+	}
+}

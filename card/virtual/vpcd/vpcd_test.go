@@ -97,8 +97,10 @@ func open(t *testing.T, reader string) *piv.YubiKey {
 			t.Cleanup(func() { yk.Close() })
 			return yk
 		}
-		if !strings.Contains(err.Error(), "No smart card inserted") && !strings.Contains(err.Error(), "cannot be accessed because of other outstanding connections") &&
-			!strings.Contains(err.Error(), "removed") {
+		// Only what goes away by itself is waited for: no card yet, or the
+		// card of the test before.
+		if m := err.Error(); !strings.Contains(m, "no Smart Card is currently in the device") &&
+			!strings.Contains(m, "other connections outstanding") && !strings.Contains(m, "removed") {
 			break
 		}
 	}

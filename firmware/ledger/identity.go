@@ -1,0 +1,110 @@
+package ledger
+
+import (
+	"bytes"
+	"crypto/ecdh"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/x509"
+	"fmt"
+
+	"github.com/privyseal/privyseal/firmware/envelope"
+)
+
+// Kinds of those who own keys.
+const (
+	OwnerPerson = "person"
+	OwnerDevice = "device"
+	OwnerServer = "server"
+)
+
+// Use is what a key may do. A message is believed only from a key of the right use.
+type Use string
+
+const (
+	// UseSign is the signature key of a device's token, of slot 9C of a card, or of a server.
+	UseSign Use = "sign"
+	// UseAgree is the agreement key of a token, of slot 9D, or of a server. It signs nothing.
+	UseAgree Use = "agree"
+	// UseBoot is a device's key outside the token: it speaks for a locked device and nothing else.
+	UseBoot Use = "boot"
+	// UseSoftware is a requester's key in software: it makes requests and never approves.
+	UseSoftware Use = "software"
+)
+
+// Identity is what the tables know about a public key. The key pointers are shared: do not write through them.
+type Identity struct {
+	ID envelope.KeyID
+	// Kind is OwnerPerson, OwnerDevice or OwnerServer, and Owner the id of that person, device or server.
+	Kind, Owner string
+	Use         Use
+	// Card is the serial of the card that holds the key, 0 if none.
+	Card uint32
+	// SignKey verifies the owner's signatures; nil for UseAgree.
+	SignKey *ecdsa.PublicKey
+	// AgreeKey seals to the owner; nil but for UseAgree.
+	AgreeKey *ecdh.PublicKey
+}
+
+func (i Identity) name() string {
+	if i.Kind == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s %q (%s key)", i.Kind, i.Owner, i.Use)
+}
+
+// parseKey reads a P-256 public key. The encoding must be the one Go writes: another encoding of the same point would be
+// another identity for the same private key.
+func parseKey(spki []byte) (*ecdsa.PublicKey, *ecdh.PublicKey, error) {
+	if len(spki) == 0 {
+		return nil, nil, fmt.Errorf("key is missing")
+	}
+	if len(spki) > 128 { // a P-256 SPKI has 91 bytes
+		return nil, nil, fmt.Errorf("key has %d bytes, a P-256 key has 91", len(spki))
+	}
+	pub, err := x509.ParsePKIXPublicKey(spki)
+	if err != nil {
+		return nil, nil, fmt.Errorf("key: %w", err)
+	}
+	ec, ok := pub.(*ecdsa.PublicKey)
+	if !ok || ec.Curve != elliptic.P256() {
+		return nil, nil, fmt.Errorf("key is not on P-256")
+	}
+	agree, err := ec.ECDH() // checks that the point is on the curve and not at infinity
+	if err != nil {
+		return nil, nil, fmt.Errorf("key: %w", err)
+	}
+	again, err := x509.MarshalPKIXPublicKey(ec)
+	if err != nil || !bytes.Equal(again, spki) {
+		return nil, nil, fmt.Errorf("key is not in the usual encoding (named curve, uncompressed point)")
+	}
+	return ec, agree, nil
+}
+
+// keyOf is a public key and its use.
+type keyOf struct {
+	use  Use
+	spki []byte
+}
+
+// register adds keys of one owner to the tables and refuses one that is there already, in whatever role.
+func (t *tables) register(owner Identity, keys ...keyOf) error {
+	for _, k := range keys {
+		sign, agree, err := parseKey(k.spki)
+		if err != nil {
+			return fmt.Errorf("%s %w", k.use, err)
+		}
+		id := owner
+		id.ID, id.Use = envelope.KeyIDOfSPKI(k.spki), k.use
+		if other, ok := t.identities[id.ID]; ok {
+			return fmt.Errorf("%s key is also the %s key of %s %q: every role has its own key", id.Use, other.Use, other.Kind, other.Owner)
+		}
+		if id.Use == UseAgree {
+			id.AgreeKey = agree
+		} else {
+			id.SignKey = sign
+		}
+		t.identities[id.ID] = id
+	}
+	return nil
+}

@@ -1,0 +1,48 @@
+package threshold_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/privyseal/privyseal/firmware/threshold"
+	"github.com/privyseal/privyseal/firmware/threshold/thresholdtest"
+)
+
+var update = flag.Bool("update", false, "generate all test keys anew from their seeds")
+
+// TestSameSeedsSameKey generates the 2048-bit keys from their seeds and compares
+// them with the stored ones: were generation to change, devices that compare
+// notes would no longer agree. With -update it writes the keys of all sizes.
+func TestSameSeedsSameKey(t *testing.T) {
+	for _, bits := range []int{2048, 3072, 4096} {
+		for _, safe := range []bool{false, true} {
+			if bits > 2048 && !*update {
+				continue
+			}
+			t.Run(thresholdtest.FileName(bits, safe), func(t *testing.T) {
+				begin, tests := time.Now(), 0
+				k, err := threshold.GenerateKey(thresholdtest.Seeds(bits, safe), bits, safe, func(n int) { tests = n })
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Logf("%d candidates, %v", tests, time.Since(begin).Round(time.Millisecond))
+				if *update {
+					p, q := k.Primes()
+					text := fmt.Sprintf("# TEST KEY, PUBLIC, FOR TESTS ONLY. Primes of a %d-bit modulus, made by\n# go test ./firmware/threshold -run TestSameSeedsSameKey -update\n%x\n%x\n", bits, p, q)
+					file := filepath.Join("thresholdtest", "testdata", thresholdtest.FileName(bits, safe))
+					if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+						t.Fatal(err)
+					}
+					return
+				}
+				if stored := thresholdtest.Key(bits, safe); !k.Public().Equal(stored.Public()) {
+					t.Errorf("same seeds, another modulus: %x", k.Public().N)
+				}
+			})
+		}
+	}
+}

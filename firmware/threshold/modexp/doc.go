@@ -1,0 +1,38 @@
+// Package modexp raises numbers to secret powers modulo an odd number, in
+// constant time, by OpenSSL's libcrypto.
+//
+// Go's standard library has no such operation in public: math/big says of
+// itself that it is not constant-time, and crypto/rsa signs only with a whole
+// key. Of the implementations that are (libcrypto, GMP's mpz_powm_sec,
+// filippo.io/bigmod) libcrypto was the fastest at every size.
+//
+// # What is secret
+//
+// The exponent of [Modulus.Exp] and the exponent's intermediate powers are
+// secret; the modulus, the base, the result and the *length* of the exponent
+// are public. [Modulus.ExpVarTime] and [Modulus.Exp2VarTime] are for public
+// exponents only, as their names say.
+//
+// # How constant the time is
+//
+// BN_mod_exp_mont_consttime walks a fixed window over all words of the
+// exponent ("bits = p->top * BN_BITS2") and gathers table entries without
+// secret-dependent addresses (Percival 2005; Gueron 2012). Two places remain
+// where a BIGNUM is normalised:
+//
+//   - BN_bin2bn skips leading zero bytes in a loop. Exp hands it a buffer with
+//     a marker byte 1 in front, so that the loop always ends at once.
+//   - BN_clear_bit, which takes the marker off again, drops leading zero
+//     *words*. An exponent with a zero top word is thereby a little faster.
+//     For a share uniform modulo φ(N) that happens with probability 2⁻⁶⁴, and
+//     what it then tells is those 64 bits; the event is unobservable in
+//     practice and no public function of libcrypto avoids it.
+//
+// # Memory
+//
+// All secret numbers live in BN_secure_new and BN_CTX_secure_new memory and
+// are cleansed before they are freed. That memory is locked and kept out of
+// core dumps only after a program has called [LockHeap]; otherwise libcrypto
+// takes it from malloc. The table of powers is always taken from malloc
+// by libcrypto, and cleansed by it.
+package modexp

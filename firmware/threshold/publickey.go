@@ -1,0 +1,112 @@
+package threshold
+
+import (
+	"bytes"
+	"crypto/rsa"
+	"fmt"
+	"math/big"
+	"slices"
+
+	"github.com/privyseal/privyseal/firmware/threshold/modexp"
+)
+
+// PublicKey is an RSA public key: N big-endian without leading zeros, E =
+// PublicExponent.
+type PublicKey struct {
+	N []byte `cbor:"1,keyasint"`
+	E uint64 `cbor:"2,keyasint"`
+}
+
+// Bits returns the length of N in bits.
+func (k *PublicKey) Bits() int { return new(big.Int).SetBytes(k.N).BitLen() }
+
+// Len returns the length of N in bytes, which is that of every message,
+// partial signature, sub-share and signature of the key.
+func (k *PublicKey) Len() int { return len(k.N) }
+
+// RSA returns the key as crypto/rsa has it.
+func (k *PublicKey) RSA() *rsa.PublicKey {
+	return &rsa.PublicKey{N: new(big.Int).SetBytes(k.N), E: int(k.E)}
+}
+
+// Equal reports whether both keys are the same.
+func (k *PublicKey) Equal(o *PublicKey) bool { return k.E == o.E && bytes.Equal(k.N, o.N) }
+
+// Validate returns ErrPublicKey unless N is odd and has exactly 2048, 3072 or
+// 4096 bits and E is PublicExponent.
+func (k *PublicKey) Validate() error {
+	switch {
+	case len(k.N) == 0 || k.N[0] == 0 || !slices.Contains(modulusBits, k.Bits()):
+		return fmt.Errorf("%w: modulus of %d bytes; need exactly %d bits", ErrPublicKey, len(k.N), modulusBits)
+	case k.N[len(k.N)-1]&1 == 0:
+		return fmt.Errorf("%w: even modulus", ErrPublicKey)
+	case k.E != PublicExponent:
+		return fmt.Errorf("%w: public exponent %d; need %d", ErrPublicKey, k.E, PublicExponent)
+	}
+	return nil
+}
+
+// group is the public key ready for computation: the unit group of Z/N.
+type group struct {
+	pub *PublicKey
+	n   *big.Int
+	mod *modexp.Modulus
+}
+
+func (k *PublicKey) group() (*group, error) {
+	if err := k.Validate(); err != nil {
+		return nil, err
+	}
+	mod, err := modexp.New(k.N)
+	if err != nil {
+		return nil, err
+	}
+	return &group{pub: k, n: new(big.Int).SetBytes(k.N), mod: mod}, nil
+}
+
+func (g *group) bytes(x *big.Int) []byte { return x.FillBytes(make([]byte, g.pub.Len())) }
+
+var one = big.NewInt(1)
+
+// unit parses x and returns ErrValue unless it is |N| bytes, 1 < x < N−1 and
+// coprime to N. 1 and N−1 are their own powers and would let a signature pass
+// that no share has touched; 0 and multiples of p or q do the same or reveal
+// the factors.
+func (g *group) unit(x []byte) (*big.Int, error) {
+	if len(x) != g.pub.Len() {
+		return nil, fmt.Errorf("%w: %d bytes, not %d", ErrValue, len(x), g.pub.Len())
+	}
+	v := new(big.Int).SetBytes(x)
+	if v.Cmp(one) <= 0 || v.Cmp(new(big.Int).Sub(g.n, one)) >= 0 {
+		return nil, fmt.Errorf("%w: not between 1 and N − 1", ErrValue)
+	}
+	if new(big.Int).GCD(nil, nil, v, g.n).Cmp(one) != 0 {
+		return nil, fmt.Errorf("%w: not coprime to N", ErrValue)
+	}
+	return v, nil
+}
+
+// partial parses y, which must be a unit and the smaller of y and N − y.
+func (g *group) partial(y []byte) (*big.Int, error) {
+	v, err := g.unit(y)
+	if err != nil {
+		return nil, err
+	}
+	if v.Cmp(g.smaller(v)) != 0 {
+		return nil, fmt.Errorf("%w: partial signature is not the smaller of y and N − y", ErrValue)
+	}
+	return v, nil
+}
+
+// smaller returns min(v, N − v). N is odd, so they are never equal.
+func (g *group) smaller(v *big.Int) *big.Int {
+	if other := new(big.Int).Sub(g.n, v); other.Cmp(v) < 0 {
+		return other
+	}
+	return v
+}
+
+func (g *group) square(v *big.Int) []byte {
+	w := new(big.Int).Mul(v, v)
+	return g.bytes(w.Mod(w, g.n))
+}

@@ -1,0 +1,71 @@
+package threshold
+
+import (
+	"crypto/subtle"
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+const redacted = "[secret]"
+
+// Secret is a secret number or string of bytes. It redacts itself in every verb
+// of fmt, in JSON, text and slog. It holds its bytes behind a pointer, so that
+// even a Secret in an unexported field of another type, where fmt cannot call
+// methods, prints as an address.
+//
+// Copies of a Secret are the same secret: wiping one wipes all. In CBOR (and
+// only there, through MarshalBinary) a Secret is its bytes, so encode it only
+// into what is sealed.
+type Secret struct{ p *[]byte }
+
+// NewSecret takes ownership of b, which Wipe will erase.
+func NewSecret(b []byte) Secret { return Secret{&b} }
+
+// Reveal returns the bytes themselves, not a copy; they are nil after Wipe.
+func (s Secret) Reveal() []byte {
+	if s.p == nil {
+		return nil
+	}
+	return *s.p
+}
+
+// Len returns the number of bytes, 0 after Wipe.
+func (s Secret) Len() int { return len(s.Reveal()) }
+
+// Equal compares in constant time.
+func (s Secret) Equal(t Secret) bool { return subtle.ConstantTimeCompare(s.Reveal(), t.Reveal()) == 1 }
+
+// Clone returns an independent copy.
+func (s Secret) Clone() Secret { return NewSecret(append([]byte(nil), s.Reveal()...)) }
+
+// Wipe overwrites the bytes with zeros. It cannot reach copies that others
+// made of them.
+func (s Secret) Wipe() {
+	if s.p == nil {
+		return
+	}
+	clear((*s.p)[:cap(*s.p)])
+	*s.p = nil
+}
+
+func (Secret) String() string               { return redacted }
+func (Secret) GoString() string             { return redacted }
+func (Secret) Format(f fmt.State, _ rune)   { io.WriteString(f, redacted) }
+func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+func (Secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
+
+// MarshalBinary returns a copy of the secret bytes, for the CBOR encoder.
+func (s Secret) MarshalBinary() ([]byte, error) {
+	if s.p == nil || *s.p == nil {
+		return nil, ErrWiped
+	}
+	return append([]byte{}, *s.p...), nil
+}
+
+// UnmarshalBinary copies b, for the CBOR decoder.
+func (s *Secret) UnmarshalBinary(b []byte) error {
+	*s = NewSecret(append([]byte{}, b...))
+	return nil
+}

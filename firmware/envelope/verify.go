@@ -29,6 +29,10 @@ func (u *Unverified) Header() Header { return u.header.clone() }
 // Raw returns a copy of the message's bytes.
 func (u *Unverified) Raw() []byte { return slices.Clone(u.raw) }
 
+// UnverifiedDigest is what Digest will be if the signature verifies: good for
+// naming a refused message in a log.
+func (u *Unverified) UnverifiedDigest() Hash { return HashOf(digestDomain, u.protected, u.payload) }
+
 // UnverifiedPayload returns the payload before any check of the signature. It
 // is for messages that carry the key they are signed with (a first contact):
 // read the key, decide by other means whether it may speak, then Verify.
@@ -117,7 +121,7 @@ func (u *Unverified) Verify(pub *ecdsa.PublicKey) (*Verified, error) {
 	if err := msg.Verify(nil, verifier); err != nil {
 		return nil, fmt.Errorf("%w (signer %v)", ErrSignature, id)
 	}
-	return &Verified{u: *u, digest: HashOf(digestDomain, u.protected, u.payload)}, nil
+	return &Verified{u: *u, digest: u.UnverifiedDigest()}, nil
 }
 
 // digestDomain separates message digests from every other hash of the system.

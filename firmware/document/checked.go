@@ -1,0 +1,190 @@
+package document
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/threshold"
+)
+
+// ErrNeedsTables: documents of the ledger family are checked against the
+// system's tables: use CheckIn.
+var ErrNeedsTables = errors.New("a document of the ledger family is checked against the tables")
+
+// Checked is a document that passed every check a device makes before it
+// signs. Only Check, CheckIn and CheckRoot make one.
+type Checked struct {
+	kind, family string
+	algorithm    threshold.Algorithm
+	public       threshold.PublicKey
+	toBeSigned   []byte // nil for KindDigest
+	digest       []byte
+	content      *content
+	header       func(*View)
+}
+
+// content is what the check of one kind of document found.
+type content struct {
+	issuer      *root               // for certificates: who issues
+	certificate *certificateContent // for end entities
+	signed      []byte              // what is signed, if not the document itself
+	digest      []byte              // KindDigest
+	view        func(*View)
+}
+
+// Check checks a request and its document for a key of family certificate or
+// file, at now (Unix seconds). It is pure. For a key of family ledger it
+// returns ErrNeedsTables.
+func Check(req *Request, key ledger.Key, now int64) (*Checked, error) {
+	if err := req.validate(&key, now); err != nil {
+		return nil, err
+	}
+	var c *content
+	var err error
+	switch {
+	case key.Family == ledger.FamilyCertificate && req.Kind == KindCertificate:
+		c, err = checkCertificate(req, &key, now)
+	case key.Family == ledger.FamilyFile && req.Kind == KindFile:
+		c, err = checkFile(req)
+	case key.Family == ledger.FamilyFile && req.Kind == KindDigest:
+		c, err = checkDigest(req, &key)
+	case key.Family == ledger.FamilyLedger && (req.Kind == KindEntry || req.Kind == KindIdentity):
+		return nil, ErrNeedsTables
+	default:
+		err = familyError(req, &key)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return newCheckedRequest(req, &key, c)
+}
+
+// CheckIn does what Check does for a key of any family, with the key and all
+// else it needs from the system's tables.
+func CheckIn(state ledger.State, req *Request, now int64) (*Checked, error) {
+	key, ok := state.Key(req.Key)
+	if !ok {
+		return nil, fmt.Errorf("%w: key %q is unknown", ErrRequest, Escape(req.Key))
+	}
+	if key.Family != ledger.FamilyLedger {
+		return Check(req, key, now)
+	}
+	if err := req.validate(&key, now); err != nil {
+		return nil, err
+	}
+	var c *content
+	var err error
+	switch req.Kind {
+	case KindEntry:
+		c, err = checkEntry(state, req, now)
+	case KindIdentity:
+		c, err = checkIdentity(state, req, &key, now)
+	default:
+		err = familyError(req, &key)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return newCheckedRequest(req, &key, c)
+}
+
+func familyError(req *Request, key *ledger.Key) error {
+	return fmt.Errorf("%w: key %q is of family %q and does not sign %q", ErrFamily, key.ID, key.Family, Escape(req.Kind))
+}
+
+func newCheckedRequest(req *Request, key *ledger.Key, content *content) (*Checked, error) {
+	signed := req.Document
+	if content.signed != nil {
+		signed = content.signed
+	}
+	c, err := newChecked(signed, req.Algorithm, &key.Public, key.Family, content)
+	if err != nil {
+		return nil, err
+	}
+	c.kind = req.Kind
+	r, k := *req, *key
+	c.header = func(v *View) { requestView(v, &r, &k) }
+	return c, nil
+}
+
+func newChecked(signed []byte, alg threshold.Algorithm, pub *threshold.PublicKey, family string, content *content) (*Checked, error) {
+	if err := pub.Validate(); err != nil {
+		return nil, err
+	}
+	c := &Checked{family: family, algorithm: alg, public: *pub, toBeSigned: bytes.Clone(signed), content: content}
+	if content.digest != nil {
+		c.toBeSigned, c.digest = nil, bytes.Clone(content.digest)
+		return c, nil
+	}
+	h := alg.Hash().New()
+	h.Write(c.toBeSigned)
+	c.digest = h.Sum(nil)
+	return c, nil
+}
+
+// Family is the family of the key, empty for a root (CheckRoot).
+func (c *Checked) Family() string { return c.family }
+
+// Kind is the kind of document, empty for a root.
+func (c *Checked) Kind() string { return c.kind }
+
+// Algorithm is the signature algorithm.
+func (c *Checked) Algorithm() threshold.Algorithm { return c.algorithm }
+
+// ToBeSigned returns the octets whose hash is signed; nil for KindDigest.
+func (c *Checked) ToBeSigned() []byte { return bytes.Clone(c.toBeSigned) }
+
+// Digest returns their digest by the algorithm's hash.
+func (c *Checked) Digest() []byte { return bytes.Clone(c.digest) }
+
+// EncodedMessage returns the integer that is raised to the private exponent,
+// |N| octets: EMSA-PKCS1-v1_5, or EMSA-PSS with a salt made of the request's
+// digest (envelope.Verified.Digest), so that all devices find the same one and
+// nobody chooses it.
+func (c *Checked) EncodedMessage(request envelope.Hash) ([]byte, error) {
+	var salt []byte
+	if c.algorithm.PSS() {
+		if request.IsZero() {
+			return nil, fmt.Errorf("%w: no digest to make the salt of", ErrRequest)
+		}
+		salt = saltFor(c.algorithm, request)
+	}
+	return threshold.Encode(c.algorithm, c.digest, salt, c.public.Bits())
+}
+
+// Assemble verifies a signature, |N| octets, under the key and returns what
+// the requester gets: the certificate in DER, or for files, digests and
+// entries the signature itself.
+func (c *Checked) Assemble(signature []byte) ([]byte, error) {
+	if err := threshold.VerifySignature(&c.public, c.algorithm, c.digest, signature); err != nil {
+		return nil, err
+	}
+	if c.content.issuer == nil {
+		return bytes.Clone(signature), nil
+	}
+	algorithm, err := AlgorithmIdentifier(c.algorithm)
+	if err != nil {
+		return nil, err
+	}
+	der, err := wrapCertificate(c.toBeSigned, algorithm, signature)
+	if err != nil {
+		return nil, err
+	}
+	// A second opinion, by a reader that shares no code with the first.
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("the finished certificate cannot be read: %w", err)
+	}
+	parent := c.content.issuer.x509
+	if parent == nil {
+		parent = cert
+	}
+	if err := cert.CheckSignatureFrom(parent); err != nil {
+		return nil, fmt.Errorf("the finished certificate does not verify: %w", err)
+	}
+	return der, nil
+}

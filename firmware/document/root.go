@@ -1,0 +1,159 @@
+package document
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
+
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/threshold"
+)
+
+// ErrRoot: a root certificate is not the narrow kind this system makes, or not
+// the key's.
+var ErrRoot = errors.New("bad root certificate")
+
+// Validity is a span of Unix seconds; both ends belong to it.
+type Validity struct{ NotBefore, NotAfter int64 }
+
+// RootTBS makes the TBSCertificate of a self-signed root for a key that is
+// about to be split (A10): an authority over end entities (path length 0) that
+// signs certificates and CRLs. serial is the content of the INTEGER: positive,
+// 64 bits to 20 octets.
+func RootTBS(name Name, pub *threshold.PublicKey, alg threshold.Algorithm, v Validity, serial []byte) ([]byte, error) {
+	subject, err := name.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	if name == (Name{}) {
+		return nil, fmt.Errorf("%w: it needs a name", ErrRoot)
+	}
+	return rootTBS(subject, pub, alg, v, serial)
+}
+
+func rootTBS(subject []byte, pub *threshold.PublicKey, alg threshold.Algorithm, v Validity, serial []byte) ([]byte, error) {
+	algorithm, err := AlgorithmIdentifier(alg)
+	if err != nil {
+		return nil, err
+	}
+	spki, err := SPKI(pub)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkSerial(serial); err != nil {
+		return nil, err
+	}
+	if v.NotAfter <= v.NotBefore {
+		return nil, fmt.Errorf("%w: it ends before it begins", ErrValidity)
+	}
+	id, err := KeyIdentifier(spki)
+	if err != nil {
+		return nil, err
+	}
+	t := &TBS{
+		Serial: serial, Algorithm: algorithm, Issuer: subject, NotBefore: v.NotBefore, NotAfter: v.NotAfter, Subject: subject, SPKI: spki,
+		Extensions: []Extension{
+			{oidBasicConstraints, true, []byte{0x30, 6, 1, 1, 0xff, 2, 1, 0}}, // CA, path length 0
+			KeyUsage(usageCertSign | usageCRLSign),
+			SubjectKeyID(id),
+		},
+	}
+	return t.Marshal()
+}
+
+// CheckRoot checks a TBSCertificate that RootTBS made for pub and readies it
+// for signing: Checked gives the encoded message and assembles the certificate.
+func CheckRoot(tbs []byte, pub *threshold.PublicKey, alg threshold.Algorithm) (*Checked, error) {
+	t, err := checkRootTBS(tbs, pub)
+	if err != nil {
+		return nil, err
+	}
+	if want, err := AlgorithmIdentifier(alg); err != nil || !bytes.Equal(want, t.Algorithm) {
+		return nil, fmt.Errorf("%w: the root does not say %s", ErrAlgorithm, alg)
+	}
+	r := &root{tbs: t, self: true}
+	return newChecked(tbs, alg, pub, "", &content{issuer: r, view: func(v *View) { r.view(v) }})
+}
+
+// checkRootTBS makes the TBSCertificate again from its own parts: what is not
+// equal to what this system makes is refused, whatever it is.
+func checkRootTBS(der []byte, pub *threshold.PublicKey) (*TBS, error) {
+	t, err := ParseTBS(der)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRoot, err)
+	}
+	if name, err := parseName(t.Subject); err != nil || len(name) == 0 {
+		return nil, fmt.Errorf("%w: bad name", ErrRoot)
+	}
+	for alg := range signatureOIDs {
+		again, err := rootTBS(t.Subject, pub, alg, Validity{t.NotBefore, t.NotAfter}, t.Serial)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrRoot, err)
+		}
+		if bytes.Equal(again, der) {
+			return t, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: it is not a self-signed root for this key as this system makes them", ErrRoot)
+}
+
+// VerifyRoot checks a whole root certificate in DER: its form, that it is for
+// pub, and its signature by pub itself.
+func VerifyRoot(der []byte, pub *threshold.PublicKey) error {
+	_, err := verifyRoot(der, pub)
+	return err
+}
+
+// root is a key's own certificate.
+type root struct {
+	tbs   *TBS
+	keyID []byte
+	x509  *x509.Certificate
+	self  bool // still to be signed by itself
+}
+
+func parseRoot(der []byte, key *ledger.Key) (*root, error) {
+	if len(der) == 0 {
+		return nil, fmt.Errorf("%w: key %q has none", ErrRoot, key.ID)
+	}
+	return verifyRoot(der, &key.Public)
+}
+
+func verifyRoot(der []byte, pub *threshold.PublicKey) (*root, error) {
+	in := cryptobyte.String(der)
+	var seq cryptobyte.String
+	if !in.ReadASN1(&seq, asn1.SEQUENCE) || !in.Empty() {
+		return nil, fmt.Errorf("%w: not a certificate", ErrRoot)
+	}
+	tbs, ok := readElement(&seq, asn1.SEQUENCE)
+	if !ok {
+		return nil, fmt.Errorf("%w: not a certificate", ErrRoot)
+	}
+	t, err := checkRootTBS(tbs, pub)
+	if err != nil {
+		return nil, err
+	}
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRoot, err)
+	}
+	if err := c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRoot, err)
+	}
+	return &root{tbs: t, keyID: c.SubjectKeyId, x509: c}, nil
+}
+
+// saltFor derives the PSS salt of a request: the hash, by the algorithm's own
+// hash function, of a domain and the request's digest. Nobody chooses it, and
+// all devices find the same one (design §5).
+func saltFor(alg threshold.Algorithm, request envelope.Hash) []byte {
+	h := alg.Hash().New()
+	h.Write([]byte("privyseal/v1 document: PSS salt\x00"))
+	h.Write(request[:])
+	return h.Sum(nil)
+}

@@ -36,7 +36,10 @@ func (k *ManagementKey) block() (cipher.Block, error) {
 func (c *Card) authenticateManager(alg Algorithm, fields map[uint16][]byte) ([]byte, uint16) {
 	k := &c.state.Management
 	if alg == 0 {
-		alg = TripleDES // table 6-2 of SP 800-78-4: zero stands for 3DES
+		// Zero is 3DES in table 6-2 of SP 800-78-4. Hosts that only want
+		// random bytes (OpenSC) send it whatever the key, so here it stands
+		// for the key's algorithm.
+		alg = k.Algorithm
 	}
 	if alg != k.Algorithm {
 		return nil, swWrongParameters

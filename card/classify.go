@@ -13,6 +13,13 @@ import (
 // scard's errors are typed; piv-go's PC/SC errors are not exported and are told
 // apart by their text (piv/pcsc_errors.go of piv-go v2.6.0).
 
+// noCode marks a row that scard does not report by a code.
+const noCode scard.Error = 1
+
+// errNoAnswer is this package's own word for piv-go's "scard response too
+// short".
+var errNoAnswer = errors.New("answer without a status word")
+
 // pcscFaults maps both spellings of a PC/SC error to this package's errors.
 var pcscFaults = []struct {
 	code scard.Error
@@ -35,6 +42,8 @@ var pcscFaults = []struct {
 	{scard.ErrNotTransacted, "an attempt was made to end a non-existent transaction", ErrRemoved},
 	{scard.ErrCommError, "an internal communications error has been detected", ErrRemoved},
 	{scard.ErrCommDataLost, "a communications error with the smart card has been detected", ErrRemoved},
+	// What Debian's vpcd says then: success, and no answer.
+	{noCode, "scard response too short", ErrRemoved},
 	// The daemon died: libpcsclite forgets its handles.
 	{scard.ErrInvalidHandle, "the supplied handle was invalid", ErrRemoved},
 	{scard.ErrTimeout, "the user-specified timeout value has expired", ErrTimeout},
@@ -85,6 +94,9 @@ func classify(err error) error {
 		if errors.Is(err, known) {
 			return err
 		}
+	}
+	if errors.Is(err, errNoAnswer) {
+		return fmt.Errorf("%w: %w", ErrRemoved, err)
 	}
 	var code scard.Error
 	typed := errors.As(err, &code)

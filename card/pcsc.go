@@ -95,7 +95,7 @@ func transmit(h *scard.Card, ins, p1, p2 byte, data []byte) ([]byte, error) {
 			return nil, err
 		}
 		if len(r) < 2 {
-			return nil, errors.New("answer without a status word")
+			return nil, errNoAnswer
 		}
 		sw := binary.BigEndian.Uint16(r[len(r)-2:])
 		out = append(out, r[:len(r)-2]...)

@@ -1,0 +1,155 @@
+package share
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+
+	"github.com/privyseal/privyseal/firmware/threshold"
+	"github.com/privyseal/privyseal/firmware/threshold/modexp"
+)
+
+// Token is what this package asks of a token: one key-encryption key in it.
+// [Bind] makes one of *hsm.Token and the KEK's label.
+type Token interface {
+	// Wrap encrypts the exponent d for the modulus n under the KEK.
+	Wrap(n, d []byte) (wrapped []byte, err error)
+	// Unwrap puts a wrapped exponent to work inside the token.
+	Unwrap(n, wrapped []byte) (Exponent, error)
+	// Reveal unwraps an exponent for the host: |n| bytes that the caller wipes.
+	Reveal(n, wrapped []byte) (d []byte, err error)
+}
+
+// Exponent raises values to one sub-share until it is closed. Close erases the
+// sub-share, here or in the token.
+type Exponent interface {
+	threshold.Exponentiator
+	Close() error
+}
+
+// Memory gives room for a sub-share in use in the host: pages that are locked
+// and left out of core dumps. Free gets back exactly what Alloc gave, already
+// wiped.
+type Memory interface {
+	Alloc(n int) ([]byte, error)
+	Free([]byte)
+}
+
+// LabelledToken is a token with several KEKs, each known by a label. It is
+// *hsm.Token, whose exponents are E = *hsm.Exponent.
+type LabelledToken[E Exponent] interface {
+	WrapExponent(kek string, n, d []byte) ([]byte, error)
+	UnwrapExponent(kek string, n, wrapped []byte) (E, error)
+	RevealExponent(kek string, n, wrapped []byte) ([]byte, error)
+}
+
+// Bind returns t restricted to one KEK.
+func Bind[E Exponent](t LabelledToken[E], kek string) Token { return bound[E]{t, kek} }
+
+type bound[E Exponent] struct {
+	t   LabelledToken[E]
+	kek string
+}
+
+func (b bound[E]) Wrap(n, d []byte) ([]byte, error) { return b.t.WrapExponent(b.kek, n, d) }
+func (b bound[E]) Reveal(n, wrapped []byte) ([]byte, error) {
+	return b.t.RevealExponent(b.kek, n, wrapped)
+}
+func (b bound[E]) Unwrap(n, wrapped []byte) (Exponent, error) {
+	e, err := b.t.UnwrapExponent(b.kek, n, wrapped)
+	if err != nil { // a nil E in a non-nil interface would be a trap
+		return nil, err
+	}
+	return e, nil
+}
+
+// InToken puts a sub-share, as Open returned it, to use inside the token: the
+// host never sees it. The caller closes the Exponent.
+func InToken(token Token, n, wrapped []byte) (Exponent, error) {
+	e, err := token.Unwrap(n, wrapped)
+	if err != nil {
+		return nil, fmt.Errorf("share: use in token: %w", err)
+	}
+	return e, nil
+}
+
+// InHost puts a sub-share, as Open returned it, to use in the host, in the
+// given memory. The caller closes the Exponent, which wipes it.
+func InHost(token Token, memory Memory, n, wrapped []byte) (Exponent, error) {
+	d, err := token.Reveal(n, wrapped)
+	if err != nil {
+		return nil, fmt.Errorf("share: use in host: %w", err)
+	}
+	s := threshold.NewSecret(d)
+	defer s.Wipe()
+	return HostExponent(memory, n, s)
+}
+
+// HostExponent copies a sub-share of |n| bytes into the given memory for use in
+// the host. d stays the caller's to wipe.
+func HostExponent(memory Memory, n []byte, d threshold.Secret) (Exponent, error) {
+	if d.Len() != len(n) {
+		return nil, fmt.Errorf("share: sub-share of %d bytes for a modulus of %d", d.Len(), len(n))
+	}
+	modulus, err := modexp.New(n)
+	if err != nil {
+		return nil, fmt.Errorf("share: use in host: %w", err)
+	}
+	room, err := memory.Alloc(d.Len())
+	if err != nil {
+		return nil, fmt.Errorf("share: use in host: locked memory: %w", err)
+	}
+	if len(room) != d.Len() {
+		memory.Free(room)
+		return nil, fmt.Errorf("share: use in host: asked for %d bytes of locked memory, got %d", d.Len(), len(room))
+	}
+	copy(room, d.Reveal())
+	return &hostExponent{modulus: modulus, memory: memory, d: room}, nil
+}
+
+// hostExponent is a sub-share in use. Close may come from a lock-down while
+// another goroutine exponentiates: it waits for that one, some milliseconds.
+type hostExponent struct {
+	mu      sync.Mutex
+	modulus *modexp.Modulus
+	memory  Memory
+	d       []byte // nil once closed
+}
+
+func (h *hostExponent) Exp(x []byte) ([]byte, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.d == nil {
+		return nil, ErrClosed
+	}
+	return h.modulus.Exp(x, h.d)
+}
+
+func (h *hostExponent) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.d == nil {
+		return ErrClosed
+	}
+	clear(h.d)
+	h.memory.Free(h.d)
+	h.d = nil
+	return nil
+}
+
+const redacted = "share.Exponent(redacted)"
+
+var (
+	_ fmt.Formatter  = (*hostExponent)(nil)
+	_ json.Marshaler = (*hostExponent)(nil)
+	_ slog.LogValuer = (*hostExponent)(nil)
+)
+
+func (*hostExponent) String() string               { return redacted }
+func (*hostExponent) GoString() string             { return redacted }
+func (*hostExponent) Format(f fmt.State, _ rune)   { io.WriteString(f, redacted) }
+func (*hostExponent) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+func (*hostExponent) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+func (*hostExponent) LogValue() slog.Value         { return slog.StringValue(redacted) }

@@ -10,8 +10,8 @@ type PartialSignature struct {
 	Index  uint64 `cbor:"1,keyasint"`
 	Share  string `cbor:"2,keyasint"` // share id
 	Subset Subset `cbor:"3,keyasint"`
-	Value  []byte `cbor:"4,keyasint"` // min(y, N−y), |N| bytes
-	Proof  *Proof `cbor:"5,keyasint"` // nil if none was asked for or the share is used in a token
+	Value  []byte `cbor:"4,keyasint"`           // min(y, N−y), |N| bytes
+	Proof  *Proof `cbor:"5,keyasint,omitempty"` // nil if none was asked for or the share is used in a token
 }
 
 // CombineAdditiveVarTime multiplies the partial signatures of one subset,

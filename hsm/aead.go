@@ -121,6 +121,10 @@ func (t *Token) generateAES(label string, purpose, inner []*attribute) error {
 		attr(pkcs11.CKA_SENSITIVE, true),
 		attr(pkcs11.CKA_EXTRACTABLE, false),
 		attr(pkcs11.CKA_MODIFIABLE, false),
+		// SoftHSM2 allows by default what is not denied.
+		attr(pkcs11.CKA_SIGN, false),
+		attr(pkcs11.CKA_VERIFY, false),
+		attr(pkcs11.CKA_DERIVE, false),
 	}, purpose...)
 	generate := func(template []*attribute) error {
 		return t.do(func(s *session) error {

@@ -116,6 +116,9 @@ var kinds = map[uint]error{
 	pkcs11.CKR_OBJECT_HANDLE_INVALID: ErrNotFound,
 	pkcs11.CKR_KEY_HANDLE_INVALID:    ErrNotFound,
 
+	pkcs11.CKR_WRAPPING_KEY_HANDLE_INVALID:   ErrNotFound,
+	pkcs11.CKR_UNWRAPPING_KEY_HANDLE_INVALID: ErrNotFound,
+
 	pkcs11.CKR_MECHANISM_INVALID:       ErrUnsupported,
 	pkcs11.CKR_MECHANISM_PARAM_INVALID: ErrUnsupported,
 	pkcs11.CKR_FUNCTION_NOT_SUPPORTED:  ErrUnsupported,
@@ -143,13 +146,12 @@ var forgery = map[uint]bool{
 	pkcs11.CKR_SIGNATURE_INVALID:        true,
 }
 
-// vague return values may hide a token that is gone.
+// vague return values may hide a token that is gone, and so may ErrNotFound: a
+// deleted SoftHSM2 token has, for a while, no objects.
 var vague = map[uint]bool{
 	pkcs11.CKR_GENERAL_ERROR:          true,
 	pkcs11.CKR_FUNCTION_FAILED:        true,
 	pkcs11.CKR_DEVICE_ERROR:           true,
-	pkcs11.CKR_OBJECT_HANDLE_INVALID:  true,
-	pkcs11.CKR_KEY_HANDLE_INVALID:     true,
 	pkcs11.CKR_SESSION_HANDLE_INVALID: true,
 }
 

@@ -137,6 +137,8 @@ func (t *Token) generateEC(label string, r role) error {
 		attr(pkcs11.CKA_ID, id),
 		attr(pkcs11.CKA_EC_PARAMS, oidP256),
 		attr(pkcs11.CKA_VERIFY, signs),
+		attr(pkcs11.CKA_ENCRYPT, false),
+		attr(pkcs11.CKA_WRAP, false),
 		attr(pkcs11.CKA_MODIFIABLE, false),
 	}
 	private := []*attribute{
@@ -151,6 +153,7 @@ func (t *Token) generateEC(label string, r role) error {
 		attr(pkcs11.CKA_MODIFIABLE, false),
 		attr(pkcs11.CKA_SIGN, signs),
 		attr(pkcs11.CKA_DERIVE, !signs),
+		attr(pkcs11.CKA_SIGN_RECOVER, false),
 		attr(pkcs11.CKA_DECRYPT, false),
 		attr(pkcs11.CKA_UNWRAP, false),
 	}

@@ -26,8 +26,8 @@ type module struct {
 	open    map[string]bool
 }
 
-// retryDelay is how long a token is given that another process is initialising.
-const retryDelay = 150 * time.Millisecond
+// pause is the time given to a token that another process is initialising.
+var pause = func() { time.Sleep(150 * time.Millisecond) }
 
 // acquire loads and initialises the module, or counts one more user.
 func acquire(path string) (*module, error) {

@@ -229,7 +229,10 @@ func (t *Token) ListObjects(prefix string) ([]string, error) {
 					names = append(names, name)
 				}
 			}
-			return nil
+			if len(found) == 0 {
+				_, err = t.health() // a deleted token seems empty
+			}
+			return err
 		})
 	})
 	if err != nil {

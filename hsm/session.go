@@ -142,9 +142,8 @@ func (t *Token) leave(err error) error {
 	if t.closing.Load() > 0 {
 		return ErrLocked
 	}
-	switch code(err) {
-	case pkcs11.CKR_OBJECT_HANDLE_INVALID, pkcs11.CKR_KEY_HANDLE_INVALID:
-		t.forget() // another process destroyed a key: look for it anew
+	if errors.Is(err, ErrNotFound) {
+		t.forget() // perhaps another process destroyed a key: look for it anew
 	}
 	return t.explain(err)
 }
@@ -176,7 +175,7 @@ func (t *Token) pooled(f func(*session) error) (err error) {
 			t.idleMu.Unlock()
 			return
 		}
-		t.c.closeSession(h)
+		t.end(h)
 	}()
 	err = f(&session{t, h})
 	// A refusal of ours says nothing against the session; a token's may have
@@ -184,6 +183,14 @@ func (t *Token) pooled(f func(*session) error) (err error) {
 	var e *Error
 	healthy = !errors.As(err, &e)
 	return err
+}
+
+// end closes a session and whatever objects are left in it, while nobody
+// enumerates objects.
+func (t *Token) end(h session0) error {
+	t.store.RLock()
+	defer t.store.RUnlock()
+	return t.c.closeSession(h)
 }
 
 func (t *Token) take() (session0, error) {

@@ -103,7 +103,7 @@ func Open(cfg Config) (*Token, error) {
 	c := &cryptoki{m.ctx, cfg.Trace}
 	s, err := lookup(c, cfg)
 	if errors.Is(err, ErrTokenNotFound) {
-		time.Sleep(retryDelay)
+		pause()
 		if again, err2 := m.refresh(); err2 != nil {
 			err = err2
 		} else if again {
@@ -210,7 +210,7 @@ const unavailable = ^uint(0)
 
 // explain looks behind return values that may hide a token that is gone.
 func (t *Token) explain(err error) error {
-	if err == nil || !vague[code(err)] {
+	if err == nil || !vague[code(err)] && !errors.Is(err, ErrNotFound) {
 		return err
 	}
 	if _, gone := t.health(); gone != nil {

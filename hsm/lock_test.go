@@ -1,0 +1,182 @@
+package hsm_test
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdh"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/privyseal/privyseal/hsm"
+	"github.com/privyseal/privyseal/hsm/hsmtest"
+)
+
+// TestLockUnderLoad has eight goroutines sign, and others use every other
+// operation, while the token is locked and unlocked. The token must do nothing
+// from the moment Lock has returned, which the recorder sees, and no operation
+// that begins then may answer. The process must live.
+func TestLockUnderLoad(t *testing.T) {
+	var period atomic.Int64 // odd from Lock's return until Unlock's call
+	var late atomic.Value
+	tok := hsmtest.NewTraced(t, func(call string, _, _ [][]byte) {
+		if period.Load()%2 == 1 {
+			late.Store(call)
+		}
+	})
+	tok.MustUnlock(t)
+	signer, err := tok.GenerateSigner("sign")
+	if err != nil {
+		t.Fatal(err)
+	}
+	agree, err := tok.GenerateKeyExchanger("agree")
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := tok.GenerateAEAD("aead")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tok.GenerateKEK("kek", hsm.InToken); err != nil {
+		t.Fatal(err)
+	}
+	n, x := testModulus(1024), bytes.Repeat([]byte{0x55}, 128)
+	wrapped, err := tok.WrapExponent("kek", n, bytes.Repeat([]byte{0x77}, 128))
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer, err := ecdh.P256().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := sha256.Sum256([]byte("document"))
+
+	work := map[string]func() error{
+		"agree": func() error {
+			_, err := agree.ECDH(peer.PublicKey())
+			return err
+		},
+		"aead": func() error {
+			nonce := make([]byte, 12)
+			rand.Read(nonce)
+			ct, err := aead.Seal(nonce, []byte("plaintext"), nil)
+			if err != nil {
+				return err
+			}
+			_, err = aead.Open(nonce, ct, nil)
+			return err
+		},
+		"exponent": func() (err error) {
+			e, err := tok.UnwrapExponent("kek", n, wrapped)
+			if err != nil {
+				return err
+			}
+			defer func() {
+				if err2 := e.Close(); err2 != nil {
+					t.Errorf("closing an exponent: %v", err2)
+				}
+			}()
+			for range 5 {
+				if _, err := e.Exp(x); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		"wrap": func() error {
+			_, err := tok.WrapExponent("kek", n, x)
+			return err
+		},
+		"find": func() error {
+			_, err := tok.Signer("sign")
+			return err
+		},
+	}
+	for i := range 8 {
+		work[fmt.Sprintf("sign %d", i)] = func() error {
+			_, err := signer.Sign(nil, digest[:], crypto.SHA256)
+			return err
+		}
+	}
+	var version uint64
+	work["object"] = func() error {
+		if v, _, err := tok.GetObject("state"); err == nil && v < version {
+			t.Errorf("data object went back from version %d to %d", version, v)
+		}
+		if err := tok.PutObject("state", version+1, []byte("data")); err != nil {
+			return err
+		}
+		version++
+		return nil
+	}
+
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	answers := make(map[string]*atomic.Int64)
+	for name, f := range work {
+		count := new(atomic.Int64)
+		answers[name] = count
+		wg.Go(func() {
+			for !stop.Load() {
+				before := period.Load()
+				err := f()
+				switch {
+				case err == nil:
+					count.Add(1)
+					if before%2 == 1 && period.Load() == before {
+						t.Errorf("%s answered while the token was locked", name)
+						return
+					}
+				case errors.Is(err, hsm.ErrLocked):
+					time.Sleep(time.Millisecond)
+				case name == "object" && errors.Is(err, hsm.ErrStaleVersion):
+					version++ // was written, but Lock dropped the answer
+				default:
+					t.Errorf("%s: %v", name, err)
+					return
+				}
+			}
+		})
+	}
+	const rounds = 60
+	var worst time.Duration
+	for range rounds {
+		time.Sleep(15 * time.Millisecond)
+		begin := time.Now()
+		if err := tok.Lock(); err != nil {
+			t.Errorf("lock: %v", err)
+		}
+		period.Add(1)
+		worst = max(worst, time.Since(begin))
+		time.Sleep(2 * time.Millisecond)
+		period.Add(1)
+		if err := tok.Unlock(hsm.PIN(hsmtest.PIN)); err != nil {
+			t.Fatalf("unlock: %v", err)
+		}
+	}
+	stop.Store(true)
+	wg.Wait()
+	if call := late.Load(); call != nil {
+		t.Errorf("%v reached the token after Lock had returned", call)
+	}
+	for name, count := range answers {
+		if count.Load() == 0 {
+			t.Errorf("%s never answered: the test tested nothing", name)
+		}
+	}
+	t.Logf("%d lock-downs, worst %v", rounds, worst)
+}
+
+// testModulus is an odd number of exactly that many bits.
+func testModulus(bits int) []byte {
+	n := make([]byte, bits/8)
+	rand.Read(n)
+	n[0] |= 0x80
+	n[len(n)-1] |= 1
+	return n
+}

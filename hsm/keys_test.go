@@ -173,7 +173,11 @@ func TestAEAD(t *testing.T) {
 			t.Errorf("%q, %v", pt, err)
 		}
 		for _, f := range []func() ([]byte, error){
-			func() ([]byte, error) { ct[0] ^= 1; defer func() { ct[0] ^= 1 }(); return a.Open(nonce, ct, []byte(c.aad)) },
+			func() ([]byte, error) {
+				ct[0] ^= 1
+				defer func() { ct[0] ^= 1 }()
+				return a.Open(nonce, ct, []byte(c.aad))
+			},
 			func() ([]byte, error) { return a.Open(nonce, ct[:len(ct)-1], []byte(c.aad)) },
 			func() ([]byte, error) { return a.Open(nonce, ct, []byte(c.aad+"x")) },
 			func() ([]byte, error) { return a.Open([]byte("other nonce."), ct, []byte(c.aad)) },

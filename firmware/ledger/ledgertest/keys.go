@@ -145,3 +145,13 @@ func root(name string, key *rsa.PrivateKey) ([]byte, error) {
 	}
 	return x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 }
+
+// Primes are the factors of a test key's modulus.
+func Primes(key string) []*big.Int {
+	var out []*big.Int
+	for _, s := range primes[key] {
+		p, _ := new(big.Int).SetString(s, 16)
+		out = append(out, p)
+	}
+	return out
+}

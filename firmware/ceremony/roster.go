@@ -1,0 +1,503 @@
+package ceremony
+
+import (
+	"bytes"
+	"crypto/ecdh"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/privyseal/privyseal/card/attest"
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
+)
+
+// VerifiedOpen is an opening whose signature is that of the administrator's
+// card, and whose card is the one that the plan names.
+type VerifiedOpen struct {
+	open   Open
+	digest envelope.Hash
+	raw    []byte
+	desk   *ecdsa.PublicKey
+	agree  *ecdh.PublicKey
+	admin  *ecdsa.PublicKey
+}
+
+// Digest identifies the opening.
+func (o *VerifiedOpen) Digest() envelope.Hash { return o.digest }
+
+// Plan is what was reviewed.
+func (o *VerifiedOpen) Plan() *Plan { return &o.open.Plan }
+
+// Attempt counts from 1.
+func (o *VerifiedOpen) Attempt() uint64 { return o.open.Attempt }
+
+// Desk is the signature key that speaks for the administrator.
+func (o *VerifiedOpen) Desk() *ecdsa.PublicKey { return o.desk }
+
+// DeskAgree is the key that answers are sealed to.
+func (o *VerifiedOpen) DeskAgree() *ecdh.PublicKey { return o.agree }
+
+// VerifyOpen checks an opening: the plan holds together, the administrator's
+// card is the plan's and its attestation chains to one of the plan's roots,
+// and the time is within its life.
+func VerifyOpen(raw []byte, now int64) (*VerifiedOpen, error) {
+	u, err := envelope.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("ceremony: opening: %w", err)
+	}
+	// The key that signs is inside what it signs; what makes it the
+	// administrator's is the attestation of the card that the plan names.
+	var claimed Open
+	if err := envelope.Unmarshal(u.UnverifiedPayload(), &claimed); err != nil {
+		return nil, fmt.Errorf("ceremony: opening: %w", err)
+	}
+	admin, err := parseP256(claimed.Administrator.Sign)
+	if err != nil {
+		return nil, fmt.Errorf("ceremony: administrator's card: %w", err)
+	}
+	v, err := u.Verify(admin)
+	if err != nil {
+		return nil, fmt.Errorf("ceremony: opening: %w", err)
+	}
+	o := &VerifiedOpen{digest: v.Digest(), raw: raw, admin: admin}
+	if err := envelope.Decode(v, TypeOpen, MessageVersion, &o.open); err != nil {
+		return nil, fmt.Errorf("ceremony: opening: %w", err)
+	}
+	p := &o.open.Plan
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	if o.open.Attempt == 0 {
+		return nil, errors.New("ceremony: opening: attempts count from 1")
+	}
+	if life := o.open.NotAfter - o.open.NotBefore; life <= 0 || life > int64(p.Hours)*3600 {
+		return nil, fmt.Errorf("ceremony: opening holds for %d s, the plan allows %d h", life, p.Hours)
+	}
+	if err := o.Live(now); err != nil {
+		return nil, err
+	}
+	person := p.person(p.Administrator)
+	if !slices.Contains(person.Cards, o.open.Administrator.Serial) {
+		return nil, fmt.Errorf("ceremony: card %d is not the administrator's", o.open.Administrator.Serial)
+	}
+	if err := verifyCard(p, &o.open.Administrator, now); err != nil {
+		return nil, &RosterError{Who: "person " + p.Administrator, Err: err}
+	}
+	if o.desk, err = parseP256(o.open.DeskSign); err != nil {
+		return nil, fmt.Errorf("ceremony: desk's signature key: %w", err)
+	}
+	desk, err := parseP256(o.open.DeskAgree)
+	if err != nil {
+		return nil, fmt.Errorf("ceremony: desk's agreement key: %w", err)
+	}
+	if o.agree, err = desk.ECDH(); err != nil {
+		return nil, fmt.Errorf("ceremony: desk's agreement key: %w", err)
+	}
+	return o, nil
+}
+
+// reopen verifies an opening that was in force when this device accepted it,
+// whatever the time is now.
+func reopen(raw []byte) (*VerifiedOpen, error) {
+	u, err := envelope.Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	return VerifyOpen(raw, u.Header().Created)
+}
+
+// Live refuses an opening before and after its time.
+func (o *VerifiedOpen) Live(now int64) error {
+	if now < o.open.NotBefore-int64(clockSkew/time.Second) {
+		return fmt.Errorf("ceremony: the opening holds from %s; check this device's clock",
+			time.Unix(o.open.NotBefore, 0).UTC().Format(time.RFC3339))
+	}
+	if now >= o.open.NotAfter {
+		return ErrExpired
+	}
+	return nil
+}
+
+// VerifiedRoster is a roster in which everything holds: every signature,
+// every manufacturer's certificate, every attestation.
+type VerifiedRoster struct {
+	open       *Open
+	digest     envelope.Hash
+	roster     Roster
+	identities []*Identity
+	oneTime    []*ecdh.PublicKey
+	cards      map[uint32]ledger.Card
+}
+
+// Digest identifies the roster.
+func (r *VerifiedRoster) Digest() envelope.Hash { return r.digest }
+
+// Plan is what was reviewed.
+func (r *VerifiedRoster) Plan() *Plan { return &r.open.Plan }
+
+// Firmware is the hash that all devices run.
+func (r *VerifiedRoster) Firmware() envelope.Hash { return r.identities[0].Firmware }
+
+// Identity returns the identity of a device of the plan, or nil.
+func (r *VerifiedRoster) Identity(device string) *Identity {
+	for i, d := range r.open.Plan.Devices {
+		if d.ID == device {
+			return r.identities[i]
+		}
+	}
+	return nil
+}
+
+func (r *VerifiedRoster) oneTimeKey(device string) *ecdh.PublicKey {
+	for i, d := range r.open.Plan.Devices {
+		if d.ID == device {
+			return r.oneTime[i]
+		}
+	}
+	return nil
+}
+
+// CardOf returns the enrolled card with the serial number.
+func (r *VerifiedRoster) CardOf(serial uint32) (ledger.Card, bool) {
+	c, ok := r.cards[serial]
+	return c, ok
+}
+
+// VerifyRoster checks a roster under an opening. A device that verified it
+// compares firmware hashes with [VerifiedRoster.CompareFirmware].
+func VerifyRoster(o *VerifiedOpen, raw []byte, now int64) (*VerifiedRoster, error) {
+	if err := o.Live(now); err != nil {
+		return nil, err
+	}
+	u, err := envelope.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("ceremony: roster: %w", err)
+	}
+	v, err := u.Verify(o.admin)
+	if err != nil {
+		return nil, fmt.Errorf("ceremony: roster: %w", err)
+	}
+	r := &VerifiedRoster{open: &o.open, digest: v.Digest(), cards: map[uint32]ledger.Card{}}
+	if err := envelope.Decode(v, TypeRoster, MessageVersion, &r.roster); err != nil {
+		return nil, fmt.Errorf("ceremony: roster: %w", err)
+	}
+	if r.roster.Open != o.digest {
+		return nil, errors.New("ceremony: the roster belongs to another opening")
+	}
+	if r.roster.NotBefore < o.open.NotBefore || r.roster.NotAfter > o.open.NotAfter {
+		return nil, errors.New("ceremony: the roster outlives the opening")
+	}
+	if !slices.Equal(r.roster.Witnesses, o.open.Plan.Witnesses) {
+		return nil, errors.New("ceremony: the roster names other witnesses than the plan; change the plan and begin a new attempt")
+	}
+	if err := r.verifyIdentities(o, now); err != nil {
+		return nil, err
+	}
+	if err := r.verifyEnrolments(o, now); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *VerifiedRoster) verifyIdentities(o *VerifiedOpen, now int64) error {
+	p := &o.open.Plan
+	if len(r.roster.Identities) != len(p.Devices) {
+		return fmt.Errorf("ceremony: roster lists %d devices, the plan %d", len(r.roster.Identities), len(p.Devices))
+	}
+	seen := map[string]string{}
+	for i, raw := range r.roster.Identities {
+		d := p.Devices[i]
+		id, oneTime, err := verifyIdentity(o, d, raw, now)
+		if err != nil {
+			return &RosterError{Who: "device " + d.ID, Err: err}
+		}
+		for _, k := range [][]byte{id.Sign, id.Agree, id.Boot, id.OneTime} {
+			if other, ok := seen[string(k)]; ok {
+				return &RosterError{Who: "device " + d.ID, Err: fmt.Errorf("shares a key with device %s", other)}
+			}
+			seen[string(k)] = d.ID
+		}
+		r.identities = append(r.identities, id)
+		r.oneTime = append(r.oneTime, oneTime)
+	}
+	return nil
+}
+
+// VerifyIdentity checks a device's answer to Hello on its own, so that the
+// desk can say at once which device is at fault.
+func VerifyIdentity(o *VerifiedOpen, device string, raw []byte, now int64) (*Identity, error) {
+	d := o.open.Plan.device(device)
+	if d == nil {
+		return nil, fmt.Errorf("ceremony: device %q is not in the plan", device)
+	}
+	id, _, err := verifyIdentity(o, *d, raw, now)
+	if err != nil {
+		return nil, &RosterError{Who: "device " + device, Err: err}
+	}
+	return id, nil
+}
+
+func verifyIdentity(o *VerifiedOpen, d PlanDevice, raw []byte, now int64) (*Identity, *ecdh.PublicKey, error) {
+	u, err := envelope.Parse(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	var id Identity
+	if err := envelope.Unmarshal(u.UnverifiedPayload(), &id); err != nil {
+		return nil, nil, err
+	}
+	sign, err := parseP256(id.Sign)
+	if err != nil {
+		return nil, nil, fmt.Errorf("signature key: %w", err)
+	}
+	v, err := u.Verify(sign)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := envelope.Decode(v, TypeIdentity, MessageVersion, &id); err != nil {
+		return nil, nil, err
+	}
+	if id.Open != o.digest {
+		return nil, nil, errors.New("answers another opening")
+	}
+	if id.Device != d.ID {
+		return nil, nil, fmt.Errorf("calls itself %q; check which socket leads to which device", id.Device)
+	}
+	if d.Serial != "" && d.Serial != id.Serial {
+		return nil, nil, fmt.Errorf("serial number is %q, the plan says %q", id.Serial, d.Serial)
+	}
+	if d.Model != id.Model {
+		return nil, nil, fmt.Errorf("model is %q, the plan says %q", id.Model, d.Model)
+	}
+	if d.Use == "token" && !id.InToken {
+		return nil, nil, errors.New(`the plan has "use: token", but its token failed the self-test of partial exponentiation; plan "use: host"`)
+	}
+	if _, err := parseP256(id.Agree); err != nil {
+		return nil, nil, fmt.Errorf("agreement key: %w", err)
+	}
+	if _, err := parseP256(id.Boot); err != nil {
+		return nil, nil, fmt.Errorf("boot key: %w", err)
+	}
+	oneTime, err := ecdh.P256().NewPublicKey(id.OneTime)
+	if err != nil {
+		return nil, nil, fmt.Errorf("one-time key: %w", err)
+	}
+	if o.open.Plan.Vault {
+		return &id, oneTime, nil
+	}
+	if err := verifyMaker(&o.open.Plan, id.Model, id.Serial, id.Sign, id.SignCert, now); err != nil {
+		return nil, nil, fmt.Errorf("manufacturer's certificate of the signature key: %w", err)
+	}
+	if err := verifyMaker(&o.open.Plan, id.Model, id.Serial, id.Agree, id.AgreeCert, now); err != nil {
+		return nil, nil, fmt.Errorf("manufacturer's certificate of the agreement key: %w", err)
+	}
+	return &id, oneTime, nil
+}
+
+// verifyMaker checks a manufacturer's certificate: it certifies this key, for
+// this serial number, and chains to the root of an approved device model.
+func verifyMaker(p *Plan, model, serial string, key []byte, chain [][]byte, now int64) error {
+	if len(chain) == 0 {
+		return errors.New("missing; a ceremony without manufacturer's certificates is a vault ceremony")
+	}
+	leaf, err := x509.ParseCertificate(chain[0])
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(leaf.RawSubjectPublicKeyInfo, key) {
+		return errors.New("certifies another key")
+	}
+	if leaf.Subject.SerialNumber != serial {
+		return fmt.Errorf("is for serial number %q, not %q", leaf.Subject.SerialNumber, serial)
+	}
+	roots, err := p.roots("device", model)
+	if err != nil {
+		return err
+	}
+	between := x509.NewCertPool()
+	for _, der := range chain[1:] {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return err
+		}
+		between.AddCert(c)
+	}
+	_, err = leaf.Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: between, CurrentTime: time.Unix(now, 0),
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	})
+	return err
+}
+
+func (p *Plan) roots(kind, model string) (*x509.CertPool, error) {
+	pool, found := x509.NewCertPool(), false
+	for _, m := range p.Models {
+		if m.Kind != kind || m.Model != model {
+			continue
+		}
+		c, err := x509.ParseCertificate(m.Root)
+		if err != nil {
+			return nil, err
+		}
+		pool.AddCert(c)
+		found = true
+	}
+	if !found {
+		return nil, fmt.Errorf("%s model %q is not approved by the plan", kind, model)
+	}
+	return pool, nil
+}
+
+// CompareFirmware is stage 1's comparison in both directions (A8): each
+// device hands its own hash and stops if any other differs.
+func (r *VerifiedRoster) CompareFirmware(device string, own envelope.Hash) error {
+	other := map[string]envelope.Hash{}
+	for i, id := range r.identities {
+		if id.Firmware != own {
+			other[r.open.Plan.Devices[i].ID] = id.Firmware
+		}
+	}
+	if len(other) > 0 {
+		return &FirmwareMismatchError{Device: device, Own: own, Other: other}
+	}
+	return nil
+}
+
+func (r *VerifiedRoster) verifyEnrolments(o *VerifiedOpen, now int64) error {
+	p := &o.open.Plan
+	keys := map[envelope.KeyID]string{}
+	add := func(who string, spki []byte) error {
+		id := envelope.KeyIDOfSPKI(spki)
+		if other, ok := keys[id]; ok {
+			return fmt.Errorf("its key is %s's already", other)
+		}
+		keys[id] = who
+		return nil
+	}
+	for _, raw := range r.roster.Enrolments {
+		e, err := verifyEnrolment(o, raw, now)
+		if err != nil {
+			return err
+		}
+		if _, ok := r.cards[e.Card.Serial]; ok {
+			return &RosterError{Who: "person " + e.Person, Err: fmt.Errorf("card %d is enrolled twice", e.Card.Serial)}
+		}
+		for _, k := range [][]byte{e.Card.Sign, e.Card.Agree} {
+			if err := add(e.Person, k); err != nil {
+				return &RosterError{Who: "person " + e.Person, Err: err}
+			}
+		}
+		r.cards[e.Card.Serial] = e.Card
+	}
+	for _, x := range p.Persons {
+		for _, serial := range x.Cards {
+			if _, ok := r.cards[serial]; !ok {
+				return &RosterError{Who: "person " + x.ID, Err: fmt.Errorf("card %d was not enrolled", serial)}
+			}
+		}
+	}
+	if admin := r.cards[o.open.Administrator.Serial]; !bytes.Equal(admin.Sign, o.open.Administrator.Sign) {
+		return &RosterError{Who: "person " + p.Administrator, Err: errors.New("is enrolled with another key than the opening's")}
+	}
+	return nil
+}
+
+// VerifyEnrolment checks one person's enrolment on its own.
+func VerifyEnrolment(o *VerifiedOpen, raw []byte, now int64) (*Enrolment, error) {
+	return verifyEnrolment(o, raw, now)
+}
+
+func verifyEnrolment(o *VerifiedOpen, raw []byte, now int64) (*Enrolment, error) {
+	u, err := envelope.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("ceremony: enrolment: %w", err)
+	}
+	var e Enrolment
+	if err := envelope.Unmarshal(u.UnverifiedPayload(), &e); err != nil {
+		return nil, fmt.Errorf("ceremony: enrolment: %w", err)
+	}
+	fail := func(err error) error { return &RosterError{Who: "person " + e.Person, Err: err} }
+	key, err := parseP256(e.Card.Sign)
+	if err != nil {
+		return nil, fail(err)
+	}
+	v, err := u.Verify(key)
+	if err != nil {
+		return nil, fail(err)
+	}
+	if err := envelope.Decode(v, TypeEnrol, MessageVersion, &e); err != nil {
+		return nil, fail(err)
+	}
+	if e.Open != o.digest {
+		return nil, fail(errors.New("enrolled for another opening"))
+	}
+	x := o.open.Plan.person(e.Person)
+	if x == nil {
+		return nil, fail(errors.New("is not in the plan"))
+	}
+	if !slices.Contains(x.Cards, e.Card.Serial) {
+		return nil, fail(fmt.Errorf("card %d is not his", e.Card.Serial))
+	}
+	if err := verifyCard(&o.open.Plan, &e.Card, now); err != nil {
+		return nil, fail(err)
+	}
+	return &e, nil
+}
+
+// verifyCard checks that both keys of a card were made in it and stay there,
+// as its attestation under an approved model's root says (A13, A17).
+func verifyCard(p *Plan, c *ledger.Card, now int64) error {
+	roots, err := p.roots("card", c.Model)
+	if err != nil {
+		return err
+	}
+	inter, err := x509.ParseCertificate(c.Intermediate)
+	if err != nil {
+		return fmt.Errorf("attestation certificate of card %d: %w", c.Serial, err)
+	}
+	verify := func(slot byte, der, key []byte) (*attest.Attestation, error) {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, err
+		}
+		a, err := attest.Verify(roots, cert, inter, time.Unix(now, 0))
+		switch {
+		case err != nil:
+			return nil, err
+		case a.Serial != c.Serial:
+			return nil, fmt.Errorf("is of card %d", a.Serial)
+		case a.Slot != slot:
+			return nil, fmt.Errorf("is of slot %X", a.Slot)
+		case !bytes.Equal(cert.RawSubjectPublicKeyInfo, key):
+			return nil, errors.New("is of another key")
+		}
+		return a, nil
+	}
+	sign, err := verify(0x9c, c.AttestSign, c.Sign)
+	if err != nil {
+		return fmt.Errorf("attestation of card %d, slot 9C: %w", c.Serial, err)
+	}
+	agree, err := verify(0x9d, c.AttestAgree, c.Agree)
+	if err != nil {
+		return fmt.Errorf("attestation of card %d, slot 9D: %w", c.Serial, err)
+	}
+	return attest.CheckPair(sign, agree)
+}
+
+// parseP256 decodes an SPKI that must hold a P-256 key.
+func parseP256(spki []byte) (*ecdsa.PublicKey, error) {
+	k, err := x509.ParsePKIXPublicKey(spki)
+	if err != nil {
+		return nil, err
+	}
+	pub, ok := k.(*ecdsa.PublicKey)
+	if !ok || pub.Curve != elliptic.P256() {
+		return nil, fmt.Errorf("a %T, not an ECDSA key on P-256", k)
+	}
+	return pub, nil
+}

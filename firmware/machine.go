@@ -1,0 +1,460 @@
+// Package firmware is the interpreter of a signing device: what it believes,
+// what it does at whose word, and in which order.
+//
+// It does no input or output. Time, entropy, the token and stored records are
+// arguments; what has to become durable and what leaves the device are values
+// in [Effects]. The process around it (cmd/privyseal-device) makes records
+// durable first, then calls Durable, then hands over the answer: a crash
+// between any two of these steps leaves a device that did less than it wrote
+// down, never more.
+package firmware
+
+import (
+	"crypto"
+	"crypto/ecdh"
+	"crypto/ecdsa"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/privyseal/privyseal/firmware/ceremony"
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/share"
+)
+
+// Token is the device's token, as the interpreter uses it. Keys answer with an
+// error while the token is locked.
+//
+// DeleteObject and GetObject return an error that is ErrNotFound where there
+// is no such object.
+type Token interface {
+	// Shares is the token with the KEK for shares that are used inside it, or
+	// with the one for shares that are used in the host.
+	Shares(inToken bool) share.Token
+	PutObject(name string, version uint64, data []byte) error
+	GetObject(name string) (version uint64, data []byte, err error)
+	DeleteObject(name string) error
+	Unlock(pin []byte) error
+	Lock() error
+	Locked() bool
+	Health() string // as text
+}
+
+// ErrNotFound is what a Token answers for an object that it does not hold.
+var ErrNotFound = errors.New("firmware: no such object in the token")
+
+// Config is what a device is, whatever happens to it.
+type Config struct {
+	Local ceremony.Local    // identity; Sign and Agree are in the token
+	Agree ecdh.KeyExchanger // in the token
+	Boot  crypto.Signer     // on the disk
+	Token Token
+	// Memory holds shares in use in the host.
+	Memory share.Memory
+}
+
+// Inputs are what a step is given besides its message.
+type Inputs struct {
+	Now  int64 // unix seconds, by the machine's clock
+	Rand io.Reader
+}
+
+// Effects are what a step wants done, in this order.
+type Effects struct {
+	// Records have to be durable, in order, before anything below happens.
+	// Then the caller calls Durable.
+	Records [][]byte
+
+	// SetPIN is the token's new PIN: the device was commissioned. When it is
+	// set the caller removes the transport PIN. A crash before that repeats it
+	// at the next start.
+	SetPIN []byte
+	// DropTransportPIN is set when the token has its final PIN.
+	DropTransportPIN bool
+
+	// Reply is the sealed answer, or nil.
+	Reply []byte
+	// Release says that the answer holds what the share made: it is handed
+	// over under the release lock, with a live lease, or not at all.
+	Release bool
+
+	// Note is one line for the operator.
+	Note string
+
+	next *state
+}
+
+// Machine is one device. It is not safe for concurrent use.
+type Machine struct {
+	cfg   Config
+	state *state
+
+	session *ceremony.Session
+	offers  map[offerKey]*offer
+	unlocks *unlocking
+	checks  map[offerKey]*check
+	made    uint64 // partial signatures since the start
+}
+
+// offerKey names what a one-time key is for.
+type offerKey struct {
+	request envelope.Hash
+	share   string
+}
+
+// offer is a one-time key in memory.
+type offer struct {
+	key      *ecdh.PrivateKey
+	digest   envelope.Hash // of the offer message
+	raw      []byte
+	expires  int64
+	attempts int
+}
+
+// New folds the device's records into a machine. A device that is commissioned
+// starts locked; one that was prepared goes on with its ceremony.
+func New(cfg Config, records [][]byte, now int64) (*Machine, error) {
+	m := &Machine{cfg: cfg, state: newState(), offers: map[offerKey]*offer{}, checks: map[offerKey]*check{}}
+	for _, r := range records {
+		next, err := m.state.foldVerified(r)
+		if err != nil {
+			return nil, err
+		}
+		m.state = next
+	}
+	if m.state.genesis != nil {
+		if _, ok := m.state.ledger.Device(cfg.Local.ID); !ok {
+			return nil, fmt.Errorf("firmware: device %s is not in the genesis it holds", cfg.Local.ID)
+		}
+	}
+	return m, nil
+}
+
+// Phases of a device.
+const (
+	PhaseFresh    = "fresh"    // before any ceremony
+	PhaseCeremony = "ceremony" // in an attempt, in memory only
+	PhasePrepared = "prepared" // signed a genesis that is not committed
+	PhaseLocked   = "locked"   // commissioned, token locked
+	PhaseReady    = "ready"    // commissioned, token unlocked
+)
+
+// Phase says in which phase the device is.
+func (m *Machine) Phase() string {
+	switch {
+	case m.state.genesis != nil && m.cfg.Token.Locked():
+		return PhaseLocked
+	case m.state.genesis != nil:
+		return PhaseReady
+	case m.state.pending != nil:
+		return PhasePrepared
+	case m.session != nil:
+		return PhaseCeremony
+	}
+	return PhaseFresh
+}
+
+// Unattended reports whether the ledger lets the machine keep its own PIN.
+func (m *Machine) Unattended() bool {
+	d, ok := m.self()
+	return ok && d.Unattended
+}
+
+// Commissioned reports whether the device is in a system.
+func (m *Machine) Commissioned() bool { return m.state.genesis != nil }
+
+func (m *Machine) self() (ledger.Device, bool) {
+	if m.state.genesis == nil {
+		return ledger.Device{}, false
+	}
+	return m.state.ledger.Device(m.cfg.Local.ID)
+}
+
+// Durable tells the machine that the records of an effect are on the disk.
+func (m *Machine) Durable(e *Effects) {
+	if e.next != nil {
+		m.state, e.next = e.next, nil
+	}
+}
+
+// now is the device's time, which never falls: the clock, or the latest time
+// that the device or its ledger knows to have been.
+func (m *Machine) now(in Inputs) int64 {
+	now := max(in.Now, m.state.mark)
+	if m.state.genesis != nil {
+		now = max(now, m.state.ledger.Time())
+	}
+	return now
+}
+
+// ctx is what a handler works with.
+type ctx struct {
+	Inputs
+	draft
+	asked  envelope.Header // of the message in hand
+	effect *Effects
+}
+
+// Handle takes one frame from the link. It never fails: what cannot be
+// answered is noted, what is refused is answered with a refusal.
+func (m *Machine) Handle(in Inputs, frame []byte) Effects {
+	var e Effects
+	c := &ctx{Inputs: in, effect: &e}
+	c.draft = draft{state: m.state, now: m.now(in)}
+	c.Now = c.draft.now
+	v, to, err := m.open(frame)
+	if err != nil {
+		e.Note = "message dropped: " + err.Error()
+		return e
+	}
+	c.asked = v.Header()
+	typ, payload, err := m.dispatch(c, v)
+	if err != nil {
+		// A refusal of what concerns a request is part of its history.
+		typ, payload = TypeRefusal, m.refusal(c, v, err)
+		e.Release = false
+	}
+	e.Records, e.next = c.draft.records, c.draft.state
+	if e.Reply, err = m.answer(c, to, typ, payload); err != nil {
+		e.Note = "cannot answer: " + err.Error()
+	}
+	return e
+}
+
+func (m *Machine) refusal(c *ctx, v *envelope.Verified, cause error) *Refusal {
+	r := &Refusal{Device: m.cfg.Local.ID, Code: codeOf(cause), Text: cause.Error()}
+	r.Request = requestOf(v)
+	c.draft = draft{state: m.state, now: c.Now} // nothing of the failed step remains
+	c.effect.Note = "refused " + v.Header().Type + ": " + cause.Error()
+	if m.state.genesis != nil && !r.Request.IsZero() {
+		if err := c.add(recRefused, refusedBody{Request: r.Request, Code: r.Code, Text: clip(r.Text, 512)}); err != nil {
+			c.effect.Note += "; not recorded: " + err.Error()
+		}
+	}
+	return r
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		s = s[:n]
+	}
+	return strings.ToValidUTF8(s, "?")
+}
+
+// open finds out who speaks, and verifies it. It returns the key that the
+// answer is sealed to.
+func (m *Machine) open(frame []byte) (*envelope.Verified, *ecdh.PublicKey, error) {
+	raw := frame
+	sealed := false
+	if to, err := envelope.PeekRecipients(frame); err == nil {
+		sealed = true
+		key, err := m.recipient(to)
+		if err != nil {
+			return nil, nil, err
+		}
+		if raw, err = envelope.Open(frame, key); err != nil {
+			return nil, nil, err
+		}
+	}
+	u, err := envelope.Parse(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	sender, to, err := m.sender(u)
+	if err != nil {
+		return nil, nil, err
+	}
+	v, err := u.Verify(sender)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !sealed && !mayBeOpen(v.Header().Type) {
+		return nil, nil, fmt.Errorf("a message of type %q must be sealed", v.Header().Type)
+	}
+	return v, to, nil
+}
+
+// mayBeOpen lists what a device takes unsealed: what comes before the sender
+// knows its key, or while its token is locked and cannot open anything. None
+// of it is secret.
+func mayBeOpen(typ string) bool {
+	switch typ {
+	case ceremony.TypeHello, TypeUnlockAsk, TypeStatusAsk:
+		return true
+	}
+	return false
+}
+
+// recipient finds the private key that a sealed frame is for.
+func (m *Machine) recipient(to []envelope.KeyID) (ecdh.KeyExchanger, error) {
+	own, err := envelope.KeyIDOf(m.cfg.Local.Agree)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range to {
+		if id == own {
+			if m.cfg.Token.Locked() {
+				return nil, errors.New("sealed to the token, which is locked")
+			}
+			return m.cfg.Agree, nil
+		}
+		if m.unlocks != nil && id == m.unlocks.id {
+			return m.unlocks.key, nil
+		}
+	}
+	return nil, errors.New("sealed to somebody else")
+}
+
+// sender finds the key with which a message must be signed: this device's own
+// message server once there is a system, the ceremony's desk before.
+func (m *Machine) sender(u *envelope.Unverified) (*ecdsa.PublicKey, *ecdh.PublicKey, error) {
+	h := u.Header()
+	if h.Type == ceremony.TypeHello {
+		return helloKeys(u)
+	}
+	if strings.HasPrefix(h.Type, "ceremony.") || h.Type == TypeGenesisAsk {
+		if m.session == nil {
+			return nil, nil, errors.New("no ceremony is going on; begin with hello")
+		}
+		o := m.session.Open()
+		return o.Desk(), o.DeskAgree(), nil
+	}
+	d, ok := m.self()
+	if !ok {
+		return nil, nil, fmt.Errorf("a message of type %q before the ceremony", h.Type)
+	}
+	s, ok := m.state.ledger.Server(d.Server)
+	if !ok {
+		return nil, nil, fmt.Errorf("server %s is not in the ledger", d.Server)
+	}
+	if h.System != m.state.ledger.System() {
+		return nil, nil, fmt.Errorf("for another system (%s)", h.System)
+	}
+	sign, err := parseSign(s.Sign)
+	if err != nil {
+		return nil, nil, err
+	}
+	agree, err := parseAgree(s.Agree)
+	return sign, agree, err
+}
+
+// helloKeys reads the desk's keys from the opening inside a hello. Begin
+// verifies that the administrator's card named them.
+func helloKeys(u *envelope.Unverified) (*ecdsa.PublicKey, *ecdh.PublicKey, error) {
+	var h ceremony.Hello
+	if err := envelope.Unmarshal(u.UnverifiedPayload(), &h); err != nil {
+		return nil, nil, err
+	}
+	open, err := envelope.Parse(h.Open)
+	if err != nil {
+		return nil, nil, err
+	}
+	var o ceremony.Open
+	if err := envelope.Unmarshal(open.UnverifiedPayload(), &o); err != nil {
+		return nil, nil, err
+	}
+	sign, err := parseSign(o.DeskSign)
+	if err != nil {
+		return nil, nil, err
+	}
+	agree, err := parseAgree(o.DeskAgree)
+	return sign, agree, err
+}
+
+func parseSign(spki []byte) (*ecdsa.PublicKey, error) {
+	k, err := x509.ParsePKIXPublicKey(spki)
+	if err != nil {
+		return nil, err
+	}
+	pub, ok := k.(*ecdsa.PublicKey)
+	if !ok {
+		return nil, fmt.Errorf("a %T is no signature key", k)
+	}
+	return pub, nil
+}
+
+func parseAgree(spki []byte) (*ecdh.PublicKey, error) {
+	pub, err := parseSign(spki)
+	if err != nil {
+		return nil, err
+	}
+	return pub.ECDH()
+}
+
+// answer signs and seals. A locked token signs nothing: then the boot key
+// speaks, and only what it may say.
+func (m *Machine) answer(c *ctx, to *ecdh.PublicKey, typ string, payload any) ([]byte, error) {
+	if payload == nil {
+		return nil, nil
+	}
+	body, err := envelope.Marshal(payload)
+	if err != nil {
+		return nil, err
+	}
+	h, err := m.header(c, to, typ)
+	if err != nil {
+		return nil, err
+	}
+	var signer crypto.Signer = m.cfg.Local.Sign
+	if m.cfg.Token.Locked() {
+		switch typ {
+		case TypeStatus, TypeUnlockOffered, TypeRefusal, TypeGenesis:
+			signer = m.cfg.Boot
+		default:
+			return nil, errors.New("the token is locked")
+		}
+	}
+	raw, err := envelope.Sign(c.Rand, signer, h, body)
+	if err != nil {
+		return nil, err
+	}
+	return envelope.Seal(c.Rand, raw, []*ecdh.PublicKey{to})
+}
+
+func (m *Machine) header(c *ctx, to *ecdh.PublicKey, typ string) (envelope.Header, error) {
+	id, err := envelope.KeyIDOf(to)
+	if err != nil {
+		return envelope.Header{}, err
+	}
+	h := envelope.Header{
+		Type: typ, Version: MessageVersion, Re: c.asked.ID, To: []envelope.KeyID{id},
+		Created: c.Now, Expires: c.Now + answerLife,
+	}
+	if m.state.genesis != nil {
+		h.System, h.LedgerHead = m.state.ledger.System(), m.state.ledger.Head()
+	}
+	return h, nil
+}
+
+// requestOf finds the request that a refused message concerned, for the log.
+func requestOf(v *envelope.Verified) envelope.Hash {
+	var raw []byte
+	switch v.Header().Type {
+	case TypeOfferAsk:
+		var x OfferAsk
+		if envelope.Decode(v, TypeOfferAsk, MessageVersion, &x) == nil {
+			raw = x.Request
+		}
+	case TypeTask:
+		var x Task
+		if envelope.Decode(v, TypeTask, MessageVersion, &x) == nil {
+			raw = x.Request
+		}
+	case TypeCheckAsk:
+		var x CheckAsk
+		if envelope.Decode(v, TypeCheckAsk, MessageVersion, &x) == nil {
+			raw = x.Task.Request
+		}
+	}
+	if raw == nil {
+		return envelope.Hash{}
+	}
+	u, err := envelope.Parse(raw)
+	if err != nil {
+		return envelope.Hash{}
+	}
+	return u.UnverifiedDigest()
+}

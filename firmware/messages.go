@@ -1,0 +1,243 @@
+package firmware
+
+import (
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/threshold"
+)
+
+// Types of the messages that a commissioned device takes and gives. Each is
+// the type field of a protected header; every payload below is version 1.
+// Before commissioning a device takes the messages of package ceremony only.
+const (
+	// To the device, signed by its message server.
+	TypeOfferAsk   = "offer.ask"   // OfferAsk   -> "offered" (Offered)
+	TypeTask       = "task"        // Task       -> "partial" (Partial)
+	TypeClose      = "close"       // Close      -> "closed" (Closed)
+	TypeCheckAsk   = "check.ask"   // CheckAsk   -> "check.commit" (CheckCommit)
+	TypeCheckOpen  = "check.open"  // CheckOpen  -> "check.answer" (CheckAnswer)
+	TypeUnlockAsk  = "unlock.ask"  // UnlockAsk  -> "unlock.offered" (UnlockOffered)
+	TypeUnlock     = "unlock"      // Unlock     -> "status" (Status)
+	TypeLock       = "lock"        // Lock       -> "status" (Status)
+	TypeStatusAsk  = "status.ask"  // StatusAsk  -> "status" (Status)
+	TypeCatchup    = "catchup"     // Catchup    -> "status" (Status)
+	TypeRegister   = "register"    // Register   -> "status" (Status)
+	TypeRecertify  = "recertify"   // Recertify  -> "requests" (Requests)
+	TypeGenesisAsk = "genesis.ask" // GenesisAsk -> "genesis" (Genesis)
+
+	// From the device, signed with its token unless said otherwise.
+	TypeOffered       = "offered"
+	TypePartial       = "partial"
+	TypeClosed        = "closed"
+	TypeCheckCommit   = "check.commit"
+	TypeCheckAnswer   = "check.answer"
+	TypeUnlockOffered = "unlock.offered"
+	TypeUnlockOffer   = "unlock.offer" // UnlockOffer, signed with the boot key, inside UnlockOffered
+	TypeStatus        = "status"
+	TypeRequests      = "requests"
+	TypeGenesis       = "genesis"
+	TypeRefusal       = "refusal"
+
+	// From officers, signed in slot 9C.
+	TypeUnlockApproval = "unlock.approval"
+
+	// MessageVersion is the version of every payload in this file.
+	MessageVersion = 1
+)
+
+// OfferAsk asks a device for a one-time key for a request (design.md §3).
+type OfferAsk struct {
+	Request []byte `cbor:"1,keyasint"` // the request, a COSE_Sign1 by its requester
+}
+
+// Offered carries the device's offer: an approval.Offer signed by its token,
+// which the officers verify themselves.
+type Offered struct {
+	Offer []byte `cbor:"1,keyasint"`
+}
+
+// Task asks a device for its partial signature.
+type Task struct {
+	Request []byte `cbor:"1,keyasint"` // the request, a COSE_Sign1 by its requester
+	Offer   []byte `cbor:"2,keyasint"` // the offer this device made for it, a COSE_Sign1
+
+	// Approvals are COSE_Sign1 messages by this device's officers: in a chain
+	// only the last one, which holds all before it; in a set all of them.
+	Approvals [][]byte `cbor:"3,keyasint"`
+
+	// Order lists the share indices that sign in this attempt; its set is the
+	// t-subset, and for sequential signing its order is the order of signing.
+	Order []uint64 `cbor:"4,keyasint"`
+	// Position is this device's place in Order, from 0.
+	Position uint64 `cbor:"5,keyasint"`
+	// Prior holds the partial messages of the places before this one, raw and
+	// in order; empty for parallel signing and at position 0.
+	Prior [][]byte `cbor:"6,keyasint"`
+	// Prove asks for a proof of correctness where one is not demanded anyway.
+	Prove bool `cbor:"7,keyasint"`
+}
+
+// Partial is a device's partial signature.
+type Partial struct {
+	Request  envelope.Hash    `cbor:"1,keyasint"` // digest of the request message
+	Key      string           `cbor:"2,keyasint"`
+	Epoch    uint64           `cbor:"3,keyasint"`
+	Device   string           `cbor:"4,keyasint"`
+	Share    string           `cbor:"5,keyasint"`
+	Index    uint64           `cbor:"6,keyasint"`  // the share's index
+	Order    []uint64         `cbor:"7,keyasint"`  // of the attempt
+	Position uint64           `cbor:"8,keyasint"`  // in Order
+	Y        []byte           `cbor:"9,keyasint"`  // min(y, N−y), |N| bytes big-endian
+	Proof    *threshold.Proof `cbor:"10,keyasint"` // nil where none was made
+	LogHead  envelope.Hash    `cbor:"11,keyasint"` // of the device's log, this partial included
+	Officers []string         `cbor:"12,keyasint"` // persons whose approvals counted
+	Made     int64            `cbor:"13,keyasint"` // unix seconds
+}
+
+// Close tells a device that a request has its final signature. The device
+// verifies it and never again makes a partial for that request.
+type Close struct {
+	Request   []byte `cbor:"1,keyasint"` // the request message
+	Signature []byte `cbor:"2,keyasint"` // the bare RSA signature, |N| bytes
+}
+
+// Closed answers Close.
+type Closed struct {
+	Request envelope.Hash `cbor:"1,keyasint"`
+}
+
+// CheckAsk begins the commit-and-open check of an in-token partial
+// (threshold.Challenge). Besides the challenge it carries what a Task carries,
+// since the share must be opened.
+type CheckAsk struct {
+	Task      Task                `cbor:"1,keyasint"`
+	Challenge threshold.Challenge `cbor:"2,keyasint"`
+}
+
+// CheckCommit answers CheckAsk with a commitment to the answer.
+type CheckCommit struct {
+	Request envelope.Hash `cbor:"1,keyasint"`
+	Index   uint64        `cbor:"2,keyasint"`
+	Commit  []byte        `cbor:"3,keyasint"` // 32 bytes
+}
+
+// CheckOpen shows the device how the challenge was made; only then does it
+// give its answer.
+type CheckOpen struct {
+	Request envelope.Hash     `cbor:"1,keyasint"`
+	Opening threshold.Opening `cbor:"2,keyasint"`
+}
+
+// CheckAnswer is the answer that the device committed to.
+type CheckAnswer struct {
+	Request envelope.Hash    `cbor:"1,keyasint"`
+	Index   uint64           `cbor:"2,keyasint"`
+	Answer  threshold.Answer `cbor:"3,keyasint"`
+}
+
+// UnlockAsk asks a locked device for a one-time key for pieces of its PIN.
+type UnlockAsk struct {
+	Device string `cbor:"1,keyasint"`
+}
+
+// UnlockOffer is a locked device's one-time key. A locked token cannot sign,
+// so the offer is signed with the boot key, a key on the device's disk that
+// the genesis lists: it keeps network attackers out, not a thief of the disk,
+// who gains only the PIN (docs/decisions.md).
+type UnlockOffer struct {
+	Device   string   `cbor:"1,keyasint"`
+	Instance [16]byte `cbor:"2,keyasint"`
+	Public   []byte   `cbor:"3,keyasint"` // uncompressed P-256 point, 65 bytes
+	Created  int64    `cbor:"4,keyasint"`
+	Expires  int64    `cbor:"5,keyasint"`
+}
+
+// UnlockOffered carries the offer, which the officers verify themselves.
+type UnlockOffered struct {
+	Offer []byte `cbor:"1,keyasint"`
+}
+
+// UnlockApproval is an officer's word that a device may be unlocked, with his
+// piece of the PIN sealed to the offer's key.
+type UnlockApproval struct {
+	Device  string        `cbor:"1,keyasint"`
+	Offer   envelope.Hash `cbor:"2,keyasint"` // digest of the offer message
+	Piece   string        `cbor:"3,keyasint"` // piece id
+	Sealed  []byte        `cbor:"4,keyasint"`
+	Created int64         `cbor:"5,keyasint"`
+	Expires int64         `cbor:"6,keyasint"`
+}
+
+// Unlock hands a quorum of officers' unlock approvals to the device.
+type Unlock struct {
+	Offer     []byte   `cbor:"1,keyasint"` // raw
+	Approvals [][]byte `cbor:"2,keyasint"` // raw
+}
+
+// Lock tells the device to lock its token.
+type Lock struct {
+	Device string `cbor:"1,keyasint"`
+	Reason string `cbor:"2,keyasint"`
+}
+
+// StatusAsk asks a device how it is.
+type StatusAsk struct{}
+
+// Status is what a device says of itself.
+type Status struct {
+	Device     string        `cbor:"1,keyasint"`
+	Name       string        `cbor:"2,keyasint"`
+	Phase      string        `cbor:"3,keyasint"` // "fresh", "ceremony", "prepared", "locked", "ready"
+	System     envelope.Hash `cbor:"4,keyasint"`
+	Firmware   envelope.Hash `cbor:"5,keyasint"`
+	LedgerHead envelope.Hash `cbor:"6,keyasint"`
+	Height     uint64        `cbor:"7,keyasint"`
+	LogHead    envelope.Hash `cbor:"8,keyasint"`
+	Log        uint64        `cbor:"9,keyasint"` // entries
+	Unattended bool          `cbor:"10,keyasint"`
+	Use        string        `cbor:"11,keyasint"` // "in token" or "in host"
+	Shares     []string      `cbor:"12,keyasint"` // share ids held
+	Partials   uint64        `cbor:"13,keyasint"` // partial signatures made since the start
+	Token      string        `cbor:"14,keyasint"` // health, as text
+	Certified  bool          `cbor:"15,keyasint"` // holds its SWA certificate
+	Officers   []string      `cbor:"16,keyasint"` // registered with SWA certificates
+}
+
+// Catchup brings a device's ledger up to date.
+type Catchup struct {
+	Entries [][]byte `cbor:"1,keyasint"` // ledger.SignedEntry, in order
+}
+
+// Recertify asks a device for requests for its own SWA certificate and its
+// officers' (A12, A13).
+type Recertify struct {
+	Expires int64 `cbor:"1,keyasint"`
+}
+
+// Requests carries signed requests made by a device.
+type Requests struct {
+	Requests [][]byte `cbor:"1,keyasint"`
+}
+
+// Register hands SWA certificates to the device, which verifies and keeps
+// them: its own, and its officers' in its table (A13).
+type Register struct {
+	Certificates [][]byte `cbor:"1,keyasint"` // X.509 DER
+}
+
+// GenesisAsk asks a prepared or commissioned device for what it holds.
+type GenesisAsk struct{}
+
+// Genesis is a device's copy of the ledger: enough to resume a ceremony whose
+// desk was lost, and a configuration backup (design.md §4).
+type Genesis struct {
+	Bundle  []byte   `cbor:"1,keyasint"` // ledger.Bundle
+	Entries [][]byte `cbor:"2,keyasint"`
+}
+
+// Refusal says why a device did not do what it was asked.
+type Refusal struct {
+	Request envelope.Hash `cbor:"1,keyasint"` // zero where it does not apply
+	Device  string        `cbor:"2,keyasint"`
+	Code    string        `cbor:"3,keyasint"` // one of the Code constants
+	Text    string        `cbor:"4,keyasint"` // one line, lower case
+}

@@ -1,0 +1,212 @@
+package firmware
+
+import (
+	"crypto/ecdh"
+	"fmt"
+
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/share"
+)
+
+// unlocking is the one-time key of a locked device, in memory.
+type unlocking struct {
+	key     *ecdh.PrivateKey
+	id      envelope.KeyID
+	digest  envelope.Hash
+	raw     []byte
+	expires int64
+}
+
+// unlockAsk offers a one-time key for pieces of the PIN, or repeats the offer.
+func (m *Machine) unlockAsk(c *ctx, in UnlockAsk) (*UnlockOffered, error) {
+	if in.Device != m.cfg.Local.ID {
+		return nil, refuse(CodeMessage, "this is device %s", m.cfg.Local.ID)
+	}
+	if m.unlocks != nil && m.unlocks.expires > c.Now {
+		return &UnlockOffered{Offer: m.unlocks.raw}, nil
+	}
+	key, err := ecdh.P256().GenerateKey(c.Rand)
+	if err != nil {
+		return nil, faulty(CodeInternal, err)
+	}
+	o := UnlockOffer{
+		Device: m.cfg.Local.ID, Instance: m.cfg.Local.Instance, Public: key.PublicKey().Bytes(),
+		Created: c.Now, Expires: c.Now + unlockLife,
+	}
+	body, err := envelope.Marshal(o)
+	if err != nil {
+		return nil, faulty(CodeInternal, err)
+	}
+	s := m.state.ledger
+	raw, err := envelope.Sign(c.Rand, m.cfg.Boot, envelope.Header{
+		Type: TypeUnlockOffer, Version: MessageVersion, System: s.System(), LedgerHead: s.Head(),
+		Created: o.Created, Expires: o.Expires,
+	}, body)
+	if err != nil {
+		return nil, faulty(CodeInternal, err)
+	}
+	u, err := envelope.Parse(raw)
+	if err != nil {
+		return nil, faulty(CodeInternal, err)
+	}
+	id, err := envelope.KeyIDOf(key.PublicKey())
+	if err != nil {
+		return nil, faulty(CodeInternal, err)
+	}
+	m.unlocks = &unlocking{key: key, id: id, digest: u.UnverifiedDigest(), raw: raw, expires: o.Expires}
+	return &UnlockOffered{Offer: raw}, nil
+}
+
+// unlock joins the officers' pieces of the PIN and opens the token. A PIN that
+// is not the right one is never tried on the token.
+func (m *Machine) unlock(c *ctx, in Unlock) (*Status, error) {
+	if m.unlocks == nil || m.unlocks.expires <= c.Now {
+		return nil, refuse(CodeOffer, "this device has no one-time key for unlocking any more: ask again")
+	}
+	self, _ := m.self()
+	if self.UnlockQuorum < 2 {
+		return nil, refuse(CodeQuorum, "the ledger names no quorum for unlocking device %s", self.ID)
+	}
+	s := m.state.ledger
+	var pieces []share.Piece
+	defer func() {
+		for _, p := range pieces {
+			p.Wipe()
+		}
+	}()
+	var names []string
+	seen := map[string]bool{}
+	for _, raw := range in.Approvals {
+		a, err := VerifyUnlockApproval(s, self.ID, m.unlocks.digest, raw, c.Now)
+		if err != nil {
+			return nil, faulty(CodeQuorum, err)
+		}
+		if seen[a.Person] {
+			continue
+		}
+		seen[a.Person] = true
+		p, err := share.OpenPieceFromOffer(m.unlocks.key, UnlockContext(self.ID, m.unlocks.digest, a.Piece, a.Signer), a.Sealed)
+		if err != nil {
+			return nil, faulty(CodeShare, fmt.Errorf("piece of %s: %w", a.Name, err))
+		}
+		pieces, names = append(pieces, p), append(names, a.Person)
+	}
+	if uint64(len(pieces)) < self.UnlockQuorum {
+		return nil, refuse(CodeQuorum, "%d of %d officers have unlocked device %s", len(pieces), self.UnlockQuorum, self.ID)
+	}
+	pin, _, err := share.RecoverPIN(m.state.pin, int(self.UnlockQuorum), pieces)
+	if err != nil {
+		return nil, faulty(CodeShare, err)
+	}
+	defer pin.Wipe()
+	if err := m.cfg.Token.Unlock(pin.Reveal()); err != nil {
+		return nil, faulty(CodeInternal, fmt.Errorf("the token does not open: %w", err))
+	}
+	m.unlocks = nil
+	if err := c.add(recUnlocked, unlockedBody{Officers: names}); err != nil {
+		return nil, err
+	}
+	c.effect.Note = fmt.Sprintf("unlocked by %v", names)
+	return m.describe(c.draft.state), nil
+}
+
+// UnlockContext binds a piece of a PIN to the offer it is sealed for.
+func UnlockContext(device string, offer envelope.Hash, piece string, officer envelope.KeyID) share.OfferContext {
+	return share.OfferContext{ID: piece, Purpose: share.PurposePIN, Offer: offer, Device: device, Officer: officer}
+}
+
+// VerifiedUnlock is an officer's word to unlock, verified.
+type VerifiedUnlock struct {
+	UnlockApproval
+	Person, Name string
+	Signer       envelope.KeyID
+}
+
+// VerifyUnlockApproval checks that an officer of the device said to unlock it,
+// in answer to this very offer.
+func VerifyUnlockApproval(s ledger.State, device string, offer envelope.Hash, raw []byte, now int64) (*VerifiedUnlock, error) {
+	u, err := envelope.Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	person, card, ok := s.PersonOfKey(u.Header().Signer)
+	if !ok || len(card.Sign) == 0 {
+		return nil, fmt.Errorf("signed by key %s, which is no officer's", u.Header().Signer)
+	}
+	pub, err := parseSign(card.Sign)
+	if err != nil {
+		return nil, err
+	}
+	v, err := u.Verify(pub)
+	if err != nil {
+		return nil, err
+	}
+	if v.Header().System != s.System() {
+		return nil, fmt.Errorf("%s unlocked a device of another system", person.Name)
+	}
+	if err := v.CheckFresh(now, requestSkew); err != nil {
+		return nil, err
+	}
+	a := &VerifiedUnlock{Person: person.ID, Name: person.Name, Signer: v.Signer()}
+	if err := envelope.Decode(v, TypeUnlockApproval, MessageVersion, &a.UnlockApproval); err != nil {
+		return nil, err
+	}
+	if a.Device != device || a.Offer != offer {
+		return nil, fmt.Errorf("%s unlocked %s for another offer: ask for the present one", person.Name, a.Device)
+	}
+	for _, o := range s.OfficersOf(device, now) {
+		if o.Person == person.ID && o.Card == card.Serial {
+			return a, nil
+		}
+	}
+	return nil, fmt.Errorf("%s is not an officer of device %s", person.Name, device)
+}
+
+// lock closes the token at the server's word.
+func (m *Machine) lock(c *ctx, in Lock) (*Status, error) {
+	if in.Device != m.cfg.Local.ID {
+		return nil, refuse(CodeMessage, "this is device %s", m.cfg.Local.ID)
+	}
+	if err := c.add(recLocked, lockedBody{Reason: clip(in.Reason, 256)}); err != nil {
+		return nil, err
+	}
+	if err := m.LockDown(); err != nil {
+		return nil, faulty(CodeInternal, err)
+	}
+	return m.describe(c.draft.state), nil
+}
+
+// LockDown erases every one-time key and closes the token.
+func (m *Machine) LockDown() error {
+	m.dropOffers(func(offerKey, *offer) bool { return true })
+	m.unlocks = nil
+	return m.cfg.Token.Lock()
+}
+
+func (m *Machine) status(*ctx, StatusAsk) (*Status, error) { return m.describe(m.state), nil }
+
+// describe says how the device is, as of s.
+func (m *Machine) describe(s *state) *Status {
+	out := &Status{
+		Device: m.cfg.Local.ID, Phase: m.Phase(), Firmware: m.cfg.Local.Firmware,
+		LogHead: s.head, Log: s.count, Partials: m.made, Token: m.cfg.Token.Health(),
+		Shares: []string{}, Officers: []string{},
+	}
+	if s.genesis == nil {
+		return out
+	}
+	d, _ := s.ledger.Device(m.cfg.Local.ID)
+	out.Name, out.Unattended, out.Use = d.Name, d.Unattended, "in host"
+	if d.InToken {
+		out.Use = "in token"
+	}
+	out.System, out.LedgerHead, out.Height = s.ledger.System(), s.ledger.Head(), s.ledger.Height()
+	for _, k := range s.ledger.Keys() {
+		if h, ok := s.ledger.HolderOf(k.ID, d.ID); ok {
+			out.Shares = append(out.Shares, h.Share)
+		}
+	}
+	out.Certified, out.Officers = m.certified(s)
+	return out
+}

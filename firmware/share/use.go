@@ -106,7 +106,7 @@ func HostExponent(memory Memory, n []byte, d threshold.Secret) (Exponent, error)
 		return nil, fmt.Errorf("share: use in host: asked for %d bytes of locked memory, got %d", d.Len(), len(room))
 	}
 	copy(room, d.Reveal())
-	return &hostExponent{modulus: modulus, memory: memory, d: room}, nil
+	return &hostExponent{modulus: modulus, memory: memory, d: func() []byte { return room }}, nil
 }
 
 // hostExponent is a sub-share in use. Close may come from a lock-down while
@@ -115,7 +115,11 @@ type hostExponent struct {
 	mu      sync.Mutex
 	modulus *modexp.Modulus
 	memory  Memory
-	d       []byte // nil once closed
+
+	// d returns the sub-share; nil once closed. It is a function because fmt
+	// reaches through pointers in unexported fields of others, where it cannot
+	// call Format, when a verb does not fit (%!s(*T=&{…})), but not into one.
+	d func() []byte
 }
 
 func (h *hostExponent) Exp(x []byte) ([]byte, error) {
@@ -124,7 +128,7 @@ func (h *hostExponent) Exp(x []byte) ([]byte, error) {
 	if h.d == nil {
 		return nil, ErrClosed
 	}
-	return h.modulus.Exp(x, h.d)
+	return h.modulus.Exp(x, h.d())
 }
 
 func (h *hostExponent) Close() error {
@@ -133,8 +137,8 @@ func (h *hostExponent) Close() error {
 	if h.d == nil {
 		return ErrClosed
 	}
-	clear(h.d)
-	h.memory.Free(h.d)
+	clear(h.d())
+	h.memory.Free(h.d())
 	h.d = nil
 	return nil
 }

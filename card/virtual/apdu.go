@@ -13,6 +13,7 @@ const (
 	swBlocked              = 0x6983
 	swConditionsNotMet     = 0x6985
 	swWrongData            = 0x6A80
+	swFunctionNotSupported = 0x6A81
 	swNotFound             = 0x6A82
 	swNotEnoughMemory      = 0x6A84
 	swWrongParameters      = 0x6A86

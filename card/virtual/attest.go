@@ -47,6 +47,10 @@ func (c *Card) attest(cmd command) ([]byte, uint16) {
 	if err != nil {
 		return nil, swMemoryFailure
 	}
+	if k.Algorithm == X25519 {
+		// crypto/x509 makes no certificates for X25519 keys. A YubiKey does.
+		return nil, swFunctionNotSupported
+	}
 	der, err := c.attestation(issuer, signer, cmd.p1, k, public)
 	if err != nil {
 		return nil, swMemoryFailure

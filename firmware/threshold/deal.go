@@ -160,12 +160,13 @@ func Deal(rand io.Reader, k *WholeKey, split Split) ([]Share, *Commitment, error
 // parts splits d into t parts mod φ(N).
 func (k *WholeKey) parts(rand io.Reader, scheme Scheme, t int) ([]*big.Int, error) {
 	parts := make([]*big.Int, 0, t)
-	rest := new(big.Int).Set(k.d)
+	phi := k.private().phi
+	rest := new(big.Int).Set(k.private().d)
 	for range t - 1 {
-		part, err := uniform(rand, k.phi)
-		for err == nil && scheme == Multiplicative && !coprime(part, k.phi) {
+		part, err := uniform(rand, phi)
+		for err == nil && scheme == Multiplicative && !coprime(part, phi) {
 			wipe(part)
-			part, err = uniform(rand, k.phi)
+			part, err = uniform(rand, phi)
 		}
 		if err != nil {
 			wipe(append(parts, rest)...)
@@ -175,11 +176,11 @@ func (k *WholeKey) parts(rand io.Reader, scheme Scheme, t int) ([]*big.Int, erro
 		if scheme == Additive {
 			rest.Sub(rest, part)
 		} else {
-			inverse := new(big.Int).ModInverse(part, k.phi)
+			inverse := new(big.Int).ModInverse(part, phi)
 			rest.Mul(rest, inverse)
 			wipe(inverse)
 		}
-		rest.Mod(rest, k.phi)
+		rest.Mod(rest, phi)
 	}
 	return append(parts, rest), nil
 }

@@ -1,7 +1,7 @@
 package threshold
 
 // Primes reveals the factors of a key to tests.
-func (k *WholeKey) Primes() (p, q []byte) { return k.p.Bytes(), k.q.Bytes() }
+func (k *WholeKey) Primes() (p, q []byte) { return k.private().p.Bytes(), k.private().q.Bytes() }
 
 // MulAdd is mulAdd.
 var MulAdd = mulAdd

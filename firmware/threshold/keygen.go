@@ -14,11 +14,16 @@ import (
 // device, from generation to dealing, and has no encoding: it never
 // touches a disk. It redacts itself in print.
 type WholeKey struct {
-	pub          *PublicKey
-	n, p, q      *big.Int
-	d, phi       *big.Int
-	safe, erased bool
+	pub    *PublicKey
+	n      *big.Int
+	safe   bool
+	erased bool
+	priv   **privateParts // two pointers: see Secret
 }
+
+type privateParts struct{ p, q, d, phi *big.Int }
+
+func (k *WholeKey) private() *privateParts { return *k.priv }
 
 // GenerateKey makes a key of exactly the given number of bits (2048, 3072 or
 // 4096) with e = PublicExponent. It is a function of rand alone: the same
@@ -106,11 +111,8 @@ func newWholeKey(p, q *big.Int, safe bool) (*WholeKey, error) {
 		wipe(phi, d)
 		return nil, fmt.Errorf("%w: no usable private exponent", ErrPublicKey)
 	}
-	return &WholeKey{
-		pub: pub, n: n,
-		p: new(big.Int).Set(p), q: new(big.Int).Set(q),
-		d: d, phi: phi, safe: safe,
-	}, nil
+	priv := &privateParts{new(big.Int).Set(p), new(big.Int).Set(q), d, phi}
+	return &WholeKey{pub: pub, n: n, safe: safe, priv: &priv}, nil
 }
 
 // Public returns the public key, also after Wipe.
@@ -134,7 +136,7 @@ func (k *WholeKey) SignEncoded(em []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := k.d.FillBytes(make([]byte, k.pub.Len()))
+	d := k.private().d.FillBytes(make([]byte, k.pub.Len()))
 	defer clear(d)
 	sig, err := g.mod.Exp(em, d)
 	if err != nil {
@@ -156,7 +158,8 @@ func (g *group) powE(s *big.Int) *big.Int {
 // ends its process after a ceremony, and its memory is locked. After Wipe the
 // key cannot sign or be dealt.
 func (k *WholeKey) Wipe() {
-	wipe(k.p, k.q, k.d, k.phi)
+	s := k.private()
+	wipe(s.p, s.q, s.d, s.phi)
 	k.erased = true
 }
 

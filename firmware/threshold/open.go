@@ -93,9 +93,9 @@ func (o *Opening) power(pub *PublicKey, x, base []byte) ([]byte, error) {
 // itself away only through Release, and only once. It lives in memory only: if
 // it is lost, nothing was released, and the verifier starts anew.
 type HeldAnswer struct {
-	pub    PublicKey
-	w      []byte
-	answer *Answer
+	pub      PublicKey
+	w        []byte
+	z, nonce Secret
 }
 
 // CommitAnswer raises the challenge to the device's sub-share and returns the
@@ -124,7 +124,7 @@ func CommitAnswer(rand io.Reader, pub *PublicKey, b Binding, index uint64, ch *C
 		return nil, nil, fmt.Errorf("result of exponentiation: %w", err)
 	}
 	answer := &Answer{Z: z, Nonce: nonce}
-	return answer.commit(pub, b, index, ch), &HeldAnswer{*pub, ch.W, answer}, nil
+	return answer.commit(pub, b, index, ch), &HeldAnswer{*pub, ch.W, NewSecret(z), NewSecret(nonce)}, nil
 }
 
 func (a *Answer) commit(pub *PublicKey, b Binding, index uint64, ch *Challenge) []byte {
@@ -140,20 +140,18 @@ func (a *Answer) commit(pub *PublicKey, b Binding, index uint64, ch *Challenge) 
 // the request, or in a sequence the value that it advanced. Whatever the result,
 // the answer is gone from h afterwards.
 func (h *HeldAnswer) Release(c *Commitment, x []byte, o *Opening) (*Answer, error) {
-	answer := h.answer
-	h.answer = nil
-	if answer == nil {
+	if h.z.Len() == 0 {
 		return nil, fmt.Errorf("%w: answered already", ErrOpening)
 	}
+	defer h.z.Wipe()
 	w, err := o.power(&h.pub, x, c.G)
-	if err == nil && subtle.ConstantTimeCompare(w, h.w) != 1 {
-		err = fmt.Errorf("%w: the challenge is not about this partial signature", ErrOpening)
-	}
 	if err != nil {
-		clear(answer.Z)
 		return nil, err
 	}
-	return answer, nil
+	if subtle.ConstantTimeCompare(w, h.w) != 1 {
+		return nil, fmt.Errorf("%w: the challenge is not about this partial signature", ErrOpening)
+	}
+	return &Answer{Z: h.z.Clone().Reveal(), Nonce: h.nonce.Clone().Reveal()}, nil
 }
 
 // VerifyAnswer is the verifier's verdict on the partial signature y of x by the

@@ -10,24 +10,29 @@ import (
 const redacted = "[secret]"
 
 // Secret is a secret number or string of bytes. It redacts itself in every verb
-// of fmt, in JSON, text and slog. It holds its bytes behind a pointer, so that
-// even a Secret in an unexported field of another type, where fmt cannot call
-// methods, prints as an address.
+// of fmt, in JSON, text and slog.
+//
+// fmt cannot call methods on unexported fields, nor for a verb that it reports as
+// bad, and prints what it finds instead: in the first case the value, in the second
+// what a pointer points to as well. Behind two pointers it finds an address.
 //
 // Copies of a Secret are the same secret: wiping one wipes all. In CBOR (and
 // only there, through MarshalBinary) a Secret is its bytes, so encode it only
 // into what is sealed.
-type Secret struct{ p *[]byte }
+type Secret struct{ p **[]byte }
 
 // NewSecret takes ownership of b, which Wipe will erase.
-func NewSecret(b []byte) Secret { return Secret{&b} }
+func NewSecret(b []byte) Secret {
+	p := &b
+	return Secret{&p}
+}
 
 // Reveal returns the bytes themselves, not a copy; they are nil after Wipe.
 func (s Secret) Reveal() []byte {
 	if s.p == nil {
 		return nil
 	}
-	return *s.p
+	return **s.p
 }
 
 // Len returns the number of bytes, 0 after Wipe.
@@ -45,8 +50,9 @@ func (s Secret) Wipe() {
 	if s.p == nil {
 		return
 	}
-	clear((*s.p)[:cap(*s.p)])
-	*s.p = nil
+	b := *s.p
+	clear((*b)[:cap(*b)])
+	*b = nil
 }
 
 func (Secret) String() string               { return redacted }
@@ -58,10 +64,11 @@ func (Secret) LogValue() slog.Value         { return slog.StringValue(redacted) 
 
 // MarshalBinary returns a copy of the secret bytes, for the CBOR encoder.
 func (s Secret) MarshalBinary() ([]byte, error) {
-	if s.p == nil || *s.p == nil {
+	b := s.Reveal()
+	if b == nil {
 		return nil, ErrWiped
 	}
-	return append([]byte{}, *s.p...), nil
+	return append([]byte{}, b...), nil
 }
 
 // UnmarshalBinary copies b, for the CBOR decoder.

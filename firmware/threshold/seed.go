@@ -11,7 +11,7 @@ import (
 // Seed is one device's contribution to a key generation.
 type Seed struct {
 	ID    string // id of the contributing device
-	Value []byte // secret, at least MinSeedLen random bytes
+	Value Secret // at least MinSeedLen random bytes
 }
 
 // SeedReader is a deterministic stream of random bytes made from the seeds of
@@ -51,12 +51,12 @@ func NewSeedReader(label string, seeds []Seed) (*SeedReader, error) {
 			return nil, fmt.Errorf("%w: seed without the id of its device", ErrSeed)
 		case seen[s.ID]:
 			return nil, fmt.Errorf("%w: two seeds of device %q", ErrSeed, s.ID)
-		case len(s.Value) < MinSeedLen:
-			return nil, fmt.Errorf("%w: seed of device %q has %d bytes, need %d", ErrSeed, s.ID, len(s.Value), MinSeedLen)
+		case s.Value.Len() < MinSeedLen:
+			return nil, fmt.Errorf("%w: seed of device %q has %d bytes, need %d", ErrSeed, s.ID, s.Value.Len(), MinSeedLen)
 		}
 		seen[s.ID] = true
 		xof.AddString(s.ID)
-		xof.Add(s.Value)
+		xof.Add(s.Value.Reveal())
 	}
 	return &SeedReader{xof}, nil
 }
@@ -77,12 +77,6 @@ func (r *SeedReader) Wipe() {
 	}
 }
 
-func (Seed) String() string                      { return redacted }
-func (Seed) GoString() string                    { return redacted }
-func (Seed) Format(f fmt.State, _ rune)          { io.WriteString(f, redacted) }
-func (Seed) MarshalJSON() ([]byte, error)        { return []byte(`"` + redacted + `"`), nil }
-func (Seed) MarshalText() ([]byte, error)        { return []byte(redacted), nil }
-func (Seed) LogValue() slog.Value                { return slog.StringValue(redacted) }
 func (*SeedReader) String() string               { return redacted }
 func (*SeedReader) GoString() string             { return redacted }
 func (*SeedReader) Format(f fmt.State, _ rune)   { io.WriteString(f, redacted) }

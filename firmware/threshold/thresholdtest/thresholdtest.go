@@ -45,8 +45,8 @@ func Key(bits int, safe bool) *threshold.WholeKey {
 // Seeds returns the seeds of which the test keys were made.
 func Seeds(bits int, safe bool) *threshold.SeedReader {
 	r, err := threshold.NewSeedReader("test key, for tests only: "+FileName(bits, safe), []threshold.Seed{
-		{ID: "device 1", Value: []byte("not secret, for tests only, at least 32 bytes")},
-		{ID: "device 2", Value: []byte("also not secret, also for tests only, also long")},
+		{ID: "device 1", Value: threshold.NewSecret([]byte("not secret, for tests only, at least 32 bytes"))},
+		{ID: "device 2", Value: threshold.NewSecret([]byte("also not secret, also for tests only, also long"))},
 	})
 	if err != nil {
 		panic(err)

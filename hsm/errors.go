@@ -31,6 +31,9 @@ var (
 	// ErrPINInvalid: the PIN has a length or characters the token refuses.
 	ErrPINInvalid = errors.New("hsm: PIN not acceptable")
 
+	// ErrNoPIN: the token has no user PIN; its initialisation was cut short.
+	ErrNoPIN = errors.New("hsm: token has no user PIN; remove it and initialise another")
+
 	// ErrNotFound: no key or data object of that name.
 	ErrNotFound = errors.New("hsm: not found")
 	// ErrExists: a key or token of that name exists already.
@@ -105,6 +108,8 @@ func (e *Error) Unwrap() error { return e.kind }
 var kinds = map[uint]error{
 	pkcs11.CKR_PIN_INVALID:   ErrPINInvalid,
 	pkcs11.CKR_PIN_LEN_RANGE: ErrPINInvalid,
+
+	pkcs11.CKR_USER_PIN_NOT_INITIALIZED: ErrNoPIN,
 
 	pkcs11.CKR_USER_NOT_LOGGED_IN:     ErrLocked,
 	pkcs11.CKR_USER_ALREADY_LOGGED_IN: ErrUnlocked,

@@ -1,6 +1,10 @@
 package hsm
 
-import "github.com/miekg/pkcs11"
+import (
+	"math/big"
+
+	"github.com/miekg/pkcs11"
+)
 
 // Raw hands out the binding, the slot and a logged-in session: the powers of
 // somebody who has the host and the PIN.
@@ -13,6 +17,9 @@ func Parse(name string, b []byte) (uint64, []byte, error) { return parseFrame(na
 
 // Frame makes one.
 func Frame(name string, version uint64, data []byte) []byte { return frame(name, version, data) }
+
+// ParsePoint parses CKA_EC_POINT.
+var ParsePoint = parsePoint
 
 // FromCall and PINErrorOf map return values as the package does.
 func FromCall(call string, rv uint) error { return fromCall(call, pkcs11.Error(rv)) }
@@ -31,3 +38,33 @@ const (
 
 // Pause replaces the pause before Open's second look and returns the old one.
 func Pause(f func()) (old func()) { old, pause = pause, f; return old }
+
+// Import opens the slot of another, initialised module without login and puts
+// an exponent into it as a session object.
+func Import(ctx *pkcs11.Ctx, slot uint, n, d []byte) (*Exponent, error) {
+	c := &cryptoki{ctx: ctx}
+	info, err := c.tokenInfo(slot)
+	if err != nil {
+		return nil, err
+	}
+	t := &Token{c: c, slot: slot, label: info.Label, serial: info.SerialNumber, vendor: vendorOf(info), unlocked: true}
+	h, err := c.openSession(slot)
+	if err != nil {
+		return nil, err
+	}
+	key, err := c.create(h, []*attribute{
+		attr(pkcs11.CKA_CLASS, pkcs11.CKO_PRIVATE_KEY),
+		attr(pkcs11.CKA_KEY_TYPE, pkcs11.CKK_DH),
+		attr(pkcs11.CKA_TOKEN, false),
+		attr(pkcs11.CKA_PRIVATE, false),
+		attr(pkcs11.CKA_SENSITIVE, true),
+		attr(pkcs11.CKA_DERIVE, true),
+		attr(pkcs11.CKA_PRIME, n),
+		attr(pkcs11.CKA_BASE, generator),
+		attr(pkcs11.CKA_VALUE, d),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Exponent{t: t, n: new(big.Int).SetBytes(n), size: len(n), s: session{t, h}, key: key}, nil
+}

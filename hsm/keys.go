@@ -191,20 +191,21 @@ func (s *session) publicEC(private object, label string) (pub *ecdsa.PublicKey, 
 		if err != nil {
 			return err
 		}
-		pub, err = s.t.vendor.parsePoint(point[0])
+		pub, err = parsePoint(point[0])
 		return err
 	})
 	return pub, err
 }
 
-// parsePoint reads CKA_EC_POINT: an OCTET STRING around the uncompressed point
-// (PKCS#11 v2.40 current mechanisms, section 2.3.3), or the bare point.
-func (v vendor) parsePoint(b []byte) (*ecdsa.PublicKey, error) {
-	if !v.rawPoint {
+// parsePoint reads CKA_EC_POINT: the uncompressed point inside an OCTET STRING
+// (PKCS#11 v2.40 current mechanisms, section 2.3.3), or bare as some tokens
+// give it. Their lengths, 67 and 65 bytes, tell them apart.
+func parsePoint(b []byte) (*ecdsa.PublicKey, error) {
+	if len(b) != 65 {
 		var point []byte
 		rest, err := asn1.Unmarshal(b, &point)
 		if err != nil || len(rest) > 0 {
-			return nil, errors.New("hsm: CKA_EC_POINT is not an OCTET STRING")
+			return nil, errors.New("hsm: CKA_EC_POINT is neither a point nor an OCTET STRING")
 		}
 		b = point
 	}

@@ -401,3 +401,55 @@ func TestDestroy(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func FuzzParsePoint(f *testing.F) {
+	key, err := ecdh.P256().GenerateKey(rand.Reader)
+	if err != nil {
+		f.Fatal(err)
+	}
+	bare := key.PublicKey().Bytes()
+	wrapped, err := asn1.Marshal(bare)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, b := range [][]byte{nil, bare, wrapped, bare[:64], append(bytes.Clone(wrapped), 0), make([]byte, 65)} {
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		pub, err := hsm.ParsePoint(b)
+		if err != nil {
+			return
+		}
+		point, err := pub.Bytes()
+		if err != nil || !bytes.HasSuffix(b, point) || len(b) != 65 && len(b) != 67 {
+			t.Fatalf("%x parses as %x, %v", b, point, err)
+		}
+	})
+}
+
+func TestParsePointForms(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare, err := key.PublicKey.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrapped, err := asn1.Marshal(bare)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range [][]byte{bare, wrapped} {
+		if pub, err := hsm.ParsePoint(b); err != nil || !pub.Equal(&key.PublicKey) {
+			t.Errorf("%x: %v", b, err)
+		}
+	}
+	offCurve := bytes.Clone(bare)
+	offCurve[64] ^= 1
+	for _, b := range [][]byte{nil, bare[:64], wrapped[:66], append(bytes.Clone(wrapped), 0), offCurve} {
+		if _, err := hsm.ParsePoint(b); err == nil {
+			t.Errorf("%x was accepted", b)
+		}
+	}
+}

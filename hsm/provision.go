@@ -16,8 +16,8 @@ import (
 // offers one more uninitialised token. It returns ErrExists if a token of that
 // label is there already: nothing is ever initialised twice.
 //
-// A crash before the user PIN is set leaves a token with that label that cannot
-// be unlocked; remove it with its directory.
+// A crash before the user PIN is set leaves a token with that label, which
+// Unlock answers with ErrNoPIN; remove it with its directory.
 func InitToken(cfg Config, soPIN, pin PIN) (serial string, err error) {
 	if err := errors.Join(cfg.check(), soPIN.check(), pin.check()); err != nil {
 		return "", err

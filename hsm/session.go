@@ -17,7 +17,7 @@ type session struct {
 // It logs in once and never again by itself: a token counts wrong PINs, and
 // SoftHSM2 rewrites the token's file at every login.
 //
-// Errors: *PINError (ErrPINIncorrect, ErrPINLocked), ErrPINInvalid,
+// Errors: *PINError (ErrPINIncorrect, ErrPINLocked), ErrPINInvalid, ErrNoPIN,
 // ErrUnlocked, ErrTokenGone, ErrClosed.
 func (t *Token) Unlock(pin PIN) error {
 	if err := pin.check(); err != nil {

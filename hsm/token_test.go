@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/miekg/pkcs11"
@@ -193,6 +194,69 @@ func TestOpenSeesForeignToken(t *testing.T) {
 	initialise()
 	if _, err := hsm.Open(foreign); !errors.Is(err, hsm.ErrTokenAmbiguous) {
 		t.Errorf("two tokens of one label: %v", err)
+	}
+}
+
+// InitToken dies before it sets the user PIN.
+func TestHalfInitialised(t *testing.T) {
+	first := hsmtest.New(t)
+	run(t, "pkcs11-tool", "--module", hsm.DefaultModule(), "--slot-index", "1", "--init-token", "--label", "half", "--so-pin", "12345678")
+	if err := first.Close(); err != nil { // the module must look anew
+		t.Fatal(err)
+	}
+	k, err := hsm.Open(hsm.Config{TokenLabel: "half"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	if h, err := k.Health(); err != nil || h.PINInitialized {
+		t.Errorf("health: %+v, %v", h, err)
+	}
+	if err := k.Unlock(hsm.PIN("12345678")); !errors.Is(err, hsm.ErrNoPIN) {
+		t.Errorf("unlock: %v", err)
+	}
+}
+
+// A failing operation gives up its session, a good one its place in the pool.
+func TestPool(t *testing.T) {
+	tok := hsmtest.NewUnlocked(t)
+	a, err := tok.GenerateAEAD("state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nonce := make([]byte, a.NonceSize())
+	ct, err := a.Seal(nonce, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := bytes.Clone(ct)
+	forged[0] ^= 1
+	var wg sync.WaitGroup
+	for range 4 * hsm.MaxSessions {
+		wg.Go(func() {
+			for range 10 {
+				if _, err := a.Open(nonce, ct, nil); err != nil {
+					t.Error(err)
+				}
+				if _, err := a.Open(nonce, forged, nil); !errors.Is(err, hsm.ErrAuthentication) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := tok.IdleSessions(); n > hsm.MaxSessions {
+		t.Errorf("%d idle sessions, at most %d may ever be in use", n, hsm.MaxSessions)
+	}
+	if _, err := a.Open(nonce, forged, nil); err == nil {
+		t.Error("forgery opened")
+	}
+	n := tok.IdleSessions()
+	if _, err := a.Open(nonce, ct, nil); err != nil {
+		t.Error(err)
+	}
+	if got := tok.IdleSessions(); got != max(n, 1) {
+		t.Errorf("%d idle sessions after a good operation, %d before", got, n)
 	}
 }
 

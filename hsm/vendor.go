@@ -9,22 +9,18 @@ import (
 // vendor is what a family of tokens does differently and its mechanism list
 // does not tell.
 type vendor struct {
-	manufacturer, model string // prefixes of CK_TOKEN_INFO; "" matches all
-	noDataObjects       bool   // keep shares in files instead
-	rawPoint            bool   // CKA_EC_POINT is the bare point, not an OCTET STRING
 	label               string // for people
+	manufacturer, model string // prefixes in CK_TOKEN_INFO; "" matches all
+	noDataObjects       bool   // keep shares in files instead
 }
 
-// vendors is the one table of differences, first match wins. Only SoftHSM2 is
-// tested against; the others are from their documentation, and SelfTest decides
-// about exponents in the token in any case.
+// vendors is the one table of differences; the first match wins. Most of what
+// sets tokens apart needs no row: YubiHSM 2 and tpm2-pkcs11 without AES-GCM,
+// SmartCard-HSM without symmetric keys say so in their mechanism lists, and
+// tokens that take known Diffie-Hellman groups only fail SelfTest.
 var vendors = []vendor{
 	{label: "SoftHSM2", manufacturer: "SoftHSM project", model: "SoftHSM v2"},
-	// No AES-GCM, and known DH groups only: shares are used in the host.
-	{label: "YubiHSM 2", manufacturer: "Yubico", model: "YubiHSM"},
-	// No symmetric keys at all on older cards.
-	{label: "SmartCard-HSM", manufacturer: "www.CardContact.de"},
-	{label: "NSS", manufacturer: "Mozilla", noDataObjects: true, rawPoint: true},
+	{label: "NSS", manufacturer: "Mozilla", noDataObjects: true},
 	{label: "PKCS#11"},
 }
 

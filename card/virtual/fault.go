@@ -13,7 +13,7 @@ const (
 	Unplug Action = "unplug" // the card leaves the reader
 	Delay  Action = "delay"  // the answer comes late
 	Status Action = "status" // another status word is answered, and no data
-	Swap   Action = "swap"   // another card takes the place of this one
+	Swap   Action = "swap"   // another card takes the place of this one; pcscd looks every 400 ms and sees slower swaps only
 )
 
 // Fault is a misfortune that waits for its moment: the first command that
@@ -25,7 +25,7 @@ type Fault struct {
 	P2          byte          // 0 matches any; the key slot of GENERAL AUTHENTICATE
 	After       int           // matching commands that pass unharmed first
 	Times       int           // matching commands it then strikes; 0 means 1, negative all
-	Delay       time.Duration // with Delay: how long; with Unplug: return after it, 0 stays out
+	Delay       time.Duration // with Delay: how long; with Unplug: return after it, 0 stays out; with Swap: the slot is empty for it
 	Status      uint16        // with Status
 	Card        *Card         // with Swap
 

@@ -171,7 +171,13 @@ func (s *Slot) Transmit(ctx context.Context, insertion uint64, apdu []byte) ([]b
 	case Status:
 		return response(nil, f.Status), nil
 	case Swap:
-		s.insert(f.Card)
+		if f.Delay == 0 {
+			s.insert(f.Card)
+			break
+		}
+		s.remove()
+		s.parked = f.Card
+		time.AfterFunc(f.Delay, func() { s.Reinsert() })
 	case Unplug:
 		s.remove()
 		if f.Delay > 0 {

@@ -8,11 +8,11 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/ebfe/scard"
 	"github.com/go-piv/piv-go/v2/piv"
 
 	"github.com/privyseal/privyseal/card/virtual"
@@ -83,29 +83,50 @@ func plug(t *testing.T, c *virtual.Card) (reader string, slot *virtual.Slot) {
 		defer close(done)
 		vpcd.Serve(t.Context(), daemon.Addr(i), slot)
 	}()
-	t.Cleanup(func() { <-done; readers <- i })
+	t.Cleanup(func() {
+		<-done
+		await(t, daemon.Readers[i], false)
+		readers <- i
+	})
 	return daemon.Readers[i], slot
 }
 
-// open opens a reader as soon as pcscd has seen its card.
+// await waits until pcscd has seen a card come or go; it looks every 400 ms.
+func await(t *testing.T, reader string, present bool) {
+	t.Helper()
+	ctx, err := scard.EstablishContext()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ctx.Release()
+	want := scard.StateEmpty
+	if present {
+		want = scard.StatePresent
+	}
+	state := []scard.ReaderState{{Reader: reader}}
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		if err := ctx.GetStatusChange(state, time.Second); err != nil && err != scard.ErrTimeout {
+			t.Fatal(err)
+		}
+		if state[0].EventState&want != 0 && state[0].EventState&scard.StateMute == 0 {
+			return
+		}
+		state[0].CurrentState = state[0].EventState
+	}
+	t.Fatalf("%q: the state stays %x", reader, state[0].EventState)
+}
+
+// open opens a reader when pcscd has seen its card. It does not try again
+// when piv-go fails: piv.Open leaks its handle then, and blocks the next.
 func open(t *testing.T, reader string) *piv.YubiKey {
 	t.Helper()
-	var err error
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		var yk *piv.YubiKey
-		if yk, err = piv.Open(reader); err == nil {
-			t.Cleanup(func() { yk.Close() })
-			return yk
-		}
-		// Only what goes away by itself is waited for: no card yet, or the
-		// card of the test before.
-		if m := err.Error(); !strings.Contains(m, "no Smart Card is currently in the device") &&
-			!strings.Contains(m, "other connections outstanding") && !strings.Contains(m, "removed") {
-			break
-		}
+	await(t, reader, true)
+	yk, err := piv.Open(reader)
+	if err != nil {
+		t.Fatalf("opening %q: %v", reader, err)
 	}
-	t.Fatalf("opening %q: %v", reader, err)
-	return nil
+	t.Cleanup(func() { yk.Close() })
+	return yk
 }
 
 // TestSignAgreeAttest is a card's whole life with piv-go over PC/SC, for both

@@ -85,20 +85,19 @@ func (m *Machine) hello(c *ctx, v *envelope.Verified) (string, any, error) {
 	if err := envelope.Decode(v, ceremony.TypeHello, ceremony.MessageVersion, &h); err != nil {
 		return "", nil, faulty(CodeMessage, err)
 	}
-	in := m.ceremonyInputs(c)
-	switch {
-	case m.state.genesis != nil:
+	if m.state.genesis != nil {
 		// Commissioned: whoever asks may have what is public anyway, so that a
 		// ceremony that was interrupted among the commits can be finished.
 		return m.showGenesis()
-	case m.state.pending != nil && (m.session == nil || m.session.Stage() != ceremony.Ready):
+	}
+	if m.session == nil && m.state.pending != nil {
 		s, err := ceremony.Resume(m.cfg.Local, m.state.pending)
 		if err != nil {
 			return "", nil, faulty(CodePhase, err)
 		}
 		m.session = s
-		fallthrough
-	case m.session != nil:
+	}
+	if m.session != nil {
 		if a, err := m.session.Again(v); err == nil {
 			return a.Type, a.Payload, nil
 		}
@@ -109,11 +108,17 @@ func (m *Machine) hello(c *ctx, v *envelope.Verified) (string, any, error) {
 		if err := m.session.MayLeaveFor(o); err != nil {
 			return "", nil, faulty(CodePhase, err)
 		}
+		if m.state.pending != nil && !h.Leave {
+			// The new desk of the same administrator may commit what was
+			// prepared, or say that it was committed nowhere.
+			a := m.session.Adopt(o)
+			return a.Type, a.Payload, nil
+		}
 		if err := m.forget(c); err != nil {
 			return "", nil, err
 		}
 	}
-	s, a, err := ceremony.Begin(in, m.cfg.Local, v)
+	s, a, err := ceremony.Begin(m.ceremonyInputs(c), m.cfg.Local, v)
 	if err != nil {
 		return "", nil, faulty(CodeMessage, err)
 	}

@@ -142,14 +142,24 @@ func (s *Session) Again(hello *envelope.Verified) (*Answer, error) {
 	if err := envelope.Decode(hello, TypeHello, MessageVersion, &h); err != nil {
 		return nil, err
 	}
-	if string(h.Open) != string(s.open.raw) {
+	if string(h.Open) != string(s.open.raw) || h.Leave {
 		return nil, ErrAttempt
+	}
+	if s.stage == Ready {
+		return &Answer{Type: TypeCommitted, Payload: Committed{Phase: "prepared"}}, nil
 	}
 	return s.identity()
 }
 
 // Open is the opening in force.
 func (s *Session) Open() *VerifiedOpen { return s.open }
+
+// Adopt lets the new desk of the same administrator speak to a device that is
+// prepared, for commit and abort. The caller has asked MayLeaveFor.
+func (s *Session) Adopt(o *VerifiedOpen) *Answer {
+	s.open = o
+	return &Answer{Type: TypeCommitted, Payload: Committed{Phase: "prepared"}}
+}
 
 // MayLeaveFor says whether the device may drop this attempt for a new one: at
 // the word of the same administrator's card, with a higher number. A device
@@ -159,7 +169,7 @@ func (s *Session) MayLeaveFor(o *VerifiedOpen) error {
 	switch {
 	case !s.open.admin.Equal(o.admin):
 		return fmt.Errorf("%w, by another administrator; only 'privyseal-device reset' ends it", ErrAttempt)
-	case o.Attempt() <= s.open.Attempt():
+	case o.Attempt() < s.open.Attempt() || o.Attempt() == s.open.Attempt() && o.digest != s.open.digest:
 		return fmt.Errorf("%w: number %d; begin number %d", ErrAttempt, s.open.Attempt(), s.open.Attempt()+1)
 	}
 	return nil

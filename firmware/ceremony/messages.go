@@ -53,8 +53,14 @@ type Open struct {
 
 // Hello begins stage 1 at a device. It is the one request that is not sealed:
 // the desk does not know the device's key yet.
+//
+// A device that has signed a genesis answers with Committed instead, phase
+// "prepared", and one that is in a system with that system's genesis.
 type Hello struct {
 	Open []byte `cbor:"1,keyasint"` // the Open message, raw
+	// Leave says that the desk asked every device, and that the genesis which
+	// this one signed was committed nowhere: it is to forget it.
+	Leave bool `cbor:"2,keyasint"`
 }
 
 // Identity is a device's answer to Hello (A8): its keys, its maker's

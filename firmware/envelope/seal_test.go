@@ -2,6 +2,8 @@ package envelope_test
 
 import (
 	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/ecdh"
 	"crypto/rand"
 	"encoding/hex"
@@ -259,5 +261,57 @@ func TestPassedOn(t *testing.T) {
 func TestNilKeyExchanger(t *testing.T) {
 	if _, err := envelope.OpenWith(nil, nil, nil, make([]byte, 200)); err == nil {
 		t.Error("opened without a key")
+	}
+}
+
+// TestHeaderCopyMustBeTheSignedOne: a sender who knows the construction seals
+// one message under the clear header of another, so that servers route, count
+// and expire by what nobody signed. It decrypts, and is refused.
+func TestHeaderCopyMustBeTheSignedOne(t *testing.T) {
+	signer := newSigner(t)
+	k, id := newAgreement(t)
+	var raws [][]byte
+	var protected [][]byte
+	for _, typ := range []string{"status", "approval"} {
+		raw, err := envelope.Sign(rand.Reader, signer, envelope.Header{Type: typ, Version: 1, Expires: 9}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raws = append(raws, raw)
+		r := &annotator{data: raw, pos: 2}
+		protected = append(protected, r.bytes())
+	}
+	seal := func(protected, raw []byte) []byte {
+		cek := bytes.Repeat([]byte{9}, 32)
+		const keyDomain, domain = "privyseal content key v1", "privyseal sealed message v1"
+		ph := envelope.HashOf(keyDomain, protected)
+		info := envelope.HashOf(keyDomain, ph[:], id[:])
+		key, err := envelope.SealTo(k.PublicKey(), info[:], nil, cek)
+		if err != nil {
+			t.Fatal(err)
+		}
+		block, err := aes.NewCipher(cek)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gcm, err := cipher.NewGCM(block)
+		if err != nil {
+			t.Fatal(err)
+		}
+		aad := envelope.HashOf(domain, protected, id[:], key)
+		out, err := envelope.Marshal(outer{1, protected, []outerRecipient{{id, key}}, gcm.Seal(nil, make([]byte, 12), raw, aad[:])})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	if _, err := envelope.Open(seal(protected[0], raws[0]), opaque{k: k}); err != nil {
+		t.Fatalf("the construction is another: %v", err)
+	}
+	if _, err := envelope.Open(seal(protected[0], raws[1]), opaque{k: k}); !errors.Is(err, envelope.ErrHeaderCopy) {
+		t.Errorf("another header outside: %v", err)
+	}
+	if _, err := envelope.Open(seal(protected[0], []byte("not a message")), opaque{k: k}); err == nil || !strings.Contains(err.Error(), "inside the seal") {
+		t.Errorf("no message inside: %v", err)
 	}
 }

@@ -374,3 +374,34 @@ func TestHostExponentRefuses(t *testing.T) {
 		t.Errorf("closed twice: %v", err)
 	}
 }
+
+// revealing is a token that keeps hold of what it revealed.
+type revealing struct {
+	share.Token
+	d []byte
+}
+
+func (r *revealing) Reveal(n, wrapped []byte) (d []byte, err error) {
+	r.d, err = r.Token.Reveal(n, wrapped)
+	return r.d, err
+}
+
+// TestInHostWipesWhatTheTokenGave: the copy outside locked memory is gone as
+// soon as the locked one is made, and also when none can be made.
+func TestInHostWipesWhatTheTokenGave(t *testing.T) {
+	in := install(t, hsm.InHost, nil)
+	wrapped, err := in.stored.Open(in.facts, in.officers, in.share.Subs[0].Subset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, memory := range []share.Memory{newMemory(t), failingMemory{errors.New("full")}} {
+		token := &revealing{Token: in.token}
+		e, err := share.InHost(token, memory, in.pub.N, wrapped)
+		if len(token.d) != len(in.pub.N) || !bytes.Equal(token.d, make([]byte, len(token.d))) {
+			t.Error("the sub-share was left behind")
+		}
+		if err == nil {
+			e.Close()
+		}
+	}
+}

@@ -76,7 +76,7 @@ func (o *Opening) power(pub *PublicKey, x, base []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(o.HalfA) != openingALen || len(o.B) != pub.Len()+openingBSlack {
+	if o == nil || len(o.HalfA) != openingALen || len(o.B) != pub.Len()+openingBSlack {
 		return nil, fmt.Errorf("%w: malformed", ErrOpening)
 	}
 	X, err := grp.unit(x)
@@ -108,6 +108,9 @@ func CommitAnswer(rand io.Reader, pub *PublicKey, b Binding, index uint64, ch *C
 	grp, err := pub.group()
 	if err != nil {
 		return nil, nil, err
+	}
+	if ch == nil {
+		return nil, nil, fmt.Errorf("%w: no challenge", ErrOpening)
 	}
 	if _, err := grp.unit(ch.W); err != nil {
 		return nil, nil, fmt.Errorf("challenge: %w", err)
@@ -175,7 +178,7 @@ func VerifyAnswer(pub *PublicKey, c *Commitment, b Binding, index uint64, x, y [
 		return fmt.Errorf("%w: challenge and opening do not belong together", ErrOpening)
 	}
 	wrong := &WrongPartialError{[]uint64{index}}
-	if len(a.Nonce) != 32 || subtle.ConstantTimeCompare(a.commit(pub, b, index, ch), commitment) != 1 {
+	if a == nil || len(a.Nonce) != 32 || subtle.ConstantTimeCompare(a.commit(pub, b, index, ch), commitment) != 1 {
 		return fmt.Errorf("%w (%w: answer does not match its commitment)", wrong, ErrOpening)
 	}
 	Y, err := grp.partial(y)

@@ -91,6 +91,7 @@ func TestCommitAndOpenIsNoOracle(t *testing.T) {
 		"truncated opening":  {ch, &threshold.Opening{HalfA: opening.HalfA[1:], B: opening.B}},
 		"long opening":       {ch, &threshold.Opening{HalfA: opening.HalfA, B: append([]byte{0}, opening.B...)}},
 		"odd one out":        {ch, &threshold.Opening{HalfA: opening.HalfA, B: openingB.B}},
+		"no opening":         {ch, nil},
 		"zero opening of x¹": {&threshold.Challenge{W: em}, &threshold.Opening{HalfA: make([]byte, 16), B: make([]byte, 256+16)}},
 	} {
 		held := commit(c.ch)
@@ -154,6 +155,7 @@ func TestCommitAndOpenBindsDevice(t *testing.T) {
 		"another request":     verify(other, y, commitment, answer),
 		"another commitment":  verify(b, y, bytes.Repeat([]byte{1}, 32), answer),
 		"no commitment":       verify(b, y, nil, answer),
+		"no answer":           verify(b, y, commitment, nil),
 		"empty answer":        verify(b, y, commitment, &threshold.Answer{}),
 		"partial signature 0": verify(b, make([]byte, 256), commitment, answer),
 	} {

@@ -30,6 +30,13 @@
 // in a process is therefore refused. A module is initialised with its first
 // token and finalised when its last one is closed.
 //
+// # Inside the token
+//
+// "Inside" is as far away as the token is. SoftHSM2 is a library in this very
+// process: an exponent used inside it never crosses the PKCS#11 boundary, but
+// whoever reads the process's memory reads SoftHSM2's too. In a hardware token
+// it is out of the host's reach. The code and its tests are the same for both.
+//
 // # What stays in memory
 //
 // miekg/pkcs11 copies every argument and result through the C heap and frees

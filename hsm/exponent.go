@@ -44,6 +44,25 @@ func (t *Token) GenerateKEK(label string, use Use) error {
 	return fmt.Errorf("%w: use %d of a key-encryption key", ErrArgument, use)
 }
 
+// KEKUse finds out by trying what a key-encryption key is for: it wraps a
+// number that is no secret and asks for it back. A device that relies on
+// confinement asks at every start, for whoever has the PIN may have put another
+// key in the place of its own.
+func (t *Token) KEKUse(kek string) (Use, error) {
+	n := bytes.Repeat([]byte{0xff}, minModulusBits/8)
+	wrapped, err := t.WrapExponent(kek, n, []byte{1, 0, 1})
+	if err != nil {
+		return 0, err
+	}
+	switch _, err := t.RevealExponent(kek, n, wrapped); {
+	case errors.Is(err, ErrConfined):
+		return InToken, nil
+	case err != nil:
+		return 0, err
+	}
+	return InHost, nil
+}
+
 // confinement is the unwrap template of an InToken KEK. Class and type belong
 // to it: unwrapped as a generic secret, the PKCS#8 bytes could be derived from.
 func confinement() []*attribute {

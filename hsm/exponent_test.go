@@ -329,6 +329,21 @@ func findRaw(t *testing.T, ctx *pkcs11.Ctx, s pkcs11.SessionHandle, label string
 	return found[0]
 }
 
+func TestKEKUse(t *testing.T) {
+	for _, use := range []hsm.Use{hsm.InToken, hsm.InHost} {
+		tok := tokenWithKEK(t, use)
+		if got, err := tok.KEKUse("kek"); err != nil || got != use {
+			t.Errorf("KEK for use %d seems to be for %d, %v", use, got, err)
+		}
+		if _, err := tok.KEKUse("none"); !errors.Is(err, hsm.ErrNotFound) {
+			t.Errorf("no KEK: %v", err)
+		}
+	}
+	if err := hsmtest.NewUnlocked(t).GenerateKEK("kek", 0); !errors.Is(err, hsm.ErrArgument) {
+		t.Errorf("KEK without a use: %v", err)
+	}
+}
+
 func TestRevealFromConfinedKEK(t *testing.T) {
 	tok := tokenWithKEK(t, hsm.InToken)
 	n, d := testModulus(1024), testModulus(1024)

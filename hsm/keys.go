@@ -104,16 +104,29 @@ func (s *session) confined(h object, n keyName) error {
 
 func isTrue(b []byte) bool { return len(b) == 1 && b[0] == 1 }
 
-// vacant needs the store to itself.
+// keyClasses are the classes of keys, secrets first.
+var keyClasses = []uint{pkcs11.CKO_SECRET_KEY, pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY}
+
+// findKeys returns all keys with a label. It needs the store to itself.
+func (s *session) findKeys(label string) (all []object, err error) {
+	for _, class := range keyClasses {
+		found, err := s.t.c.find(s.h, []*attribute{
+			attr(pkcs11.CKA_CLASS, class), attr(pkcs11.CKA_LABEL, label), attr(pkcs11.CKA_TOKEN, true)})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+// vacant returns ErrExists if a key has the label. It needs the store to itself.
 func (s *session) vacant(label string) error {
-	found, err := s.t.c.find(s.h, []*attribute{attr(pkcs11.CKA_LABEL, label), attr(pkcs11.CKA_TOKEN, true)})
-	if err != nil {
-		return err
+	found, err := s.findKeys(label)
+	if err == nil && len(found) > 0 {
+		err = fmt.Errorf("%w: a key labelled %q", ErrExists, label)
 	}
-	if len(found) > 0 {
-		return fmt.Errorf("%w: an object labelled %q", ErrExists, label)
-	}
-	return nil
+	return err
 }
 
 // oidP256 is prime256v1, CKA_EC_PARAMS of P-256 (RFC 5480 section 2.1.1.1).
@@ -225,22 +238,17 @@ func (t *Token) Destroy(label string) error {
 	return t.do(func(s *session) error {
 		return s.alone(func() error {
 			t.forget()
-			n := 0
-			for _, class := range []uint{pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_SECRET_KEY, pkcs11.CKO_PUBLIC_KEY} {
-				found, err := t.c.find(s.h, []*attribute{
-					attr(pkcs11.CKA_CLASS, class), attr(pkcs11.CKA_LABEL, label), attr(pkcs11.CKA_TOKEN, true)})
-				if err != nil {
+			found, err := s.findKeys(label)
+			if err != nil {
+				return err
+			}
+			if len(found) == 0 {
+				return fmt.Errorf("%w: key %q", ErrNotFound, label)
+			}
+			for _, h := range found {
+				if err := t.c.destroy(s.h, h); err != nil {
 					return err
 				}
-				for _, h := range found {
-					if err := t.c.destroy(s.h, h); err != nil {
-						return err
-					}
-					n++
-				}
-			}
-			if n == 0 {
-				return fmt.Errorf("%w: key %q", ErrNotFound, label)
 			}
 			return nil
 		})

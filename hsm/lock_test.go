@@ -172,6 +172,80 @@ func TestLockUnderLoad(t *testing.T) {
 	t.Logf("%d lock-downs, worst %v", rounds, worst)
 }
 
+// Tokens of one process share a module; locking one must not disturb another.
+func TestLockBesideOtherTokens(t *testing.T) {
+	digest := sha256.Sum256(nil)
+	for i := range 4 {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			tok := hsmtest.NewUnlocked(t)
+			k, err := tok.GenerateSigner("sign")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for round := range 30 {
+				var wg sync.WaitGroup
+				for range 3 {
+					wg.Go(func() {
+						for {
+							switch _, err := k.Sign(nil, digest[:], crypto.SHA256); {
+							case errors.Is(err, hsm.ErrLocked):
+								return
+							case err != nil:
+								t.Errorf("round %d: %v", round, err)
+								return
+							}
+						}
+					})
+				}
+				time.Sleep(5 * time.Millisecond)
+				if err := tok.Lock(); err != nil {
+					t.Error(err)
+				}
+				wg.Wait()
+				tok.MustUnlock(t)
+				if err := tok.PutObject("round", uint64(round), nil); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// Closing finalises the module under load.
+func TestCloseUnderLoad(t *testing.T) {
+	tok := hsmtest.NewUnlocked(t)
+	if _, err := tok.GenerateSigner("sign"); err != nil {
+		t.Fatal(err)
+	}
+	digest := sha256.Sum256(nil)
+	for range 10 {
+		k, err := tok.Signer("sign")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for {
+					_, err := k.Sign(nil, digest[:], crypto.SHA256)
+					if errors.Is(err, hsm.ErrClosed) {
+						return
+					}
+					if err != nil && !errors.Is(err, hsm.ErrLocked) {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		time.Sleep(10 * time.Millisecond)
+		tok.Reopen(t)
+		wg.Wait()
+		tok.MustUnlock(t)
+	}
+}
+
 // testModulus is an odd number of exactly that many bits.
 func testModulus(bits int) []byte {
 	n := make([]byte, bits/8)

@@ -1,6 +1,7 @@
 package hsm
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -130,7 +131,12 @@ func slots(c *cryptoki) ([]slot, error) {
 	return out, nil
 }
 
-// lookup finds the initialised token a configuration names.
+// listing keeps tokens from being made and listed at the same time in this
+// process: SoftHSM2 adds a free slot while it lists, and two that make a token
+// would both take it.
+var listing sync.Mutex
+
+// lookup finds the initialised token a configuration names. listing is held.
 func lookup(c *cryptoki, cfg Config) (slot, error) {
 	all, err := slots(c)
 	if err != nil {
@@ -149,4 +155,23 @@ func lookup(c *cryptoki, cfg Config) (slot, error) {
 		return found[0], nil
 	}
 	return slot{}, fmt.Errorf("%w: %q", ErrTokenAmbiguous, cfg.TokenLabel)
+}
+
+// find is lookup with a second look for a token that is just being made.
+func (m *module) find(c *cryptoki, cfg Config) (slot, error) {
+	listing.Lock()
+	defer listing.Unlock()
+	s, err := lookup(c, cfg)
+	if !errors.Is(err, ErrTokenNotFound) {
+		return s, err
+	}
+	pause()
+	again, err2 := m.refresh()
+	if err2 != nil {
+		return slot{}, err2
+	}
+	if !again {
+		return slot{}, err
+	}
+	return lookup(c, cfg)
 }

@@ -30,6 +30,8 @@ func InitToken(cfg Config, soPIN, pin PIN) (serial string, err error) {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, m.release()) }()
+	listing.Lock()
+	defer listing.Unlock()
 	c := &cryptoki{m.ctx, cfg.Trace}
 	switch _, err := lookup(c, cfg); {
 	case err == nil || errors.Is(err, ErrTokenAmbiguous):

@@ -100,15 +100,7 @@ func Open(cfg Config) (*Token, error) {
 		return nil, err
 	}
 	c := &cryptoki{m.ctx, cfg.Trace}
-	s, err := lookup(c, cfg)
-	if errors.Is(err, ErrTokenNotFound) {
-		pause()
-		if again, err2 := m.refresh(); err2 != nil {
-			err = err2
-		} else if again {
-			s, err = lookup(c, cfg)
-		}
-	}
+	s, err := m.find(c, cfg)
 	if err == nil {
 		err = m.claim(s.info.SerialNumber)
 	}

@@ -65,7 +65,7 @@ func checkCertificate(req *Request, key *ledger.Key, now int64) (*content, error
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSubject, err)
 	}
-	switch san := t.extension(oidSubjectAltName); {
+	switch san := t.extension(OIDSubjectAltName); {
 	case len(subject) == 0 && (san == nil || !san.Critical):
 		// RFC 5280 4.1.2.6.
 		return nil, fmt.Errorf("%w: it is empty, and there is no critical subject alternative name instead", ErrSubject)
@@ -177,7 +177,7 @@ func checkExtensions(t *TBS, root *root) (*facts, error) {
 	if f.constraints != nil && f.constraints.ca {
 		return nil, fmt.Errorf("%w: basic constraints say CA:TRUE", ErrAuthority)
 	}
-	if f.keyUsage&(usageCertSign|usageCRLSign) != 0 {
+	if f.keyUsage&(KeyUsageCertSign|KeyUsageCRLSign) != 0 {
 		return nil, fmt.Errorf("%w: key usage allows it to sign certificates or CRLs", ErrAuthority)
 	}
 	for _, use := range f.extKeyUsage {

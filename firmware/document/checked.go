@@ -144,10 +144,13 @@ func (c *Checked) Digest() []byte { return bytes.Clone(c.digest) }
 // EncodedMessage returns the integer that is raised to the private exponent,
 // |N| octets: EMSA-PKCS1-v1_5, or EMSA-PSS with a salt made of the request's
 // digest (envelope.Verified.Digest), so that all devices find the same one and
-// nobody chooses it.
+// nobody chooses it. A root has no request; its own octets take that place.
 func (c *Checked) EncodedMessage(request envelope.Hash) ([]byte, error) {
 	var salt []byte
 	if c.algorithm.PSS() {
+		if c.family == "" {
+			request = envelope.HashOf("privyseal/v1 document: root", c.toBeSigned)
+		}
 		if request.IsZero() {
 			return nil, fmt.Errorf("%w: no digest to make the salt of", ErrRequest)
 		}

@@ -38,21 +38,33 @@ func ParseCSR(der []byte) (*CSR, error) {
 	if len(der) > maxCSR {
 		return nil, fmt.Errorf("%w: %d octets, more than %d", ErrCSR, len(der), maxCSR)
 	}
-	r, err := x509.ParseCertificateRequest(der)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCSR, err)
-	}
 	if err := checkDER(der); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCSR, err)
 	}
-	key, err := parseSubjectKey(r.RawSubjectPublicKeyInfo)
+	// The key first: x509 says of an unsupported key only that the whole is bad.
+	var seq, info cryptobyte.String
+	if in := cryptobyte.String(der); !in.ReadASN1(&seq, asn1.SEQUENCE) || !seq.ReadASN1(&info, asn1.SEQUENCE) ||
+		!info.SkipASN1(asn1.INTEGER) || !info.SkipASN1(asn1.SEQUENCE) {
+		return nil, fmt.Errorf("%w: not PKCS#10", ErrCSR)
+	}
+	spki, ok := readElement(&info, asn1.SEQUENCE)
+	if !ok {
+		return nil, fmt.Errorf("%w: not PKCS#10", ErrCSR)
+	}
+	key, err := parseSubjectKey(spki)
 	if err != nil {
 		return nil, err
+	}
+	r, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCSR, err)
 	}
 	switch r.SignatureAlgorithm {
 	case x509.SHA256WithRSA, x509.SHA384WithRSA, x509.SHA512WithRSA,
 		x509.SHA256WithRSAPSS, x509.SHA384WithRSAPSS, x509.SHA512WithRSAPSS,
 		x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.ECDSAWithSHA512, x509.PureEd25519:
+	case x509.UnknownSignatureAlgorithm:
+		return nil, fmt.Errorf("%w: it is made with an algorithm that is not supported; make the request again with SHA-256 (PSS with a salt as long as the hash)", ErrCSRSignature)
 	default:
 		// x509 would still take SHA-1 here.
 		return nil, fmt.Errorf("%w: it is made with %s; make the request again with SHA-256 or better", ErrCSRSignature, r.SignatureAlgorithm)
@@ -68,7 +80,7 @@ func ParseCSR(der []byte) (*CSR, error) {
 		return nil, fmt.Errorf("%w: %w", ErrCSR, err)
 	}
 	for _, e := range c.extensions {
-		if e.ID != oidSubjectAltName {
+		if e.ID != OIDSubjectAltName {
 			continue
 		}
 		if c.hasNames {

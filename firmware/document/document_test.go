@@ -1,9 +1,10 @@
 package document
 
 import (
-	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"math/big"
 	"sync"
 	"testing"
@@ -64,9 +65,10 @@ func finish(t testing.TB, c *Checked, k *rsa.PrivateKey) []byte {
 
 func serial(t testing.TB) []byte {
 	t.Helper()
-	b := make([]byte, 19)
-	rand.Read(b)
-	b[0] = b[0]&0x7f | 0x40
+	b, err := NewSerial(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return b
 }
 
@@ -150,5 +152,14 @@ func TestFileSignature(t *testing.T) {
 			t.Errorf("%s: %v", alg, err)
 		}
 	}
-	_ = crypto.SHA256
+}
+
+// selfCSR is a request made with the authority's own key.
+func selfCSR(t testing.TB, k *rsa.PrivateKey) []byte {
+	t.Helper()
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "me"}}, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }

@@ -13,7 +13,6 @@ import (
 var (
 	oidSubjectKeyID        = mustOID("2.5.29.14")
 	oidKeyUsage            = mustOID("2.5.29.15")
-	oidSubjectAltName      = mustOID("2.5.29.17")
 	oidBasicConstraints    = mustOID("2.5.29.19")
 	oidNameConstraints     = mustOID("2.5.29.30")
 	oidCRLPoints           = mustOID("2.5.29.31")
@@ -28,11 +27,6 @@ var (
 	oidNetscapeType        = mustOID("2.16.840.1.113730.1.1")
 	oidExtensionRequest    = mustOID("1.2.840.113549.1.9.14")
 	oidAnyUsage            = mustOID("2.5.29.37.0")
-	oidUsageServer         = mustOID("1.3.6.1.5.5.7.3.1")
-	oidUsageClient         = mustOID("1.3.6.1.5.5.7.3.2")
-	oidUsageCodeSigning    = mustOID("1.3.6.1.5.5.7.3.3")
-	oidUsageEmail          = mustOID("1.3.6.1.5.5.7.3.4")
-	oidUsageTimestamping   = mustOID("1.3.6.1.5.5.7.3.8")
 	oidUsageOCSP           = mustOID("1.3.6.1.5.5.7.3.9")
 	oidAccessOCSP          = mustOID("1.3.6.1.5.5.7.48.1")
 	oidAccessIssuers       = mustOID("1.3.6.1.5.5.7.48.2")
@@ -40,10 +34,22 @@ var (
 	oidPolicyQualifierNote = mustOID("1.3.6.1.5.5.7.2.2")
 )
 
+// OIDSubjectAltName identifies the subject alternative name, RFC 5280 4.2.1.6.
+var OIDSubjectAltName = mustOID("2.5.29.17")
+
+// Extended key usages, RFC 5280 4.2.1.12.
+var (
+	UsageTLSServer    = mustOID("1.3.6.1.5.5.7.3.1")
+	UsageTLSClient    = mustOID("1.3.6.1.5.5.7.3.2")
+	UsageCodeSigning  = mustOID("1.3.6.1.5.5.7.3.3")
+	UsageEmail        = mustOID("1.3.6.1.5.5.7.3.4")
+	UsageTimestamping = mustOID("1.3.6.1.5.5.7.3.8")
+)
+
 var extensionNames = map[OID]string{
 	oidSubjectKeyID:                        "subject key identifier",
 	oidKeyUsage:                            "key usage",
-	oidSubjectAltName:                      "subject alternative name",
+	OIDSubjectAltName:                      "subject alternative name",
 	oidBasicConstraints:                    "basic constraints",
 	oidNameConstraints:                     "name constraints",
 	oidCRLPoints:                           "CRL distribution points",
@@ -82,11 +88,11 @@ var extensionNames = map[OID]string{
 
 var usageNames = map[OID]string{
 	oidAnyUsage:                       "any use",
-	oidUsageServer:                    "TLS server",
-	oidUsageClient:                    "TLS client",
-	oidUsageCodeSigning:               "code signing",
-	oidUsageEmail:                     "e-mail protection",
-	oidUsageTimestamping:              "timestamping",
+	UsageTLSServer:                    "TLS server",
+	UsageTLSClient:                    "TLS client",
+	UsageCodeSigning:                  "code signing",
+	UsageEmail:                        "e-mail protection",
+	UsageTimestamping:                 "timestamping",
 	oidUsageOCSP:                      "OCSP signing",
 	mustOID("1.3.6.1.5.5.7.3.21"):     "SSH client",
 	mustOID("1.3.6.1.5.5.7.3.22"):     "SSH server",
@@ -104,12 +110,13 @@ var keyUsageBits = [...]string{
 	"key agreement", "certificate signing", "CRL signing", "encipher only", "decipher only",
 }
 
+// Bits of the key usage that this system sets or looks at, RFC 5280 4.2.1.3.
 const (
-	usageDigitalSignature = 1 << 0
-	usageKeyEncipherment  = 1 << 2
-	usageKeyAgreement     = 1 << 4
-	usageCertSign         = 1 << 5
-	usageCRLSign          = 1 << 6
+	KeyUsageDigitalSignature = 1 << 0
+	KeyUsageKeyEncipherment  = 1 << 2
+	KeyUsageKeyAgreement     = 1 << 4
+	KeyUsageCertSign         = 1 << 5
+	KeyUsageCRLSign          = 1 << 6
 )
 
 // facts is what the extensions that this package understands say.
@@ -148,7 +155,7 @@ func readExtensions(list []Extension) (f *facts, known func(OID) bool, err error
 		oidBasicConstraints: (*facts).readConstraints,
 		oidKeyUsage:         (*facts).readKeyUsage,
 		oidExtKeyUsage:      (*facts).readExtKeyUsage,
-		oidSubjectAltName:   (*facts).readNames,
+		OIDSubjectAltName:   (*facts).readNames,
 		oidSubjectKeyID:     (*facts).readSubjectKey,
 		oidAuthorityKeyID:   (*facts).readAuthority,
 		oidCRLPoints:        (*facts).readCRLPoints,
@@ -331,6 +338,9 @@ func parseGeneralName(in *cryptobyte.String) (generalName, error) {
 	}
 	return generalName{}, fmt.Errorf("%w: a name of type %#x", errExtension, tag)
 }
+
+// IsHostName says whether s can stand as a DNS name in a certificate.
+func IsHostName(s string) bool { return checkDNSName(s) == nil && strings.Contains(s, ".") }
 
 // checkDNSName takes the preferred name syntax of RFC 1034 3.5 with
 // underscores, and one "*" as the whole leftmost label (RFC 6125 6.4.3).

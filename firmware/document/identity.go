@@ -2,6 +2,7 @@ package document
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"strconv"
@@ -148,9 +149,9 @@ func (s *identitySubject) tbs(state ledger.State, root *root, alg threshold.Algo
 	if err != nil {
 		return nil, err
 	}
-	usage := uint16(usageDigitalSignature)
+	usage := uint16(KeyUsageDigitalSignature)
 	if s.id.Use == ledger.UseAgree {
-		usage = usageKeyAgreement
+		usage = KeyUsageKeyAgreement
 	}
 	owner := strings.ReplaceAll(s.id.Owner, "#", "%23") // the only character of an id that a URI reserves
 	uri := fmt.Sprintf("urn:privyseal:%s:%s:%s:%s", state.System(), s.id.Kind, owner, s.id.Use)
@@ -196,6 +197,47 @@ func checkIdentity(state ledger.State, req *Request, key *ledger.Key, now int64)
 		return nil, fmt.Errorf("%w: it ends after the officer's registration, at %s", ErrValidity, formatTime(s.expires))
 	}
 	return &content{issuer: root, view: func(v *View) { identityView(v, s, t) }}, nil
+}
+
+// VerifyIdentity checks a whole identity certificate in DER, against the tables
+// and under the ledger key's root, and says whose it is. It does not look at
+// the validity, which is returned.
+func VerifyIdentity(state ledger.State, der []byte) (ledger.Identity, Validity, error) {
+	fail := func(err error) (ledger.Identity, Validity, error) {
+		return ledger.Identity{}, Validity{}, fmt.Errorf("%w: %w", ErrIdentity, err)
+	}
+	key, ok := state.LedgerKey()
+	if !ok {
+		return fail(errors.New("the tables have no ledger key"))
+	}
+	root, err := parseRoot(key.Certificate, &key)
+	if err != nil {
+		return fail(err)
+	}
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		return fail(err)
+	}
+	t, err := ParseTBS(c.RawTBSCertificate)
+	if err != nil {
+		return fail(err)
+	}
+	s, err := lookUp(state, envelope.KeyIDOfSPKI(t.SPKI))
+	if err != nil {
+		return fail(err)
+	}
+	v := Validity{t.NotBefore, t.NotAfter}
+	for _, alg := range key.Algorithms {
+		again, err := s.tbs(state, root, threshold.Algorithm(alg), v, t.Serial)
+		if err != nil || !bytes.Equal(again, c.RawTBSCertificate) {
+			continue
+		}
+		if err := c.CheckSignatureFrom(root.x509); err != nil {
+			return fail(err)
+		}
+		return s.id, v, nil
+	}
+	return fail(fmt.Errorf("it differs from what the tables say about %s %q", s.id.Kind, s.id.Owner))
 }
 
 // checkEntry checks a command of the ledger: the next one, of a known kind.

@@ -1,11 +1,25 @@
 package document
 
 import (
+	"fmt"
+	"io"
+
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // Makers of extensions, for roots, identities and the requester's profiles.
+
+// NewSerial reads a serial number from random: 19 octets, positive, 150 bits
+// of it random, so that nobody can prepare a collision and no two meet.
+func NewSerial(random io.Reader) ([]byte, error) {
+	serial := make([]byte, 19)
+	if _, err := io.ReadFull(random, serial); err != nil {
+		return nil, fmt.Errorf("serial number: %w", err)
+	}
+	serial[0] = serial[0]&0x3f | 0x40
+	return serial, nil
+}
 
 // KeyUsage makes the key usage extension, critical; bit i as in RFC 5280 4.2.1.3.
 func KeyUsage(bits uint16) Extension {
@@ -53,7 +67,7 @@ func ExtKeyUsage(uses ...OID) Extension {
 
 // uriName makes a subject alternative name of one URI.
 func uriName(uri string) Extension {
-	return Extension{oidSubjectAltName, false, mustBuild(func(b *cryptobyte.Builder) {
+	return Extension{OIDSubjectAltName, false, mustBuild(func(b *cryptobyte.Builder) {
 		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
 			b.AddASN1(context(6), func(b *cryptobyte.Builder) { b.AddBytes([]byte(uri)) })
 		})

@@ -29,13 +29,15 @@ var (
 	oidUnit         = mustOID("2.5.4.11")
 	oidTitle        = mustOID("2.5.4.12")
 	oidSerialNumber = mustOID("2.5.4.5")
-	oidCommonName   = mustOID("2.5.4.3")
 	oidUserID       = mustOID("0.9.2342.19200300.100.1.1")
 )
 
+// OIDCommonName identifies the common name, X.520.
+var OIDCommonName = mustOID("2.5.4.3")
+
 // attributeNames: RFC 4514, RFC 5280 appendix A, CA/Browser Forum EV.
 var attributeNames = map[OID]string{
-	oidCommonName:                         "common name",
+	OIDCommonName:                         "common name",
 	mustOID("2.5.4.4"):                    "surname",
 	oidSerialNumber:                       "serial number",
 	oidCountry:                            "country",
@@ -78,7 +80,7 @@ func (n Name) Marshal() ([]byte, error) {
 			{oidTitle, asn1.UTF8String, n.Title},
 			{oidSerialNumber, asn1.PrintableString, n.SerialNumber},
 			{oidUserID, asn1.UTF8String, n.UserID},
-			{oidCommonName, asn1.UTF8String, n.CommonName},
+			{OIDCommonName, asn1.UTF8String, n.CommonName},
 		} {
 			if a.value == "" {
 				continue

@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/crypto/cryptobyte"
-	"golang.org/x/crypto/cryptobyte/asn1"
-
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/threshold"
@@ -59,7 +56,7 @@ func rootTBS(subject []byte, pub *threshold.PublicKey, alg threshold.Algorithm, 
 		Serial: serial, Algorithm: algorithm, Issuer: subject, NotBefore: v.NotBefore, NotAfter: v.NotAfter, Subject: subject, SPKI: spki,
 		Extensions: []Extension{
 			{oidBasicConstraints, true, []byte{0x30, 6, 1, 1, 0xff, 2, 1, 0}}, // CA, path length 0
-			KeyUsage(usageCertSign | usageCRLSign),
+			KeyUsage(KeyUsageCertSign | KeyUsageCRLSign),
 			SubjectKeyID(id),
 		},
 	}
@@ -76,7 +73,7 @@ func CheckRoot(tbs []byte, pub *threshold.PublicKey, alg threshold.Algorithm) (*
 	if want, err := AlgorithmIdentifier(alg); err != nil || !bytes.Equal(want, t.Algorithm) {
 		return nil, fmt.Errorf("%w: the root does not say %s", ErrAlgorithm, alg)
 	}
-	r := &root{tbs: t, self: true}
+	r := &root{tbs: t}
 	return newChecked(tbs, alg, pub, "", &content{issuer: r, view: func(v *View) { r.view(v) }})
 }
 
@@ -102,10 +99,15 @@ func checkRootTBS(der []byte, pub *threshold.PublicKey) (*TBS, error) {
 	return nil, fmt.Errorf("%w: it is not a self-signed root for this key as this system makes them", ErrRoot)
 }
 
-// VerifyRoot checks a whole root certificate in DER: its form, that it is for
-// pub, and its signature by pub itself.
+// VerifyRoot checks a whole root certificate in DER as devices do before they
+// accept a key from the lead: that it is what RootTBS makes for pub, and signed
+// by pub itself.
 func VerifyRoot(der []byte, pub *threshold.PublicKey) error {
-	_, err := verifyRoot(der, pub)
+	r, err := readRoot(der, pub)
+	if err != nil {
+		return err
+	}
+	_, err = checkRootTBS(r.x509.RawTBSCertificate, pub)
 	return err
 }
 
@@ -113,39 +115,56 @@ func VerifyRoot(der []byte, pub *threshold.PublicKey) error {
 type root struct {
 	tbs   *TBS
 	keyID []byte
-	x509  *x509.Certificate
-	self  bool // still to be signed by itself
+	x509  *x509.Certificate // nil for a root that is still to sign itself
 }
 
+// parseRoot reads the root of a key in the ledger.
 func parseRoot(der []byte, key *ledger.Key) (*root, error) {
 	if len(der) == 0 {
 		return nil, fmt.Errorf("%w: key %q has none", ErrRoot, key.ID)
 	}
-	return verifyRoot(der, &key.Public)
+	return readRoot(der, &key.Public)
 }
 
-func verifyRoot(der []byte, pub *threshold.PublicKey) (*root, error) {
-	in := cryptobyte.String(der)
-	var seq cryptobyte.String
-	if !in.ReadASN1(&seq, asn1.SEQUENCE) || !in.Empty() {
-		return nil, fmt.Errorf("%w: not a certificate", ErrRoot)
-	}
-	tbs, ok := readElement(&seq, asn1.SEQUENCE)
-	if !ok {
-		return nil, fmt.Errorf("%w: not a certificate", ErrRoot)
-	}
-	t, err := checkRootTBS(tbs, pub)
-	if err != nil {
-		return nil, err
-	}
+// readRoot checks what issuing relies on: a self-signed authority for this very
+// key, with a key identifier.
+func readRoot(der []byte, pub *threshold.PublicKey) (*root, error) {
+	bad := func(why string) (*root, error) { return nil, fmt.Errorf("%w: %s", ErrRoot, why) }
 	c, err := x509.ParseCertificate(der)
 	if err != nil {
+		return bad(err.Error())
+	}
+	t, err := ParseTBS(c.RawTBSCertificate)
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRoot, err)
+	}
+	spki, err := SPKI(pub)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRoot, err)
+	}
+	f, known, err := readExtensions(t.Extensions)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRoot, err)
+	}
+	for _, e := range t.Extensions {
+		if e.Critical && !known(e.ID) {
+			return bad("unknown critical extension " + extensionLabel(e.ID))
+		}
+	}
+	switch {
+	case !bytes.Equal(t.SPKI, spki):
+		return bad("it is for another key")
+	case !bytes.Equal(t.Subject, t.Issuer):
+		return bad("it is not self-signed")
+	case f.constraints == nil || !f.constraints.ca || f.keyUsage&KeyUsageCertSign == 0:
+		return bad("it is not an authority's")
+	case len(f.subjectKey) == 0:
+		return bad("it has no subject key identifier")
 	}
 	if err := c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRoot, err)
 	}
-	return &root{tbs: t, keyID: c.SubjectKeyId, x509: c}, nil
+	return &root{tbs: t, keyID: f.subjectKey, x509: c}, nil
 }
 
 // saltFor derives the PSS salt of a request: the hash, by the algorithm's own

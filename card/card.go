@@ -6,9 +6,9 @@ import (
 	"crypto/ecdsa"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
-	"github.com/ebfe/scard"
 	"github.com/go-piv/piv-go/v2/piv"
 )
 
@@ -58,19 +58,26 @@ func Open(ctx context.Context, serial uint32, o Options) (*Card, error) {
 	if !ok {
 		patience = time.Now().Add(inUsePatience)
 	}
+	var last error // why the attempt before had to be repeated
 	for {
 		c, err := open(ctx, serial, o)
 		if err == nil {
 			return c, nil
 		}
+		switch {
+		case errors.Is(ctx.Err(), context.DeadlineExceeded) && last != nil:
+			err = last // not how far the last attempt came
+		case errors.Is(ctx.Err(), context.Canceled):
+			err = stopped(ctx)
+		}
 		// Exchanged or taken between the look and the opening: look again.
 		again := errors.Is(err, ErrInUse) || errors.Is(err, errMoved)
-		if !again || !time.Now().Add(inUseRetry).Before(patience) {
+		if !again || ctx.Err() != nil || !time.Now().Add(inUseRetry).Before(patience) {
 			return nil, fmt.Errorf("opening card %d: %w", serial, err)
 		}
+		last = err
 		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("opening card %d: %w: %w", serial, stopped(ctx), err)
+		case <-ctx.Done(): // the next attempt ends at once
 		case <-time.After(inUseRetry):
 		}
 	}
@@ -86,11 +93,11 @@ func open(ctx context.Context, serial uint32, o Options) (*Card, error) {
 			c.yk.Close()
 		}
 	}
+	r, err := find(ctx, serial, o.Reader)
+	if err != nil {
+		return nil, err
+	}
 	c, err := apart(ctx, o.Timeout, func() (*Card, error) {
-		r, err := find(serial, o.Reader)
-		if err != nil {
-			return nil, err
-		}
 		yk, err := piv.Open(r.Name)
 		if err != nil {
 			if err = classify(err); errors.Is(err, ErrRemoved) {
@@ -118,41 +125,38 @@ func open(ctx context.Context, serial uint32, o Options) (*Card, error) {
 }
 
 // find looks for a card in all readers, or in the one named.
-func find(serial uint32, only string) (Reader, error) {
-	var found Reader
-	err := withService(func(sc *scard.Context) error {
-		names, err := readers(sc)
-		if err != nil {
-			return err
+func find(ctx context.Context, serial uint32, only string) (Reader, error) {
+	names, err := readers(ctx)
+	if err != nil {
+		return Reader{}, err
+	}
+	if only != "" {
+		names = slices.DeleteFunc(names, func(n string) bool { return n != only })
+	}
+	missing := &NotFoundError{Serial: serial}
+	var busy, odd error
+	for r := range look(ctx, names) {
+		switch {
+		case r.PIV && r.Serial == serial:
+			return r, nil
+		case r.PIV:
+			missing.Seen = append(missing.Seen, r.Serial)
+		case errors.Is(r.Err, ErrInUse):
+			busy = fmt.Errorf("%s: %w", r.Name, r.Err)
+		case r.Err != nil && !errors.Is(r.Err, ErrNotPIV):
+			odd = fmt.Errorf("%s: %w", r.Name, r.Err)
 		}
-		missing := &NotFoundError{Serial: serial}
-		var busy, odd error
-		for _, name := range names {
-			if only != "" && name != only {
-				continue
-			}
-			r := look(sc, name)
-			switch {
-			case r.PIV && r.Serial == serial:
-				found = r
-				return nil
-			case r.PIV:
-				missing.Seen = append(missing.Seen, r.Serial)
-			case errors.Is(r.Err, ErrInUse):
-				busy = fmt.Errorf("%s: %w", r.Name, r.Err)
-			case r.Err != nil && !errors.Is(r.Err, ErrNotPIV):
-				odd = fmt.Errorf("%s: %w", r.Name, r.Err)
-			}
-		}
-		if busy != nil {
-			return busy // it may be ours
-		}
-		if odd != nil {
-			return fmt.Errorf("%w; %w", missing, odd)
-		}
-		return missing
-	})
-	return found, err
+	}
+	slices.Sort(missing.Seen)
+	switch {
+	case ctx.Err() != nil:
+		return Reader{}, stopped(ctx)
+	case busy != nil:
+		return Reader{}, busy // it may be ours
+	case odd != nil:
+		return Reader{}, fmt.Errorf("%w; %w", missing, odd)
+	}
+	return Reader{}, missing
 }
 
 // checkExpected compares the card's keys with those the caller knows.

@@ -242,6 +242,11 @@ func TestInUse(t *testing.T) {
 	if _, err := Open(deadline(t, 300*time.Millisecond), r.serial, Options{Reader: r.reader}); !errors.Is(err, ErrInUse) {
 		t.Errorf("held by another program: %v", err)
 	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	if _, err := Open(ctx, r.serial, Options{Reader: r.reader}); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
 	// Open waits for its turn.
 	opened := make(chan error, 1)
 	go func() {

@@ -447,3 +447,18 @@ func TestCloseEndsPrompt(t *testing.T) {
 		t.Errorf("queue: %v", err)
 	}
 }
+
+// TestMuteCard: a card that does not answer does not hide the others.
+func TestMuteCard(t *testing.T) {
+	mute, good := plug(t, virtual.Profile57()), plug(t, virtual.Profile57())
+	if err := mute.slot.Inject(virtual.Fault{Action: virtual.Delay, Instruction: 0xa4, Delay: lookTimeout + 2*time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Open(deadline(t, lookTimeout-time.Second), good.serial, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -7,6 +7,14 @@ const (
 	// a touch; key generation and a slow contactless reader fit too.
 	defaultTimeout = 30 * time.Second
 
+	// lookTimeout bounds the reading of a card's serial number. A card that
+	// needs longer is listed as mute.
+	lookTimeout = 5 * time.Second
+
+	// lookTries is how often a reader in use is tried: another program may just
+	// be looking, too, which takes it a millisecond.
+	lookTries = 3
+
 	// inUsePatience is how long Open retries a reader that another program
 	// holds when the caller's context has no deadline.
 	inUsePatience = 5 * time.Second

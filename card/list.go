@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/ebfe/scard"
@@ -25,29 +26,75 @@ type Version struct{ Major, Minor, Patch byte }
 func (v Version) String() string { return fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch) }
 
 // List tells which readers there are and which PIV cards are in them. A card
-// that another program holds is listed with ErrInUse and no serial number. A
-// card that answers too late makes the whole call ErrTimeout.
+// that another program holds is listed with ErrInUse and no serial number, one
+// that does not answer with ErrTimeout.
 func List(ctx context.Context) ([]Reader, error) {
-	return apart(ctx, defaultTimeout, func() ([]Reader, error) {
-		var list []Reader
-		err := withService(func(sc *scard.Context) error {
-			names, err := readers(sc)
-			if err != nil {
-				return err
-			}
-			for _, name := range names {
-				list = append(list, look(sc, name))
-			}
-			return nil
+	names, err := readers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Reader, len(names))
+	at := make(map[string]int, len(names))
+	for i, name := range names {
+		list[i] = Reader{Name: name, Present: true, Err: ErrTimeout}
+		at[name] = i
+	}
+	for r := range look(ctx, names) {
+		list[at[r.Name]] = r
+	}
+	if ctx.Err() != nil {
+		return nil, stopped(ctx)
+	}
+	return list, nil
+}
+
+// readers lists the names of the readers; none is ErrNoReader.
+func readers(ctx context.Context) ([]string, error) {
+	return apart(ctx, lookTimeout, func() ([]string, error) {
+		var names []string
+		err := withService(func(sc *scard.Context) (err error) {
+			names, err = sc.ListReaders()
+			return err
 		})
-		return list, err
+		if err == nil && len(names) == 0 {
+			err = ErrNoReader
+		}
+		return names, err
 	}, nil)
 }
 
-// look reads one reader.
-func look(sc *scard.Context, name string) Reader {
+// look reads several readers at the same time, so that a mute card in one does
+// not hide the others. The channel is closed after the last; it need not be
+// read to the end.
+func look(ctx context.Context, names []string) <-chan Reader {
+	out := make(chan Reader, len(names))
+	var all sync.WaitGroup
+	for _, name := range names {
+		all.Go(func() { out <- lookAt(ctx, name) })
+	}
+	go func() {
+		all.Wait()
+		close(out)
+	}()
+	return out
+}
+
+// lookAt reads one reader.
+func lookAt(ctx context.Context, name string) Reader {
 	r := Reader{Name: name, Present: true}
-	id, err := probe(sc, name)
+	id, err := apart(ctx, lookTimeout, func() (identity, error) {
+		var id identity
+		err := withService(func(sc *scard.Context) (err error) {
+			for range lookTries {
+				if id, err = probe(sc, name); !errors.Is(err, ErrInUse) {
+					break
+				}
+				time.Sleep(inUseRetry)
+			}
+			return err
+		})
+		return id, err
+	}, nil)
 	switch {
 	case errors.Is(err, ErrRemoved):
 		r.Present = false

@@ -19,18 +19,6 @@ func withService(f func(*scard.Context) error) error {
 	return classify(f(sc))
 }
 
-// readers lists the names of the readers; none is ErrNoReader.
-func readers(sc *scard.Context) ([]string, error) {
-	names, err := sc.ListReaders()
-	if err != nil {
-		return nil, classify(err)
-	}
-	if len(names) == 0 {
-		return nil, ErrNoReader
-	}
-	return names, nil
-}
-
 // identity is what a card tells anybody about itself.
 type identity struct {
 	serial              uint32

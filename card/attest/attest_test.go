@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"math/big"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -314,4 +315,18 @@ func FuzzAgainstPivGo(f *testing.F) {
 			t.Errorf("refused with %v; piv-go: %+v", ourErr, o)
 		}
 	})
+}
+
+// TestNeedsNoCard: the package is used where there is no PC/SC.
+func TestNeedsNoCard(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dep := range strings.Fields(string(out)) {
+		// A dot in the first element: not of the standard library.
+		if first, _, _ := strings.Cut(dep, "/"); strings.Contains(first, ".") && !strings.HasSuffix(dep, "card/attest") {
+			t.Errorf("imports %s", dep)
+		}
+	}
 }

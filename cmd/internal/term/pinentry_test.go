@@ -75,9 +75,9 @@ func TestPinentryRefuses(t *testing.T) {
 		"fully cancelled": {answering("ERR 83886278 Operation fully cancelled"), true, "fully cancelled"},
 		"another error":   {answering("ERR 83886340 Invalid \x1b[31mdata"), false, "Invalid \ufffd[31mdata"},
 		"malformed error": {answering("ERR x"), false, "malformed"},
-		"broken escape":   {answering("D 12%2", "OK"), false, "broken escape"},
-		"no hex":          {answering("D 12%zz", "OK"), false, "broken escape"},
-		"unknown line":    {answering("HELLO 123456"), false, "unknown line"},
+		"broken escape":   {answering("D secret%2", "OK"), false, "broken escape"},
+		"no hex":          {answering("D secret%zz", "OK"), false, "broken escape"},
+		"unknown line":    {answering("secret HELLO"), false, "unknown line"},
 		"too long":        {answering("D "+strings.Repeat("1", maxSecret+1), "OK"), false, "more than 255"},
 		"long line":       {answering("S " + strings.Repeat("x", 2000)), false, "too long"},
 		"exits":           {"case $line in GETPIN) exit 1;; *) echo OK;; esac", false, "unexpected EOF"},
@@ -93,7 +93,7 @@ func TestPinentryRefuses(t *testing.T) {
 			if errors.Is(err, ErrCancelled) != c.cancelled {
 				t.Errorf("cancelled: %v, %v", !c.cancelled, err)
 			}
-			if err != nil && strings.Contains(err.Error(), "12") && name != "cancelled" {
+			if err != nil && strings.Contains(err.Error(), "secret") {
 				t.Errorf("the error repeats what was typed: %v", err)
 			}
 		})

@@ -45,6 +45,10 @@ func OpenWith(kx ecdh.KeyExchanger, info, aad, sealed []byte) ([]byte, error) {
 	if len(sealed) < encSize+16 {
 		return nil, fmt.Errorf("%w: only %d bytes", ErrOpen, len(sealed))
 	}
+	if _, err := ecdh.P256().NewPublicKey(sealed[:encSize]); err != nil {
+		// Checked here too, so that bad bytes do not look like a token's error.
+		return nil, fmt.Errorf("%w: encapsulated key: %w", ErrOpen, err)
+	}
 	sk, err := hpke.NewDHKEMPrivateKey(kx)
 	if err != nil {
 		return nil, fmt.Errorf("envelope: open: %w", err)

@@ -5,16 +5,11 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/ecdh"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 )
-
-// Recipient is a key a message is sealed to.
-type Recipient struct {
-	ID  KeyID
-	Key *ecdh.PublicKey
-}
 
 // sealedVersion is the only version of the outer structure.
 const sealedVersion = 1
@@ -98,6 +93,9 @@ func Open(sealed []byte, kx ecdh.KeyExchanger) ([]byte, error) {
 	m, outer, err := parseSealed(sealed)
 	if err != nil {
 		return nil, err
+	}
+	if kx == nil {
+		return nil, errors.New("envelope: open: no key")
 	}
 	id, err := KeyIDOf(kx.PublicKey())
 	if err != nil {

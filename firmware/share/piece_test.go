@@ -1,11 +1,9 @@
 package share_test
 
 import (
-	"bytes"
 	"crypto/ecdh"
 	"crypto/rand"
 	"errors"
-	"reflect"
 	"testing"
 
 	"github.com/privyseal/privyseal/firmware/envelope"
@@ -165,25 +163,4 @@ func TestSealsAreApart(t *testing.T) {
 		Request: envelope.Hash{1}, Offer: envelope.Hash{1}, Officer: id}, sealed); !errors.Is(err, envelope.ErrOpen) {
 		t.Errorf("%v", err)
 	}
-}
-
-func FuzzParseStored(f *testing.F) {
-	in := install(f, 1, nil)
-	f.Add(in.data)
-	f.Fuzz(func(t *testing.T, data []byte) {
-		s, err := share.ParseStored(data)
-		if err != nil {
-			return
-		}
-		again, err := s.Marshal()
-		if err != nil || !bytes.Equal(again, data) {
-			t.Fatalf("%x became %x, %v", data, again, err)
-		}
-		for _, sub := range s.Subs {
-			facts := share.Facts{Key: s.Key, Epoch: s.Epoch, ShareID: s.ShareID, Index: s.Index, Modulus: s.N, Version: s.Version}
-			if _, err := s.Open(facts, in.officers, sub.Subset); err == nil && !reflect.DeepEqual(facts, in.facts) {
-				t.Fatalf("opened as %+v", facts)
-			}
-		}
-	})
 }

@@ -22,9 +22,9 @@ type cryptoki struct {
 }
 
 type (
-	session0  = pkcs11.SessionHandle
-	object    = pkcs11.ObjectHandle
-	attribute = pkcs11.Attribute
+	sessionHandle = pkcs11.SessionHandle
+	object        = pkcs11.ObjectHandle
+	attribute     = pkcs11.Attribute
 )
 
 func (c *cryptoki) record(call string, in, out [][]byte) {
@@ -77,22 +77,22 @@ func (c *cryptoki) initToken(slot uint, so PIN, label string) error {
 	return fromCall("C_InitToken", c.ctx.InitToken(slot, so.view(), label))
 }
 
-func (c *cryptoki) initPIN(s session0, pin PIN) error {
+func (c *cryptoki) initPIN(s sessionHandle, pin PIN) error {
 	c.record("C_InitPIN", [][]byte{pin}, nil)
 	return fromCall("C_InitPIN", c.ctx.InitPIN(s, pin.view()))
 }
 
-func (c *cryptoki) setPIN(s session0, old, new PIN) error {
+func (c *cryptoki) setPIN(s sessionHandle, old, new PIN) error {
 	c.record("C_SetPIN", [][]byte{old, new}, nil)
 	return fromCall("C_SetPIN", c.ctx.SetPIN(s, old.view(), new.view()))
 }
 
-func (c *cryptoki) openSession(slot uint) (session0, error) {
+func (c *cryptoki) openSession(slot uint) (sessionHandle, error) {
 	s, err := c.ctx.OpenSession(slot, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
 	return s, fromCall("C_OpenSession", err)
 }
 
-func (c *cryptoki) closeSession(s session0) error {
+func (c *cryptoki) closeSession(s sessionHandle) error {
 	return fromCall("C_CloseSession", c.ctx.CloseSession(s))
 }
 
@@ -100,17 +100,17 @@ func (c *cryptoki) closeAllSessions(slot uint) error {
 	return fromCall("C_CloseAllSessions", c.ctx.CloseAllSessions(slot))
 }
 
-func (c *cryptoki) login(s session0, user uint, pin PIN) error {
+func (c *cryptoki) login(s sessionHandle, user uint, pin PIN) error {
 	c.record("C_Login", [][]byte{pin}, nil)
 	return fromCall("C_Login", c.ctx.Login(s, user, pin.view()))
 }
 
-func (c *cryptoki) logout(s session0) error {
+func (c *cryptoki) logout(s sessionHandle) error {
 	return fromCall("C_Logout", c.ctx.Logout(s))
 }
 
 // find returns every object that matches the template.
-func (c *cryptoki) find(s session0, template []*attribute) (found []object, err error) {
+func (c *cryptoki) find(s sessionHandle, template []*attribute) (found []object, err error) {
 	c.record("C_FindObjectsInit", values(template), nil)
 	if err := c.ctx.FindObjectsInit(s, template); err != nil {
 		return nil, fromCall("C_FindObjectsInit", err)
@@ -129,18 +129,18 @@ func (c *cryptoki) find(s session0, template []*attribute) (found []object, err 
 	return found, fromCall("C_FindObjectsFinal", c.ctx.FindObjectsFinal(s))
 }
 
-func (c *cryptoki) create(s session0, template []*attribute) (object, error) {
+func (c *cryptoki) create(s sessionHandle, template []*attribute) (object, error) {
 	c.record("C_CreateObject", values(template), nil)
 	o, err := c.ctx.CreateObject(s, template)
 	return o, fromCall("C_CreateObject", err)
 }
 
-func (c *cryptoki) destroy(s session0, o object) error {
+func (c *cryptoki) destroy(s sessionHandle, o object) error {
 	return fromCall("C_DestroyObject", c.ctx.DestroyObject(s, o))
 }
 
 // attributes reads attributes, one value for each type asked for.
-func (c *cryptoki) attributes(s session0, o object, types ...uint) ([][]byte, error) {
+func (c *cryptoki) attributes(s sessionHandle, o object, types ...uint) ([][]byte, error) {
 	template := make([]*attribute, len(types))
 	for i, t := range types {
 		template[i] = pkcs11.NewAttribute(t, nil)
@@ -157,19 +157,19 @@ func (c *cryptoki) attributes(s session0, o object, types ...uint) ([][]byte, er
 	return out, nil
 }
 
-func (c *cryptoki) generateKey(s session0, mech uint, template []*attribute) (object, error) {
+func (c *cryptoki) generateKey(s sessionHandle, mech uint, template []*attribute) (object, error) {
 	c.record("C_GenerateKey", values(template), nil)
 	o, err := c.ctx.GenerateKey(s, mechanism(mech, nil), template)
 	return o, fromCall("C_GenerateKey", err)
 }
 
-func (c *cryptoki) generateKeyPair(s session0, mech uint, public, private []*attribute) (pub, priv object, err error) {
+func (c *cryptoki) generateKeyPair(s sessionHandle, mech uint, public, private []*attribute) (pub, priv object, err error) {
 	c.record("C_GenerateKeyPair", append(values(public), values(private)...), nil)
 	pub, priv, err = c.ctx.GenerateKeyPair(s, mechanism(mech, nil), public, private)
 	return pub, priv, fromCall("C_GenerateKeyPair", err)
 }
 
-func (c *cryptoki) sign(s session0, mech uint, key object, data []byte) ([]byte, error) {
+func (c *cryptoki) sign(s sessionHandle, mech uint, key object, data []byte) ([]byte, error) {
 	if err := c.ctx.SignInit(s, mechanism(mech, nil), key); err != nil {
 		return nil, fromCall("C_SignInit", err)
 	}
@@ -178,7 +178,7 @@ func (c *cryptoki) sign(s session0, mech uint, key object, data []byte) ([]byte,
 	return sig, fromCall("C_Sign", err)
 }
 
-func (c *cryptoki) encryptGCM(s session0, key object, nonce, aad, plaintext []byte) ([]byte, error) {
+func (c *cryptoki) encryptGCM(s sessionHandle, key object, nonce, aad, plaintext []byte) ([]byte, error) {
 	p := pkcs11.NewGCMParams(nonce, aad, gcmTagBits)
 	defer p.Free()
 	if err := c.ctx.EncryptInit(s, mechanism(pkcs11.CKM_AES_GCM, p), key); err != nil {
@@ -193,7 +193,7 @@ func (c *cryptoki) encryptGCM(s session0, key object, nonce, aad, plaintext []by
 	return out, fromCall("C_Encrypt", err)
 }
 
-func (c *cryptoki) decryptGCM(s session0, key object, nonce, aad, ciphertext []byte) ([]byte, error) {
+func (c *cryptoki) decryptGCM(s sessionHandle, key object, nonce, aad, ciphertext []byte) ([]byte, error) {
 	p := pkcs11.NewGCMParams(nonce, aad, gcmTagBits)
 	defer p.Free()
 	if err := c.ctx.DecryptInit(s, mechanism(pkcs11.CKM_AES_GCM, p), key); err != nil {
@@ -204,20 +204,20 @@ func (c *cryptoki) decryptGCM(s session0, key object, nonce, aad, ciphertext []b
 	return out, fromCall("C_Decrypt", err)
 }
 
-func (c *cryptoki) wrap(s session0, mech uint, kek, key object) ([]byte, error) {
+func (c *cryptoki) wrap(s sessionHandle, mech uint, kek, key object) ([]byte, error) {
 	out, err := c.ctx.WrapKey(s, mechanism(mech, nil), kek, key)
 	c.record("C_WrapKey", nil, [][]byte{out})
 	return out, fromCall("C_WrapKey", err)
 }
 
-func (c *cryptoki) unwrap(s session0, mech uint, kek object, wrapped []byte, template []*attribute) (object, error) {
+func (c *cryptoki) unwrap(s sessionHandle, mech uint, kek object, wrapped []byte, template []*attribute) (object, error) {
 	c.record("C_UnwrapKey", values(template, wrapped), nil)
 	o, err := c.ctx.UnwrapKey(s, mechanism(mech, nil), kek, wrapped, template)
 	return o, fromCall("C_UnwrapKey", err)
 }
 
 // derive runs CKM_ECDH1_DERIVE or CKM_DH_PKCS_DERIVE with a public value.
-func (c *cryptoki) derive(s session0, mech uint, base object, public []byte, template []*attribute) (object, error) {
+func (c *cryptoki) derive(s sessionHandle, mech uint, base object, public []byte, template []*attribute) (object, error) {
 	var param any = public
 	if mech == pkcs11.CKM_ECDH1_DERIVE {
 		param = pkcs11.NewECDH1DeriveParams(pkcs11.CKD_NULL, nil, public)

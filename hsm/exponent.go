@@ -10,70 +10,6 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
-// Use says where a key-encryption key releases exponents to.
-type Use int
-
-const (
-	// InToken: what the KEK unwraps is a private key that never leaves the
-	// token. The KEK carries an unwrap template that says so, and the token
-	// enforces it: not even a holder of the PIN can unwrap an exponent as
-	// something readable. RevealExponent returns ErrConfined.
-	InToken Use = 1 + iota
-	// InHost: exponents may also be revealed to the host.
-	InHost
-)
-
-// GenerateKEK makes an AES-256 key-encryption key for AES-KWP (RFC 5649) in the
-// token: sensitive, never extractable, not modifiable; it wraps and unwraps and
-// does nothing else. It returns ErrExists if the label is taken, and
-// ErrUnsupported if the token has no unwrap templates and use is InToken.
-func (t *Token) GenerateKEK(label string, use Use) error {
-	purpose := []*attribute{
-		attr(pkcs11.CKA_ENCRYPT, false),
-		attr(pkcs11.CKA_DECRYPT, false),
-		attr(pkcs11.CKA_WRAP, true),
-		attr(pkcs11.CKA_UNWRAP, true),
-		attr(pkcs11.CKA_ALLOWED_MECHANISMS, attr(0, uint(pkcs11.CKM_AES_KEY_WRAP_PAD)).Value),
-	}
-	switch use {
-	case InHost:
-		return t.generateAES(label, purpose, nil)
-	case InToken:
-		return t.generateAES(label, purpose, confinement())
-	}
-	return fmt.Errorf("%w: use %d of a key-encryption key", ErrArgument, use)
-}
-
-// KEKUse finds out by trying what a key-encryption key is for: it wraps a
-// number that is no secret and asks for it back. A device that relies on
-// confinement asks at every start, for whoever has the PIN may have put another
-// key in the place of its own.
-func (t *Token) KEKUse(kek string) (Use, error) {
-	n := bytes.Repeat([]byte{0xff}, minModulusBits/8)
-	wrapped, err := t.WrapExponent(kek, n, []byte{1, 0, 1})
-	if err != nil {
-		return 0, err
-	}
-	switch _, err := t.RevealExponent(kek, n, wrapped); {
-	case errors.Is(err, ErrConfined):
-		return InToken, nil
-	case err != nil:
-		return 0, err
-	}
-	return InHost, nil
-}
-
-// confinement is the unwrap template of an InToken KEK. Class and type belong
-// to it: unwrapped as a generic secret, the PKCS#8 bytes could be derived from.
-func confinement() []*attribute {
-	return []*attribute{
-		attr(pkcs11.CKA_CLASS, pkcs11.CKO_PRIVATE_KEY),
-		attr(pkcs11.CKA_KEY_TYPE, pkcs11.CKK_DH),
-		attr(pkcs11.CKA_SENSITIVE, true),
-		attr(pkcs11.CKA_EXTRACTABLE, false),
-	}
-}
-
 // generator is the base of the Diffie-Hellman keys that exponents pose as. It
 // is never used: a derivation takes the base from its argument.
 var generator = []byte{2}
@@ -282,7 +218,7 @@ func (e *Exponent) Exp(x []byte) (y []byte, err error) {
 
 // run passes the gate and makes sure that the session is still this Exponent's:
 // handles are reused after Lock.
-func (e *Exponent) run(f func() error) error {
+func (e *Exponent) run(f func() error) (err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
@@ -291,10 +227,11 @@ func (e *Exponent) run(f func() error) error {
 	if err := e.t.enter(); err != nil {
 		return err
 	}
+	defer func() { err = e.t.leave(err) }()
 	if e.generation != e.t.generation {
-		return e.t.leave(ErrLocked)
+		return ErrLocked
 	}
-	return e.t.leave(f())
+	return f()
 }
 
 // Close destroys the exponent in the token and ends its session. If the token

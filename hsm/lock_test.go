@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/pkcs11"
+
 	"github.com/privyseal/privyseal/hsm"
 	"github.com/privyseal/privyseal/hsm/hsmtest"
 )
@@ -244,6 +246,44 @@ func TestCloseUnderLoad(t *testing.T) {
 		wg.Wait()
 		tok.MustUnlock(t)
 	}
+}
+
+// A panic in an operation must not keep the gate, or Lock would wait for ever.
+func TestLockAfterPanic(t *testing.T) {
+	tok := hsmtest.NewUnlocked(t)
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		tok.Raw(func(*pkcs11.Ctx, uint, pkcs11.SessionHandle) error { panic("in an operation") })
+	}()
+	if err := tok.Lock(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A login that Lock could not end must not outlive the next Unlock.
+func TestUnlockEndsLeftoverLogin(t *testing.T) {
+	tok := hsmtest.NewUnlocked(t)
+	var ctx *pkcs11.Ctx
+	var slot uint
+	tok.Raw(func(c *pkcs11.Ctx, s uint, _ pkcs11.SessionHandle) error { ctx, slot = c, s; return nil })
+	if err := tok.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := ctx.OpenSession(slot, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ctx.Login(s, pkcs11.CKU_USER, hsmtest.PIN); err != nil {
+		t.Fatal(err)
+	}
+	if err := tok.Unlock(hsm.PIN("wrong PIN")); !errors.Is(err, hsm.ErrPINIncorrect) {
+		t.Errorf("wrong PIN beside a leftover login: %v", err)
+	}
+	tok.MustUnlock(t)
 }
 
 // testModulus is an odd number of exactly that many bits.

@@ -10,7 +10,7 @@ import (
 // session is a session in the hands of one operation.
 type session struct {
 	t *Token
-	h session0
+	h sessionHandle
 }
 
 // Unlock logs in with the user PIN and holds the login in a session of its own.
@@ -33,6 +33,11 @@ func (t *Token) Unlock(pin PIN) error {
 	}
 	if _, err := t.health(); err != nil {
 		return err
+	}
+	// If a Lock's logout failed, the process is still logged in. Without
+	// sessions it is not.
+	if err := t.c.closeAllSessions(t.slot); err != nil {
+		return t.explain(err)
 	}
 	h, err := t.c.openSession(t.slot)
 	if err != nil {
@@ -64,7 +69,9 @@ func (t *Token) pinError(err error) error {
 // Lock ends all use of the token: no operation answers once it has returned,
 // and those in flight return ErrLocked. Exponents held open are gone. The token
 // counts as locked even if an error is returned, which then says what the token
-// answered. Locking a locked token does nothing.
+// answered. Locking a locked token does nothing. Lock waits for the operations
+// in flight: a token that hangs makes it wait, but not even then does an answer
+// leave.
 func (t *Token) Lock() error {
 	t.closing.Add(1) // from here on nobody enters and no answer leaves
 	defer t.closing.Add(-1)
@@ -150,13 +157,15 @@ func (t *Token) leave(err error) error {
 
 // do runs one operation in a session that nobody else uses. Results must be
 // dropped unless it returns nil.
-func (t *Token) do(f func(*session) error) error {
+func (t *Token) do(f func(*session) error) (err error) {
 	if err := t.enter(); err != nil {
 		return err
 	}
+	// Deferred, so that not even a panic keeps the gate from Lock.
+	defer func() { err = t.leave(err) }()
 	t.tickets <- struct{}{}
 	defer func() { <-t.tickets }()
-	return t.leave(t.pooled(f))
+	return t.pooled(f)
 }
 
 func (t *Token) pooled(f func(*session) error) (err error) {
@@ -187,13 +196,13 @@ func (t *Token) pooled(f func(*session) error) (err error) {
 
 // end closes a session and whatever objects are left in it, while nobody
 // enumerates objects.
-func (t *Token) end(h session0) error {
+func (t *Token) end(h sessionHandle) error {
 	t.store.RLock()
 	defer t.store.RUnlock()
 	return t.c.closeSession(h)
 }
 
-func (t *Token) take() (session0, error) {
+func (t *Token) take() (sessionHandle, error) {
 	t.idleMu.Lock()
 	if n := len(t.idle); n > 0 {
 		h := t.idle[n-1]

@@ -69,13 +69,13 @@ type Token struct {
 	// Under the gate:
 	closed     bool
 	unlocked   bool
-	generation uint64   // counts unlocks: session handles are reused
-	login      session0 // holds the login; nothing else runs in it
+	generation uint64        // counts unlocks: session handles are reused
+	login      sessionHandle // holds the login; nothing else runs in it
 
 	// tickets bounds the pooled sessions in use; idle holds the unused ones.
 	tickets   chan struct{}
 	idleMu    sync.Mutex
-	idle      []session0
+	idle      []sessionHandle
 	exponents atomic.Int64
 
 	// store keeps creating, finding and destroying token objects away from each

@@ -68,3 +68,6 @@ func Import(ctx *pkcs11.Ctx, slot uint, n, d []byte) (*Exponent, error) {
 	}
 	return &Exponent{t: t, n: new(big.Int).SetBytes(n), size: len(n), s: session{t, h}, key: key}, nil
 }
+
+// Closing says whether a Lock is waiting for operations in flight.
+func (t *Token) Closing() bool { return t.closing.Load() > 0 }

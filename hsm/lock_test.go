@@ -174,6 +174,53 @@ func TestLockUnderLoad(t *testing.T) {
 	t.Logf("%d lock-downs, worst %v", rounds, worst)
 }
 
+// An operation that was in the token when Lock was called keeps its result to
+// itself: what was signed after the heartbeat stopped must not leave.
+func TestOperationInFlightDropsItsAnswer(t *testing.T) {
+	var tok *hsmtest.Token
+	var armed atomic.Bool
+	locked := make(chan error, 1)
+	tok = hsmtest.NewTraced(t, func(call string, _, out [][]byte) {
+		if (call == "C_Sign" || call == "C_DeriveKey") && armed.CompareAndSwap(true, false) {
+			go func() { locked <- tok.Lock() }()
+			for !tok.Closing() {
+				time.Sleep(time.Millisecond)
+			}
+		}
+	})
+	tok.MustUnlock(t)
+	signer, err := tok.GenerateSigner("sign")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tok.GenerateKEK("kek", hsm.InToken); err != nil {
+		t.Fatal(err)
+	}
+	n, x := testModulus(1024), bytes.Repeat([]byte{0x55}, 128)
+	wrapped, err := tok.WrapExponent("kek", n, []byte{1, 0, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := sha256.Sum256(nil)
+	for name, f := range map[string]func() ([]byte, error){
+		"sign": func() ([]byte, error) { return signer.Sign(nil, digest[:], crypto.SHA256) },
+		"exponent": func() ([]byte, error) {
+			e := mustUnwrap(t, tok, n, wrapped)
+			defer e.Close()
+			return e.Exp(x)
+		},
+	} {
+		armed.Store(true)
+		if b, err := f(); !errors.Is(err, hsm.ErrLocked) || b != nil {
+			t.Errorf("%s: %x, %v", name, b, err)
+		}
+		if err := <-locked; err != nil {
+			t.Errorf("%s: lock: %v", name, err)
+		}
+		tok.MustUnlock(t)
+	}
+}
+
 // Tokens of one process share a module; locking one must not disturb another.
 func TestLockBesideOtherTokens(t *testing.T) {
 	digest := sha256.Sum256(nil)

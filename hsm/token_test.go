@@ -58,6 +58,39 @@ func TestPINLockedMapping(t *testing.T) {
 	}
 }
 
+// Return values mean the same whatever the call, but for those of calls whose
+// input can be forged.
+func TestReturnValues(t *testing.T) {
+	for _, c := range []struct {
+		call string
+		rv   uint
+		want error
+	}{
+		{"C_Sign", pkcs11.CKR_DEVICE_REMOVED, hsm.ErrTokenGone},
+		{"C_OpenSession", pkcs11.CKR_TOKEN_NOT_PRESENT, hsm.ErrTokenGone},
+		{"C_OpenSession", pkcs11.CKR_SESSION_COUNT, hsm.ErrBusy},
+		{"C_Sign", pkcs11.CKR_USER_NOT_LOGGED_IN, hsm.ErrLocked},
+		{"C_DeriveKey", pkcs11.CKR_MECHANISM_INVALID, hsm.ErrUnsupported},
+		{"C_SignInit", pkcs11.CKR_KEY_HANDLE_INVALID, hsm.ErrNotFound},
+		{"C_Decrypt", pkcs11.CKR_ENCRYPTED_DATA_INVALID, hsm.ErrAuthentication},
+		{"C_UnwrapKey", pkcs11.CKR_WRAPPED_KEY_INVALID, hsm.ErrAuthentication},
+		{"C_UnwrapKey", pkcs11.CKR_DEVICE_REMOVED, hsm.ErrTokenGone},
+	} {
+		err := hsm.FromCall(c.call, c.rv)
+		var e *hsm.Error
+		if !errors.Is(err, c.want) || !errors.As(err, &e) || e.Code != c.rv || e.Call != c.call {
+			t.Errorf("%s, %#x: %v, want %v", c.call, c.rv, err, c.want)
+		}
+	}
+	err := hsm.FromCall("C_Sign", pkcs11.CKR_ENCRYPTED_DATA_INVALID)
+	if errors.Is(err, hsm.ErrAuthentication) {
+		t.Errorf("a signature cannot fail to authenticate: %v", err)
+	}
+	if want := "hsm: C_Sign: pkcs11: 0x40: CKR_ENCRYPTED_DATA_INVALID"; err.Error() != want {
+		t.Errorf("%q, want %q", err, want)
+	}
+}
+
 func TestSetPIN(t *testing.T) {
 	tok := hsmtest.New(t)
 	old, long := hsm.PIN(hsmtest.PIN), hsm.PIN(strings.Repeat("\xff\x00~", 20))

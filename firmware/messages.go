@@ -1,6 +1,7 @@
 package firmware
 
 import (
+	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/threshold"
 )
@@ -49,10 +50,12 @@ type OfferAsk struct {
 	Request []byte `cbor:"1,keyasint"` // the request, a COSE_Sign1 by its requester
 }
 
-// Offered carries the device's offer: an approval.Offer signed by its token,
-// which the officers verify themselves.
+// Offered carries the device's offer, an approval.Offer signed by its token,
+// which the officers verify themselves, and each officer's sealed piece of the
+// share's key, which only his card opens.
 type Offered struct {
-	Offer []byte `cbor:"1,keyasint"`
+	Offer  []byte                 `cbor:"1,keyasint"`
+	Pieces []ceremony.SealedPiece `cbor:"2,keyasint"`
 }
 
 // Task asks a device for its partial signature.
@@ -87,7 +90,7 @@ type Partial struct {
 	Order    []uint64         `cbor:"7,keyasint"`  // of the attempt
 	Position uint64           `cbor:"8,keyasint"`  // in Order
 	Y        []byte           `cbor:"9,keyasint"`  // min(y, N−y), |N| bytes big-endian
-	Proof    *threshold.Proof `cbor:"10,keyasint"` // nil where none was made
+	Proof    *threshold.Proof `cbor:"10,keyasint,omitempty"` // nil where none was made
 	LogHead  envelope.Hash    `cbor:"11,keyasint"` // of the device's log, this partial included
 	Officers []string         `cbor:"12,keyasint"` // persons whose approvals counted
 	Made     int64            `cbor:"13,keyasint"` // unix seconds
@@ -151,9 +154,11 @@ type UnlockOffer struct {
 	Expires  int64    `cbor:"5,keyasint"`
 }
 
-// UnlockOffered carries the offer, which the officers verify themselves.
+// UnlockOffered carries the offer, which the officers verify themselves, and
+// each officer's sealed piece of the PIN.
 type UnlockOffered struct {
-	Offer []byte `cbor:"1,keyasint"`
+	Offer  []byte                 `cbor:"1,keyasint"`
+	Pieces []ceremony.SealedPiece `cbor:"2,keyasint"`
 }
 
 // UnlockApproval is an officer's word that a device may be unlocked, with his

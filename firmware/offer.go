@@ -9,6 +9,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/share"
 )
 
 // asked is a request that this device may work on: signed by its requester,
@@ -111,7 +112,7 @@ func (m *Machine) offerAsk(c *ctx, v *envelope.Verified) (string, any, error) {
 	}
 	k := offerKey{a.digest, a.holder.Share}
 	if o, ok := m.offers[k]; ok && o.expires > c.Now {
-		return TypeOffered, &Offered{Offer: o.raw}, nil
+		return TypeOffered, m.offered(o.raw, a.holder.Share), nil
 	}
 	m.dropOffers(func(_ offerKey, o *offer) bool { return o.expires <= c.Now })
 	if len(m.offers) >= maxOffers {
@@ -135,7 +136,11 @@ func (m *Machine) offerAsk(c *ctx, v *envelope.Verified) (string, any, error) {
 	}
 	// The digest of a message that this token has just signed.
 	m.offers[k] = &offer{key: key, digest: u.UnverifiedDigest(), raw: raw, expires: expires}
-	return TypeOffered, &Offered{Offer: raw}, nil
+	return TypeOffered, m.offered(raw, a.holder.Share), nil
+}
+
+func (m *Machine) offered(raw []byte, shareID string) *Offered {
+	return &Offered{Offer: raw, Pieces: m.state.piecesFor(share.PurposeShare, shareID)}
 }
 
 // dropOffers erases one-time keys. Go's ecdh.PrivateKey has no wipe: the

@@ -83,7 +83,8 @@ type state struct {
 	ledger  ledger.State      // valid if genesis != nil
 	entries [][]byte
 
-	pin envelope.Hash // check value of the split PIN; zero if unattended
+	pin    envelope.Hash          // check value of the split PIN; zero if unattended
+	pieces []ceremony.SealedPiece // of shares and PIN, each sealed to an officer's card
 
 	closed       map[envelope.Hash]int64 // request digest -> when the request expires
 	certificates [][]byte
@@ -146,7 +147,7 @@ func (s *state) body(r *Record) error {
 		}
 		s.genesis, s.ledger = r.Body, ledger.New(g)
 		if s.pending != nil {
-			s.pin, s.pending = s.pending.PIN, nil
+			s.pin, s.pieces, s.pending = s.pending.PIN, s.pending.Pieces, nil
 		}
 		return nil
 	case recEntry:
@@ -223,4 +224,15 @@ func (d *draft) add(kind string, body any) error {
 	}
 	d.state, d.records = next, append(d.records, rec)
 	return nil
+}
+
+// piecesFor lists the officers' sealed pieces of a share, or of the PIN.
+func (s *state) piecesFor(purpose, shareID string) []ceremony.SealedPiece {
+	out := []ceremony.SealedPiece{}
+	for _, p := range s.pieces {
+		if p.Purpose == purpose && p.Share == shareID {
+			out = append(out, p)
+		}
+	}
+	return out
 }

@@ -24,7 +24,7 @@ func (m *Machine) unlockAsk(c *ctx, in UnlockAsk) (*UnlockOffered, error) {
 		return nil, refuse(CodeMessage, "this is device %s", m.cfg.Local.ID)
 	}
 	if m.unlocks != nil && m.unlocks.expires > c.Now {
-		return &UnlockOffered{Offer: m.unlocks.raw}, nil
+		return m.unlockOffered(), nil
 	}
 	key, err := ecdh.P256().GenerateKey(c.Rand)
 	if err != nil {
@@ -55,7 +55,11 @@ func (m *Machine) unlockAsk(c *ctx, in UnlockAsk) (*UnlockOffered, error) {
 		return nil, faulty(CodeInternal, err)
 	}
 	m.unlocks = &unlocking{key: key, id: id, digest: u.UnverifiedDigest(), raw: raw, expires: o.Expires}
-	return &UnlockOffered{Offer: raw}, nil
+	return m.unlockOffered(), nil
+}
+
+func (m *Machine) unlockOffered() *UnlockOffered {
+	return &UnlockOffered{Offer: m.unlocks.raw, Pieces: m.state.piecesFor(share.PurposePIN, "")}
 }
 
 // unlock joins the officers' pieces of the PIN and opens the token. A PIN that

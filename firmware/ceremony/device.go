@@ -64,6 +64,7 @@ type Pending struct {
 	Open    []byte        `cbor:"2,keyasint"` // raw, so that the same administrator may resume
 	PIN     envelope.Hash `cbor:"3,keyasint"` // check value of the split PIN; zero if unattended
 	Shares  []string      `cbor:"4,keyasint"` // share ids stored in the token
+	Pieces  []SealedPiece `cbor:"5,keyasint"` // for its officers
 }
 
 // Session is a device's part in one attempt. It lives in memory only: a
@@ -82,7 +83,8 @@ type Session struct {
 	dealt  map[string]ledger.Key       // by key id, as the lead signed them
 	held   map[string]*heldShare       // by key id, until Prepare
 	stage  Stage
-	signed []byte // the genesis that this device signed
+	pieces []SealedPiece // of every share and of the PIN, for the officers
+	signed []byte        // the genesis that this device signed
 }
 
 // Stage says how far a session has come.

@@ -46,10 +46,12 @@ func (s *Session) install(in Inputs, m Install) (*Answer, error) {
 		held.wipe()
 		return nil, err
 	}
-	if out.Pieces, err = s.store(in, &d.Key, held); err != nil {
+	pieces, err := s.store(in, &d.Key, held)
+	if err != nil {
 		held.wipe()
 		return nil, err
 	}
+	s.pieces = append(s.pieces, pieces...)
 	out.Share = h.Share
 	s.dealt[d.Key.ID], s.held[d.Key.ID] = d.Key, held
 	return &Answer{Type: TypeInstalled, Payload: out}, nil
@@ -322,8 +324,7 @@ func (s *Session) prepare(in Inputs, m Prepare) (*Answer, error) {
 			return nil, fmt.Errorf("%w: %d of %d subsets of key %s have signed a test", ErrOutOfOrder, len(h.tested), s.dealt[id].Split().SubShares(), id)
 		}
 	}
-	pending := &Pending{Genesis: m.Genesis, Open: s.open.raw}
-	var pieces []SealedPiece
+	pending := &Pending{Genesis: m.Genesis, Open: s.open.raw, Pieces: s.pieces}
 	if d := p.device(s.local.ID); !d.Unattended {
 		pin, err := share.NewPIN(in.Rand)
 		if err != nil {
@@ -334,9 +335,11 @@ func (s *Session) prepare(in Inputs, m Prepare) (*Answer, error) {
 			return nil, err
 		}
 		pending.PIN = share.PINCheck(pin)
-		if pieces, err = s.cut(in, share.PurposePIN, "", pin.Reveal(), int(d.UnlockQuorum)); err != nil {
+		pieces, err := s.cut(in, share.PurposePIN, "", pin.Reveal(), int(d.UnlockQuorum))
+		if err != nil {
 			return nil, err
 		}
+		pending.Pieces = append(pending.Pieces, pieces...)
 	}
 	sig, err := ledger.SignGenesis(in.Rand, s.local.Sign, m.Genesis, in.Now)
 	if err != nil {
@@ -347,7 +350,7 @@ func (s *Session) prepare(in Inputs, m Prepare) (*Answer, error) {
 		s.held[id].wipe()
 	}
 	s.held, s.oneTime, s.stage, s.signed = nil, nil, Ready, m.Genesis
-	return &Answer{Type: TypePrepared, Payload: Prepared{Signature: sig, Pieces: pieces}, Prepared: pending}, nil
+	return &Answer{Type: TypePrepared, Payload: Prepared{Signature: sig}, Prepared: pending}, nil
 }
 
 // commit puts the genesis into force.

@@ -161,7 +161,8 @@ type Install struct {
 }
 
 // SealedPiece is a piece of a share's key or of the token's PIN, sealed to an
-// officer's 9D key.
+// officer's 9D key. The device keeps it and hands it out with every offer:
+// only the officer's card opens it.
 type SealedPiece struct {
 	ID      string         `cbor:"1,keyasint"` // piece id
 	Purpose string         `cbor:"2,keyasint"` // "share" or "pin"
@@ -172,12 +173,10 @@ type SealedPiece struct {
 	Sealed  []byte         `cbor:"7,keyasint"`
 }
 
-// Installed says that a holder keeps its share, and carries the pieces for
-// its officers.
+// Installed says that a holder keeps its share.
 type Installed struct {
 	Roster envelope.Hash `cbor:"1,keyasint"`
-	Share  string        `cbor:"2,keyasint"`
-	Pieces []SealedPiece `cbor:"3,keyasint"`
+	Share  string        `cbor:"2,keyasint"` // "" if the device holds none of this key
 }
 
 // Test asks a holder for its part of a test signature by one subset. Every
@@ -196,7 +195,7 @@ type Tested struct {
 	Order    []uint64         `cbor:"3,keyasint"`
 	Position uint64           `cbor:"4,keyasint"`
 	Y        []byte           `cbor:"5,keyasint"`
-	Proof    *threshold.Proof `cbor:"6,keyasint"`
+	Proof    *threshold.Proof `cbor:"6,keyasint,omitempty"`
 }
 
 // Prepare shows a device the genesis that the desk drew up.
@@ -204,11 +203,10 @@ type Prepare struct {
 	Genesis []byte `cbor:"1,keyasint"` // ledger.Genesis
 }
 
-// Prepared is a device's signature under the genesis, with the pieces of its
-// token's PIN. From here on the device survives a restart with its share.
+// Prepared is a device's signature under the genesis. From here on the device
+// survives a restart with its share and its officers' sealed pieces.
 type Prepared struct {
-	Signature []byte        `cbor:"1,keyasint"` // a genesis.sign message, raw
-	Pieces    []SealedPiece `cbor:"2,keyasint"`
+	Signature []byte `cbor:"1,keyasint"` // a genesis.sign message, raw
 }
 
 // Commit hands the device the genesis with everyone's signatures.

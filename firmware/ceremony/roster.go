@@ -42,6 +42,9 @@ func (o *VerifiedOpen) Desk() *ecdsa.PublicKey { return o.desk }
 // DeskAgree is the key that answers are sealed to.
 func (o *VerifiedOpen) DeskAgree() *ecdh.PublicKey { return o.agree }
 
+// NotAfter is when the administrator's word ends.
+func (o *VerifiedOpen) NotAfter() int64 { return o.open.NotAfter }
+
 // VerifyOpen checks an opening: the plan holds together, the administrator's
 // card is the plan's and its attestation chains to one of the plan's roots,
 // and the time is within its life.

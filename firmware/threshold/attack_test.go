@@ -118,6 +118,45 @@ func TestWrongPartials(t *testing.T) {
 	}
 }
 
+// TestOwnFaultBlamesNobody: what is wrong with the verifier's own inputs is no
+// reason to name a device.
+func TestOwnFaultBlamesNobody(t *testing.T) {
+	s := deal(t, 2048, threshold.Multiplicative, 2, 2)
+	_, em := message(t, threshold.RS256, "document", 2048)
+	b := s.binding(0b11)
+	parallel := []threshold.PartialSignature{s.partial(b, 1, em, true)}
+	b.Position = 1
+	sequence := []threshold.PartialSignature{s.partial(b, 1, em, true)}
+	noKey := b
+	noKey.Key = ""
+	for name, c := range map[string]struct {
+		pub *threshold.PublicKey
+		com *threshold.Commitment
+		b   threshold.Binding
+		em  []byte
+	}{
+		"commitment": {s.pub, &threshold.Commitment{}, b, em},
+		"bad g":      {s.pub, &threshold.Commitment{V: s.com.V}, b, em},
+		"key":        {&threshold.PublicKey{}, s.com, b, em},
+		"binding":    {s.pub, s.com, noKey, em},
+		"message":    {s.pub, s.com, b, em[1:]},
+	} {
+		var wrong *threshold.WrongPartialError
+		if err := threshold.VerifyPartials(c.pub, c.com, c.b, c.em, parallel); err == nil || errors.As(err, &wrong) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := threshold.VerifySequence(c.pub, c.com, c.b, c.em, sequence); err == nil || errors.As(err, &wrong) {
+			t.Errorf("%s, sequence: %v", name, err)
+		}
+	}
+	if err := threshold.VerifyPartials(s.pub, s.com, b, em, parallel); err != nil {
+		t.Error(err)
+	}
+	if _, err := threshold.VerifySequence(s.pub, s.com, b, em, sequence); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestNegatedIsEqual: y and N − y are the same partial signature by design. A
 // device that computes the other one sends the same bytes, and its proof holds.
 func TestNegatedIsEqual(t *testing.T) {

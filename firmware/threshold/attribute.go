@@ -1,6 +1,7 @@
 package threshold
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -13,6 +14,9 @@ import (
 // Combine first: proofs cost far more than the check of the final signature, and
 // are needed only when that fails.
 func VerifyPartials(pub *PublicKey, c *Commitment, b Binding, em []byte, partials []PartialSignature) error {
+	if err := checkVerifier(pub, b, em); err != nil {
+		return err
+	}
 	var wrong []uint64
 	for _, p := range partials {
 		if p.Subset != b.Subset || !b.Subset.Has(p.Index) {
@@ -20,7 +24,11 @@ func VerifyPartials(pub *PublicKey, c *Commitment, b Binding, em []byte, partial
 		}
 		at := b
 		at.Share, at.Position = p.Share, 0
-		if VerifyProof(pub, c, at, p.Index, em, p.Value, p.Proof) != nil && !slices.Contains(wrong, p.Index) {
+		err := VerifyProof(pub, c, at, p.Index, em, p.Value, p.Proof)
+		if err != nil && !blames(err) {
+			return err
+		}
+		if err != nil && !slices.Contains(wrong, p.Index) {
 			wrong = append(wrong, p.Index)
 		}
 	}
@@ -47,6 +55,9 @@ func VerifyPartials(pub *PublicKey, c *Commitment, b Binding, em []byte, partial
 // WrongPartialError; nothing can be said of those after it. b.Share and
 // b.Position are taken from the steps.
 func VerifySequence(pub *PublicKey, c *Commitment, b Binding, em []byte, steps []PartialSignature) ([]byte, error) {
+	if err := checkVerifier(pub, b, em); err != nil {
+		return nil, err
+	}
 	x := em
 	var done Subset
 	for i, p := range steps {
@@ -56,10 +67,35 @@ func VerifySequence(pub *PublicKey, c *Commitment, b Binding, em []byte, steps [
 		done |= 1 << (p.Index - 1)
 		at := b
 		at.Share, at.Position = p.Share, uint64(i+1)
-		if err := VerifyProof(pub, c, at, p.Index, x, p.Value, p.Proof); err != nil {
+		if err := VerifyProof(pub, c, at, p.Index, x, p.Value, p.Proof); blames(err) {
 			return nil, fmt.Errorf("%w (%w)", &WrongPartialError{[]uint64{p.Index}}, err)
+		} else if err != nil {
+			return nil, err
 		}
 		x = p.Value
 	}
 	return slices.Clone(x), nil
+}
+
+// checkVerifier checks what the verifier brings himself, so that nobody else is
+// blamed for it.
+func checkVerifier(pub *PublicKey, b Binding, em []byte) error {
+	g, err := pub.group()
+	if err != nil {
+		return err
+	}
+	b.Share, b.Position = "any", 0
+	if err := b.Validate(); err != nil {
+		return err
+	}
+	if _, err := g.unit(em); err != nil {
+		return fmt.Errorf("encoded message: %w", err)
+	}
+	return nil
+}
+
+// blames reports whether an error of VerifyProof is the prover's fault, once
+// checkVerifier has passed: not a missing check value or want of memory.
+func blames(err error) bool {
+	return errors.Is(err, ErrProof) || errors.Is(err, ErrValue) && !errors.Is(err, ErrCommitment)
 }

@@ -37,7 +37,8 @@ func (s *Share) Wipe() {
 }
 
 // Validate checks the form of a share for a split of a key: the index, one
-// sub-share of |N| bytes below N for each subset that contains it, in order.
+// sub-share of |N| bytes for each subset that contains it, in order. Whether they
+// are the right ones, Commitment.CheckShare tells.
 func (s *Share) Validate(pub *PublicKey, split Split) error {
 	if err := pub.Validate(); err != nil {
 		return err

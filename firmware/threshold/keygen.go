@@ -34,7 +34,7 @@ func (k *WholeKey) private() *privateParts { return *k.priv }
 // bits set, so that N has its exact length; gcd(e, (p−1)(q−1)) = 1;
 // |p − q| > 2^(bits/2 − 100); d > 2^(bits/2). If safe is true, (p−1)/2 and
 // (q−1)/2 are prime too, which is what proofs about partial signatures need
-// (see Prove). That takes about a second at 2048 bits and half a minute at 4096.
+// (see Prove). That takes about a second at 2048 bits and some ten at 4096.
 //
 // progress, if not nil, is called before every test of a candidate with the number
 // of tests so far.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 )
 
 // The commit-and-open check finds out whether a partial signature y of x was
@@ -86,7 +87,17 @@ func (o *Opening) power(pub *PublicKey, x, base []byte) ([]byte, error) {
 	if _, err := grp.unit(base); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCommitment, err)
 	}
-	return grp.mod.Exp2VarTime(grp.square(X), o.HalfA, base, o.B)
+	// In constant time, as a and b are secret until the device has committed.
+	xa, err := grp.mod.Exp(grp.square(X), o.HalfA)
+	if err != nil {
+		return nil, err
+	}
+	gb, err := grp.mod.Exp(base, o.B)
+	if err != nil {
+		return nil, err
+	}
+	w := new(big.Int).Mul(new(big.Int).SetBytes(xa), new(big.Int).SetBytes(gb))
+	return grp.bytes(w.Mod(w, grp.n)), nil
 }
 
 // HeldAnswer is a device's answer between commitment and opening. It gives

@@ -136,7 +136,9 @@ int privyseal_exp2_vartime(const privyseal_modulus *m, uint8_t *out,
     if (ctx == NULL || base1 == NULL || base2 == NULL || exponent1 == NULL
         || exponent2 == NULL || power == NULL)
         goto done;
-    if (BN_ucmp(base1, m->n) >= 0 || BN_ucmp(base2, m->n) >= 0) {
+    // BN_mod_exp2_mont says that 0^0 is 0, unlike the other functions.
+    if (BN_is_zero(base1) || BN_is_zero(base2)
+        || BN_ucmp(base1, m->n) >= 0 || BN_ucmp(base2, m->n) >= 0) {
         ret = 0;
         goto done;
     }

@@ -90,9 +90,9 @@ func (m *Modulus) ExpVarTime(x, e []byte) ([]byte, error) {
 	return result(out, ok)
 }
 
-// Exp2VarTime returns xᵃ·yᵇ mod N for public exponents a and b. The squarings
-// are shared (Shamir's trick), so that it costs little more than the longer of
-// the two powers.
+// Exp2VarTime returns xᵃ·yᵇ mod N for public exponents a and b; x and y must not
+// be 0. The squarings are shared (Shamir's trick), so that it costs little more
+// than the longer of the two powers.
 func (m *Modulus) Exp2VarTime(x, a, y, b []byte) ([]byte, error) {
 	if err := errors.Join(m.check(x, a), m.check(y, b)); err != nil {
 		return nil, err
@@ -104,19 +104,22 @@ func (m *Modulus) Exp2VarTime(x, a, y, b []byte) ([]byte, error) {
 }
 
 // LockHeap gives libcrypto a heap of the given number of bytes (a power of
-// two) that is locked in memory, left out of core dumps and fenced by guard
+// two, at least 64 KiB) that is locked in memory, left out of core dumps and fenced by guard
 // pages, and from which all secret numbers of this package are then taken.
 // 1 MiB serves some dozens of exponentiations at once. A program calls it once,
 // before its first use of libcrypto. It is an error if the pages cannot be
 // locked (raise RLIMIT_MEMLOCK) or a heap exists already.
 func LockHeap(size int) error {
+	if size < 1<<16 || size > 1<<30 || size&(size-1) != 0 { // libcrypto would abort the process
+		return fmt.Errorf("modexp: secure heap of %d bytes: need a power of two from 64 KiB to 1 GiB", size)
+	}
 	switch C.privyseal_lock_heap(C.size_t(size)) {
 	case 1:
 		return nil
 	case 2:
 		return errors.New("modexp: secure heap made, but its pages cannot be locked: raise RLIMIT_MEMLOCK")
 	default:
-		return errors.New("modexp: cannot make a secure heap: its size must be a power of two, and it can be made only once")
+		return errors.New("modexp: cannot make a secure heap: there is one already, or memory is short")
 	}
 }
 
@@ -135,7 +138,7 @@ func result(out []byte, code C.int) ([]byte, error) {
 	case 1:
 		return out, nil
 	case 0:
-		return nil, fmt.Errorf("%w: base is not below the modulus", ErrOperand)
+		return nil, fmt.Errorf("%w: base is not below the modulus, or 0 where that is refused", ErrOperand)
 	default:
 		return nil, ErrLibcrypto
 	}

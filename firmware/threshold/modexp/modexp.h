@@ -13,7 +13,7 @@ privyseal_modulus *privyseal_modulus_new(const uint8_t *n, size_t width);
 void privyseal_modulus_free(privyseal_modulus *m);
 
 // The exponentiations write exactly as many bytes as the modulus has and
-// return 1, or 0 if a base is not below the modulus, or -1 if libcrypto fails.
+// return 1, or 0 if a base is out of range, or -1 if libcrypto fails.
 int privyseal_exp_consttime(const privyseal_modulus *m, uint8_t *out,
                             const uint8_t *x, const uint8_t *d, size_t d_len);
 int privyseal_exp_vartime(const privyseal_modulus *m, uint8_t *out,

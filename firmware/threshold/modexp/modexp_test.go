@@ -5,6 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"math/big"
+	"os"
+	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 
@@ -33,6 +36,7 @@ func TestAgainstMathBig(t *testing.T) {
 			return append(zeros, rapid.SliceOfN(rapid.Byte(), 1, 320).Draw(t, label)...)
 		}
 		x, y, a, b := base("x"), base("y"), exponent("a"), exponent("b")
+		zero := isZero(x) || isZero(y)
 		xa := pow(x, a, N)
 		yb := pow(y, b, N)
 		both := new(big.Int).Mul(xa, yb)
@@ -47,6 +51,12 @@ func TestAgainstMathBig(t *testing.T) {
 			"Exp2VarTime": {both, func() ([]byte, error) { return m.Exp2VarTime(x, a, y, b) }},
 		} {
 			got, err := c.got()
+			if name == "Exp2VarTime" && zero {
+				if !errors.Is(err, modexp.ErrOperand) {
+					t.Fatalf("Exp2VarTime of 0: %v", err)
+				}
+				continue
+			}
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
@@ -56,6 +66,8 @@ func TestAgainstMathBig(t *testing.T) {
 		}
 	})
 }
+
+func isZero(x []byte) bool { return len(bytes.Trim(x, "\x00")) == 0 }
 
 func pow(x, e []byte, n *big.Int) *big.Int {
 	return new(big.Int).Exp(new(big.Int).SetBytes(x), new(big.Int).SetBytes(e), n)
@@ -132,6 +144,49 @@ func TestConcurrentUse(t *testing.T) {
 				if err != nil || new(big.Int).SetBytes(got).Cmp(pow(x, d, N)) != 0 {
 					t.Errorf("goroutine %d: wrong power (%v)", i, err)
 					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestLockHeap runs in a process of its own, as there is one heap in a process.
+// Where pages cannot be locked LockHeap says so, and the heap works nevertheless.
+func TestLockHeap(t *testing.T) {
+	const child = "PRIVYSEAL_TEST_LOCK_HEAP"
+	if os.Getenv(child) == "" {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestLockHeap$")
+		cmd.Env = append(os.Environ(), child+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	for _, size := range []int{-1, 0, 1, 1 << 15, 1<<20 + 1, 1 << 40} {
+		if modexp.LockHeap(size) == nil {
+			t.Errorf("heap of %d bytes", size)
+		}
+	}
+	if err := modexp.LockHeap(1 << 20); err != nil && !strings.Contains(err.Error(), "RLIMIT_MEMLOCK") {
+		t.Fatal(err)
+	}
+	if modexp.LockHeap(1<<20) == nil {
+		t.Error("two heaps")
+	}
+	n := bytes.Repeat([]byte{0xff}, modexp.MaxModulusLen)
+	m, err := modexp.New(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, d := bytes.Repeat([]byte{3}, len(n)), bytes.Repeat([]byte{0xe5}, len(n))
+	want := pow(x, d, new(big.Int).SetBytes(n)).FillBytes(make([]byte, len(n)))
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for range 5 {
+				if got, err := m.Exp(x, d); err != nil || !bytes.Equal(got, want) {
+					t.Errorf("in the locked heap: %v", err)
 				}
 			}
 		})

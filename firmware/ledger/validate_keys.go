@@ -33,7 +33,7 @@ func (t *tables) checkKeys() error {
 			}
 			t.ledgerKey = i
 		}
-		for _, check := range []func(*Key) error{checkFamily, checkSplit, checkAlgorithms, checkPublic, checkCertificate} {
+		for _, check := range []func(*Key) error{checkFamily, checkSplit, checkAlgorithms, checkPublic, t.checkCertificate} {
 			if err := check(k); err != nil {
 				return invalid(where, "%v", err)
 			}
@@ -134,7 +134,7 @@ var certificateAlgorithms = map[x509.SignatureAlgorithm]string{
 
 // checkCertificate looks at the root that the lead made before the split (row A10): a certificate authority's, of this very key,
 // signed by it.
-func checkCertificate(k *Key) error {
+func (t *tables) checkCertificate(k *Key) error {
 	if k.Family == FamilyFile {
 		if len(k.Certificate) != 0 {
 			return fmt.Errorf("family %q has a certificate, which is a signature of another family", k.Family)
@@ -166,6 +166,8 @@ func checkCertificate(k *Key) error {
 		return fmt.Errorf("root certificate names another issuer")
 	case !c.NotAfter.After(c.NotBefore):
 		return fmt.Errorf("root certificate has no validity")
+	case c.NotAfter.Unix() <= t.genesis.Created:
+		return fmt.Errorf("root certificate has expired before the system began")
 	}
 	return nil
 }

@@ -36,11 +36,11 @@ const (
 // torn one.
 const magic = "privyseal journal 1\n"
 
-// A record's header: length of the payload (4 octets), CRC-32C of the record's
-// number (8 octets, from 0) and the length, CRC-32C of the payload. All are
-// big-endian. The first checksum tells a length that was damaged from a record
-// that was cut; the number in it tells a missing record.
-const headerSize = 12
+// A record's header is four 4-octet big-endian integers: the length of the
+// payload, the record's number from 0, CRC-32C of these two, CRC-32C of the
+// payload. The first checksum tells a length that was damaged from a record
+// that was cut; the number tells a record that is missing or moved.
+const headerSize = 16
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -193,11 +193,13 @@ func parse(data []byte) (records [][]byte, end int64, err error) {
 	off := len(magic)
 	for off < len(data) {
 		n := uint64(len(records))
-		size, ok := header(data[off:], n)
-		if !ok {
-			return tail(data, records, off, "its header does not match its checksum")
-		}
-		if size > MaxRecord {
+		size, number, ok := header(data[off:])
+		switch {
+		case !ok:
+			return tail(data, records, off)
+		case uint64(number) != n:
+			return nil, 0, &CorruptError{int64(off), n, fmt.Sprintf("record %d is in its place", number)}
+		case size > MaxRecord:
 			return nil, 0, &CorruptError{int64(off), n, "its length is above the limit"}
 		}
 		begin, rest := off+headerSize, len(data)-off-headerSize
@@ -220,18 +222,17 @@ func parse(data []byte) (records [][]byte, end int64, err error) {
 	return records, int64(off), nil
 }
 
-// tail judges octets at off that are no header of record n. A crash leaves
-// part of one record there, any of its blocks missing; if there is more, or a
-// whole record further on, it was no crash.
-func tail(data []byte, records [][]byte, off int, reason string) ([][]byte, int64, error) {
-	n := uint64(len(records))
+// tail judges octets at off that are no header. A crash leaves part of one
+// record there, any of its blocks missing; if there is more, or a whole record
+// further on, it was no crash.
+func tail(data []byte, records [][]byte, off int) ([][]byte, int64, error) {
 	rest := data[off:]
-	damage := &CorruptError{int64(off), n, reason}
+	damage := &CorruptError{int64(off), uint64(len(records)), "its header does not match its checksum"}
 	if len(rest) > headerSize+MaxRecord {
 		return nil, 0, damage
 	}
 	for i := 1; i+headerSize <= len(rest); i++ {
-		size, ok := header(rest[i:], n+1)
+		size, _, ok := header(rest[i:])
 		if !ok || size > len(rest)-i-headerSize {
 			continue
 		}
@@ -242,22 +243,15 @@ func tail(data []byte, records [][]byte, off int, reason string) ([][]byte, int6
 	return records, int64(off), nil
 }
 
-func header(b []byte, number uint64) (size int, ok bool) {
+func header(b []byte) (size int, number uint32, ok bool) {
 	if len(b) < headerSize {
-		return 0, false
+		return 0, 0, false
 	}
-	length := binary.BigEndian.Uint32(b)
-	return int(length), headerSum(number, length) == binary.BigEndian.Uint32(b[4:])
+	ok = crc32.Checksum(b[:8], castagnoli) == binary.BigEndian.Uint32(b[8:])
+	return int(binary.BigEndian.Uint32(b)), binary.BigEndian.Uint32(b[4:]), ok
 }
 
-func headerSum(number uint64, length uint32) uint32 {
-	var b [12]byte
-	binary.BigEndian.PutUint64(b[:], number)
-	binary.BigEndian.PutUint32(b[8:], length)
-	return crc32.Checksum(b[:], castagnoli)
-}
-
-func payloadSum(b []byte) uint32 { return binary.BigEndian.Uint32(b[8:]) }
+func payloadSum(b []byte) uint32 { return binary.BigEndian.Uint32(b[12:]) }
 
 func allZero(b []byte) bool {
 	for _, c := range b {
@@ -284,8 +278,9 @@ func (j *Journal) Append(rec []byte) error {
 	}
 	b := make([]byte, headerSize, headerSize+len(rec))
 	binary.BigEndian.PutUint32(b, uint32(len(rec)))
-	binary.BigEndian.PutUint32(b[4:], headerSum(j.next, uint32(len(rec))))
-	binary.BigEndian.PutUint32(b[8:], crc32.Checksum(rec, castagnoli))
+	binary.BigEndian.PutUint32(b[4:], uint32(j.next)) // MaxSize keeps it in range
+	binary.BigEndian.PutUint32(b[8:], crc32.Checksum(b[:8], castagnoli))
+	binary.BigEndian.PutUint32(b[12:], crc32.Checksum(rec, castagnoli))
 	// A crash from here to the end of Sync leaves nothing, a torn record or
 	// the whole one. The caller was told nothing in each case.
 	if _, err := j.f.WriteAt(append(b, rec...), j.end); err != nil {

@@ -149,10 +149,10 @@ func find(ctx context.Context, serial uint32, only string) (Reader, error) {
 	}
 	slices.Sort(missing.Seen)
 	switch {
-	case ctx.Err() != nil:
-		return Reader{}, stopped(ctx)
 	case busy != nil:
 		return Reader{}, busy // it may be ours
+	case ctx.Err() != nil:
+		return Reader{}, stopped(ctx)
 	case odd != nil:
 		return Reader{}, fmt.Errorf("%w; %w", missing, odd)
 	}

@@ -239,7 +239,7 @@ func TestInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(deadline(t, 300*time.Millisecond), r.serial, Options{Reader: r.reader}); !errors.Is(err, ErrInUse) {
+	if _, err := Open(deadline(t, 2*time.Second), r.serial, Options{Reader: r.reader}); !errors.Is(err, ErrInUse) {
 		t.Errorf("held by another program: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

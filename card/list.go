@@ -82,19 +82,17 @@ func look(ctx context.Context, names []string) <-chan Reader {
 // lookAt reads one reader.
 func lookAt(ctx context.Context, name string) Reader {
 	r := Reader{Name: name, Present: true}
-	id, err := apart(ctx, lookTimeout, func() (identity, error) {
-		var id identity
-		err := withService(func(sc *scard.Context) (err error) {
-			for range lookTries {
-				if id, err = probe(sc, name); !errors.Is(err, ErrInUse) {
-					break
-				}
-				time.Sleep(inUseRetry)
-			}
-			return err
-		})
-		return id, err
-	}, nil)
+	var id identity
+	var err error
+	for range lookTries {
+		if id, err = lookOnce(ctx, name); !errors.Is(err, ErrInUse) {
+			break
+		}
+		time.Sleep(inUseRetry)
+		if ctx.Err() != nil {
+			break // with ErrInUse
+		}
+	}
 	switch {
 	case errors.Is(err, ErrRemoved):
 		r.Present = false
@@ -105,6 +103,17 @@ func lookAt(ctx context.Context, name string) Reader {
 		r.Version = Version{id.major, id.minor, id.patch}
 	}
 	return r
+}
+
+func lookOnce(ctx context.Context, name string) (identity, error) {
+	return apart(ctx, lookTimeout, func() (identity, error) {
+		var id identity
+		err := withService(func(sc *scard.Context) (err error) {
+			id, err = probe(sc, name)
+			return err
+		})
+		return id, err
+	}, nil)
 }
 
 // Wait returns the reader that holds the card with that serial number, as soon

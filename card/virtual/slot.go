@@ -73,6 +73,24 @@ func (s *Slot) Reinsert() bool {
 	return true
 }
 
+// Swap puts another card in place of the one that is there. The slot is empty
+// for the given time in between.
+func (s *Slot) Swap(card *Card, empty time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.swap(card, empty)
+}
+
+func (s *Slot) swap(card *Card, empty time.Duration) {
+	if empty == 0 {
+		s.insert(card)
+		return
+	}
+	s.remove()
+	s.parked = card
+	time.AfterFunc(empty, func() { s.Reinsert() })
+}
+
 func (s *Slot) signal() {
 	close(s.changed)
 	s.changed = make(chan struct{})
@@ -97,6 +115,16 @@ func (s *Slot) Serial() (serial uint32, present bool) {
 		return 0, false
 	}
 	return s.card.Serial(), true
+}
+
+// Removed returns the serial number of the card that Reinsert would put back.
+func (s *Slot) Removed() (serial uint32, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.card != nil || s.parked == nil {
+		return 0, false
+	}
+	return s.parked.Serial(), true
 }
 
 // Inject arms a fault. Faults are considered in the order they were armed, and
@@ -171,13 +199,7 @@ func (s *Slot) Transmit(ctx context.Context, insertion uint64, apdu []byte) ([]b
 	case Status:
 		return response(nil, f.Status), nil
 	case Swap:
-		if f.Delay == 0 {
-			s.insert(f.Card)
-			break
-		}
-		s.remove()
-		s.parked = f.Card
-		time.AfterFunc(f.Delay, func() { s.Reinsert() })
+		s.swap(f.Card, f.Delay)
 	case Unplug:
 		s.remove()
 		if f.Delay > 0 {

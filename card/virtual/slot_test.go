@@ -78,6 +78,9 @@ func TestFaults(t *testing.T) {
 		default:
 			t.Error("the removal was not announced")
 		}
+		if n, ok := s.Removed(); n != 12345678 || !ok {
+			t.Errorf("removed: card %d, %v", n, ok)
+		}
 		if !s.Reinsert() || s.Reinsert() {
 			t.Error("the card went back other than once")
 		}

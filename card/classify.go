@@ -51,15 +51,12 @@ var pcscFaults = []struct {
 
 // Status words this package acts on (ISO 7816-4 5.1.3, SP 800-73-4 part 2).
 const (
-	swOK               = 0x9000
-	swVerifyFailed     = 0x6300
-	swSecurityStatus   = 0x6982
-	swBlocked          = 0x6983
-	swWrongData        = 0x6a80
-	swFileNotFound     = 0x6a82
-	swRefDataNotFound  = 0x6a88
-	swInsNotSupported  = 0x6d00
-	swClassUnsupported = 0x6e00
+	swOK              = 0x9000
+	swVerifyFailed    = 0x6300
+	swSecurityStatus  = 0x6982
+	swWrongData       = 0x6a80
+	swFileNotFound    = 0x6a82
+	swRefDataNotFound = 0x6a88
 )
 
 // statusWord reports the status word of a card's refusal, or 0.
@@ -122,16 +119,6 @@ func absent(err error) bool {
 	}
 	switch statusWord(err) {
 	case swFileNotFound, swRefDataNotFound:
-		return true
-	}
-	return false
-}
-
-// unselected reports whether a card answered as one does whose PIV application
-// is not selected: what a card answers that was put in behind pcscd's back.
-func unselected(err error) bool {
-	switch statusWord(err) {
-	case swInsNotSupported, swClassUnsupported, swFileNotFound:
 		return true
 	}
 	return false

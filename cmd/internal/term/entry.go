@@ -37,6 +37,11 @@ func NewEntry(flag string, getenv func(string) string, tty *os.File) Entry {
 	}
 	p := NewPinentry(program)
 	p.TermType = getenv("TERM")
+	for _, v := range []string{"LC_ALL", "LC_CTYPE", "LANG"} { // in the order of setlocale(3)
+		if p.Locale == "" {
+			p.Locale = getenv(v)
+		}
+	}
 	if tty != nil {
 		p.TTY = tty.Name()
 	}

@@ -17,6 +17,7 @@ type Pinentry struct {
 	Program  string
 	TTY      string // terminal for programs that draw on one; "" if none
 	TermType string // its type, as in $TERM
+	Locale   string // character set of the terminal, as in $LC_CTYPE; texts are UTF-8
 }
 
 var _ Entry = (*Pinentry)(nil)
@@ -105,7 +106,7 @@ func (c *assuan) ask(p *Pinentry, a Ask) ([]byte, error) {
 		return nil, fmt.Errorf("pinentry did not greet: %w", err)
 	}
 	// Options a program does not know are refused and do no harm.
-	for _, o := range []struct{ name, value string }{{"ttyname", p.TTY}, {"ttytype", p.TermType}} {
+	for _, o := range []struct{ name, value string }{{"ttyname", p.TTY}, {"ttytype", p.TermType}, {"lc-ctype", p.Locale}} {
 		if o.value == "" {
 			continue
 		}

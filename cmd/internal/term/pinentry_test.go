@@ -41,7 +41,7 @@ func answering(lines ...string) string {
 func TestPinentryDialog(t *testing.T) {
 	program, log := script(t, answering("# a comment", "S PASSWORD_FROM_CACHE", "D 12%2534", "D %e2%82%AC", "OK done"))
 	p := NewPinentry(program)
-	p.TTY, p.TermType = "/dev/pts/7", "vt100"
+	p.TTY, p.TermType, p.Locale = "/dev/pts/7", "vt100", "C.UTF-8"
 	pin, err := p.Secret(t.Context(), Ask{
 		Title: "Privyseal", Text: "100% sure?\nSecond line\x1b[2J", Prompt: "PIN of card 7", Error: "Two tries left.",
 	})
@@ -56,7 +56,7 @@ func TestPinentryDialog(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := strings.Join([]string{
-		"OPTION ttyname=/dev/pts/7", "OPTION ttytype=vt100",
+		"OPTION ttyname=/dev/pts/7", "OPTION ttytype=vt100", "OPTION lc-ctype=C.UTF-8",
 		"SETTITLE Privyseal", "SETDESC 100%25 sure?%0ASecond line\ufffd[2J", "SETPROMPT PIN of card 7", "SETERROR Two tries left.",
 		"GETPIN", "BYE", "",
 	}, "\n")

@@ -161,14 +161,14 @@ func TestNoTerminal(t *testing.T) {
 func TestNewEntry(t *testing.T) {
 	_, tty := sit(t)
 	env := func(m map[string]string) func(string) string { return func(k string) string { return m[k] } }
-	set := env(map[string]string{PinentryVar: "/bin/a", "TERM": "vt100"})
+	set := env(map[string]string{PinentryVar: "/bin/a", "TERM": "vt100", "LANG": "de_DE", "LC_CTYPE": "C.UTF-8"})
 	if e, ok := NewEntry("", env(nil), tty).(*Terminal); !ok || e.tty != tty {
 		t.Errorf("neither flag nor variable: %#v", e)
 	}
-	if e, ok := NewEntry("", set, tty).(*Pinentry); !ok || *e != (Pinentry{"/bin/a", tty.Name(), "vt100"}) {
+	if e, ok := NewEntry("", set, tty).(*Pinentry); !ok || *e != (Pinentry{"/bin/a", tty.Name(), "vt100", "C.UTF-8"}) {
 		t.Errorf("variable: %#v", e)
 	}
-	if e, ok := NewEntry("/bin/b", set, nil).(*Pinentry); !ok || *e != (Pinentry{"/bin/b", "", "vt100"}) {
+	if e, ok := NewEntry("/bin/b", set, nil).(*Pinentry); !ok || *e != (Pinentry{"/bin/b", "", "vt100", "C.UTF-8"}) {
 		t.Errorf("flag: %#v", e)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/go-piv/piv-go/v2/piv"
-	"github.com/privyseal/privyseal/card/attest"
+	"github.com/privyseal/privyseal/firmware/attest"
 )
 
 // Attest has the card certify the key in a slot. It returns the certificate

@@ -17,8 +17,8 @@ import (
 
 	"github.com/ebfe/scard"
 	"github.com/go-piv/piv-go/v2/piv"
-	"github.com/privyseal/privyseal/card/attest"
 	"github.com/privyseal/privyseal/card/virtual"
+	"github.com/privyseal/privyseal/firmware/attest"
 )
 
 func profiles(t *testing.T, f func(t *testing.T, p virtual.Profile)) {

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/go-piv/piv-go/v2/piv"
-	"github.com/privyseal/privyseal/card/attest"
+	"github.com/privyseal/privyseal/firmware/attest"
 )
 
 // Enrolment says how a card is prepared for an officer.

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/privyseal/privyseal/card/attest"
 	"github.com/privyseal/privyseal/card/virtual"
+	"github.com/privyseal/privyseal/firmware/attest"
 )
 
 var testDigest = sha256.Sum256([]byte("test"))

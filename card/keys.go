@@ -11,7 +11,7 @@ import (
 	"io"
 
 	"github.com/go-piv/piv-go/v2/piv"
-	"github.com/privyseal/privyseal/card/attest"
+	"github.com/privyseal/privyseal/firmware/attest"
 )
 
 // slotKey is what a card tells of a key.

@@ -86,14 +86,14 @@ type Partial struct {
 	Epoch    uint64           `cbor:"3,keyasint"`
 	Device   string           `cbor:"4,keyasint"`
 	Share    string           `cbor:"5,keyasint"`
-	Index    uint64           `cbor:"6,keyasint"`  // the share's index
-	Order    []uint64         `cbor:"7,keyasint"`  // of the attempt
-	Position uint64           `cbor:"8,keyasint"`  // in Order
-	Y        []byte           `cbor:"9,keyasint"`  // min(y, N−y), |N| bytes big-endian
+	Index    uint64           `cbor:"6,keyasint"`            // the share's index
+	Order    []uint64         `cbor:"7,keyasint"`            // of the attempt
+	Position uint64           `cbor:"8,keyasint"`            // in Order
+	Y        []byte           `cbor:"9,keyasint"`            // min(y, N−y), |N| bytes big-endian
 	Proof    *threshold.Proof `cbor:"10,keyasint,omitempty"` // nil where none was made
-	LogHead  envelope.Hash    `cbor:"11,keyasint"` // of the device's log, this partial included
-	Officers []string         `cbor:"12,keyasint"` // persons whose approvals counted
-	Made     int64            `cbor:"13,keyasint"` // unix seconds
+	LogHead  envelope.Hash    `cbor:"11,keyasint"`           // of the device's log, this partial included
+	Officers []string         `cbor:"12,keyasint"`           // persons whose approvals counted
+	Made     int64            `cbor:"13,keyasint"`           // unix seconds
 }
 
 // Close tells a device that a request has its final signature. The device

@@ -1,8 +1,6 @@
 package firmware
 
 import (
-	"crypto/x509"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"slices"
@@ -58,11 +56,10 @@ func (m *Machine) identityRequest(c *ctx, key ledger.Key, subject envelope.KeyID
 	if err != nil {
 		return nil, faulty(CodeInternal, err)
 	}
-	serial := make([]byte, 16)
-	if _, err := io.ReadFull(c.Rand, serial); err != nil {
+	serial, err := document.NewSerial(c.Rand)
+	if err != nil {
 		return nil, faulty(CodeInternal, err)
 	}
-	binary.BigEndian.PutUint16(serial, binary.BigEndian.Uint16(serial)&0x7fff|0x4000) // positive, full length
 	alg := threshold.Algorithm(key.Algorithms[0])
 	tbs, err := document.IdentityTBS(s, subject, alg, v, serial)
 	if err != nil {
@@ -124,23 +121,14 @@ func (m *Machine) register(c *ctx, in Register) (*Status, error) {
 // identityOf verifies a certificate of the SWA for this device or one of its
 // officers, and returns whose it is.
 func (m *Machine) identityOf(s ledger.State, der []byte) (ledger.Identity, error) {
-	key, _ := s.LedgerKey()
-	root, err := x509.ParseCertificate(key.Certificate)
+	id, _, err := document.VerifyIdentity(s, der)
 	if err != nil {
-		return ledger.Identity{}, err
+		return id, fmt.Errorf("certificate: %w", err)
 	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return ledger.Identity{}, fmt.Errorf("certificate: %w", err)
-	}
-	if err := cert.CheckSignatureFrom(root); err != nil {
-		return ledger.Identity{}, fmt.Errorf("certificate of %s: not the system-wide authority's: %w", document.Escape(cert.Subject.CommonName), err)
-	}
-	id, ok := s.Identity(envelope.KeyIDOfSPKI(cert.RawSubjectPublicKeyInfo))
-	mine := ok && (id.Kind == ledger.OwnerDevice && id.Owner == m.cfg.Local.ID ||
+	mine := (id.Kind == ledger.OwnerDevice && id.Owner == m.cfg.Local.ID ||
 		id.Kind == ledger.OwnerPerson && slices.ContainsFunc(s.OfficersOf(m.cfg.Local.ID, 0), func(o ledger.Officer) bool { return o.Person == id.Owner }))
 	if !mine {
-		return ledger.Identity{}, fmt.Errorf("certificate of %s: neither this device's nor one of its officers'", document.Escape(cert.Subject.CommonName))
+		return ledger.Identity{}, fmt.Errorf("certificate of %s %s: neither this device's nor one of its officers'", id.Kind, id.Owner)
 	}
 	return id, nil
 }

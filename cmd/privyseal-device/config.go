@@ -36,14 +36,6 @@ const (
 	filePIN = "transport-pin"
 )
 
-// Labels of the keys in the token.
-const (
-	labelSign     = "privyseal.sign"
-	labelAgree    = "privyseal.agree"
-	labelKEKToken = "privyseal.kek.token" // for shares that are used in the token
-	labelKEKHost  = "privyseal.kek.host"
-)
-
 // config is device.json. It holds nothing secret.
 type config struct {
 	ID      string   `json:"id"`

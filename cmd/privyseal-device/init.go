@@ -18,6 +18,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/share"
 	"github.com/privyseal/privyseal/hsm"
+	"github.com/privyseal/privyseal/hsm/devicetoken"
 )
 
 // selfTestBits are the modulus lengths with which the token is tried: the
@@ -123,25 +124,25 @@ func initialise(dir string, c *config) (*identity, error) {
 
 func makeKeys(tok *hsm.Token, dir string, c *config) (*identity, error) {
 	id := &identity{ID: c.ID, Serial: c.Serial, Model: c.Model}
-	sign, err := tok.GenerateSigner(labelSign)
+	sign, err := tok.GenerateSigner(devicetoken.LabelSign)
 	if err != nil {
 		return nil, err
 	}
-	agree, err := tok.GenerateKeyExchanger(labelAgree)
+	agree, err := tok.GenerateKeyExchanger(devicetoken.LabelAgree)
 	if err != nil {
 		return nil, err
 	}
-	if err := tok.GenerateKEK(labelKEKHost, hsm.InHost); err != nil {
+	if err := tok.GenerateKEK(devicetoken.LabelKEKHost, hsm.InHost); err != nil {
 		return nil, err
 	}
-	switch err := tok.GenerateKEK(labelKEKToken, hsm.InToken); {
+	switch err := tok.GenerateKEK(devicetoken.LabelKEKToken, hsm.InToken); {
 	case errors.Is(err, hsm.ErrUnsupported):
 	case err != nil:
 		return nil, err
 	default:
 		id.InToken = true
 		for _, bits := range selfTestBits {
-			if err := tok.SelfTest(labelKEKToken, bits); errors.Is(err, hsm.ErrUnsupported) {
+			if err := tok.SelfTest(devicetoken.LabelKEKToken, bits); errors.Is(err, hsm.ErrUnsupported) {
 				id.InToken = false
 			} else if err != nil {
 				return nil, fmt.Errorf("self-test of exponentiation in the token, %d bits: %w", bits, err)

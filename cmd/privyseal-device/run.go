@@ -21,6 +21,7 @@ import (
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/hsm"
+	"github.com/privyseal/privyseal/hsm/devicetoken"
 )
 
 func newRun() *cobra.Command {
@@ -45,7 +46,7 @@ A commissioned device starts locked; its officers open it with
 type device struct {
 	dir     string
 	cfg     *config
-	token   *token
+	token   *devicetoken.Token
 	machine *firmware.Machine
 	journal *journal.Journal
 	gate    gate
@@ -111,7 +112,7 @@ func start(dir string, log *slog.Logger) (*device, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &device{dir: dir, cfg: c, token: newToken(t), log: log}
+	d := &device{dir: dir, cfg: c, token: devicetoken.New(t), log: log}
 	if err := d.begin(id); err != nil {
 		t.Close()
 		return nil, err
@@ -129,7 +130,7 @@ func (d *device) begin(id *identity) error {
 	if err != nil {
 		return err
 	}
-	sign, agree, err := keysOf(d.token, id)
+	sign, agree, err := d.token.Keys(id.Sign, id.Agree)
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,8 @@
 package ceremony
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/privyseal/privyseal/firmware/document"
@@ -140,7 +138,7 @@ func (s *Session) seedReader(key string) (*threshold.SeedReader, error) {
 // rootCertificate has the whole key sign its own root certificate before it
 // is split (A12, "alternative embodiment").
 func rootCertificate(in Inputs, system string, k *PlanKey, whole *threshold.WholeKey) ([]byte, error) {
-	serial, err := certificateSerial(in.Rand)
+	serial, err := document.NewSerial(in.Rand)
 	if err != nil {
 		return nil, err
 	}
@@ -163,18 +161,6 @@ func rootCertificate(in Inputs, system string, k *PlanKey, whole *threshold.Whol
 		return nil, err
 	}
 	return checked.Assemble(sig)
-}
-
-// certificateSerial draws a serial number of 127 random bits: positive, and
-// more than the 64 bits that the CA/Browser Forum asks for (BR §7.1).
-func certificateSerial(rand io.Reader) ([]byte, error) {
-	serial := make([]byte, 16)
-	if _, err := io.ReadFull(rand, serial); err != nil {
-		return nil, err
-	}
-	first := binary.BigEndian.Uint16(serial)
-	binary.BigEndian.PutUint16(serial, first&0x7fff|0x4000)
-	return serial, nil
 }
 
 // officerKeys lists the signing keys that may authorize a device.

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/privyseal/privyseal/card/attest"
+	"github.com/privyseal/privyseal/firmware/attest"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 )

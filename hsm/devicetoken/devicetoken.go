@@ -1,4 +1,7 @@
-package main
+// Package devicetoken is a token as a signing device's interpreter wants it: the
+// keys under their labels, and a signer and an exchanger whose public halves
+// are known while the token is locked.
+package devicetoken
 
 import (
 	"crypto"
@@ -15,26 +18,37 @@ import (
 	"github.com/privyseal/privyseal/hsm"
 )
 
-// token is the device's token as the interpreter wants it.
-type token struct {
+// Labels of the keys in a device's token.
+const (
+	LabelSign     = "privyseal.sign"
+	LabelAgree    = "privyseal.agree"
+	LabelKEKToken = "privyseal.kek.token" // for shares that are used in the token
+	LabelKEKHost  = "privyseal.kek.host"
+)
+
+// Token is a firmware.Token.
+type Token struct {
 	*hsm.Token
 	locked atomic.Bool
 }
 
-func newToken(t *hsm.Token) *token {
-	w := &token{Token: t}
+// New wraps a token that is locked.
+func New(t *hsm.Token) *Token {
+	w := &Token{Token: t}
 	w.locked.Store(true)
 	return w
 }
 
-func (t *token) Shares(inToken bool) share.Token {
+// Shares is the token with one of its two KEKs.
+func (t *Token) Shares(inToken bool) share.Token {
 	if inToken {
-		return share.Bind[*hsm.Exponent](t.Token, labelKEKToken)
+		return share.Bind[*hsm.Exponent](t.Token, LabelKEKToken)
 	}
-	return share.Bind[*hsm.Exponent](t.Token, labelKEKHost)
+	return share.Bind[*hsm.Exponent](t.Token, LabelKEKHost)
 }
 
-func (t *token) Unlock(pin []byte) error {
+// Unlock logs in.
+func (t *Token) Unlock(pin []byte) error {
 	if err := t.Token.Unlock(hsm.PIN(pin)); err != nil {
 		return err
 	}
@@ -43,19 +57,22 @@ func (t *token) Unlock(pin []byte) error {
 }
 
 // Lock counts the token as locked whatever the module answers.
-func (t *token) Lock() error {
+func (t *Token) Lock() error {
 	t.locked.Store(true)
 	return t.Token.Lock()
 }
 
-func (t *token) Locked() bool { return t.locked.Load() }
+// Locked reports whether the token is locked as far as this process knows.
+func (t *Token) Locked() bool { return t.locked.Load() }
 
-func (t *token) GetObject(name string) (uint64, []byte, error) {
+// GetObject is hsm's, with the interpreter's error for what is not there.
+func (t *Token) GetObject(name string) (uint64, []byte, error) {
 	v, data, err := t.Token.GetObject(name)
 	return v, data, notFound(err)
 }
 
-func (t *token) DeleteObject(name string) error { return notFound(t.Token.DeleteObject(name)) }
+// DeleteObject likewise.
+func (t *Token) DeleteObject(name string) error { return notFound(t.Token.DeleteObject(name)) }
 
 func notFound(err error) error {
 	if errors.Is(err, hsm.ErrNotFound) {
@@ -65,7 +82,7 @@ func notFound(err error) error {
 }
 
 // Health says in a few words what the token says of itself.
-func (t *token) Health() string {
+func (t *Token) Health() string {
 	h, err := t.Token.Health()
 	switch {
 	case err != nil:
@@ -84,7 +101,7 @@ func (t *token) Health() string {
 // device's identity, the private one is looked up in the token when it is
 // first used, for a locked token shows nothing.
 type signer struct {
-	token *token
+	token *Token
 	pub   *ecdsa.PublicKey
 	key   crypto.Signer
 }
@@ -93,12 +110,12 @@ func (s *signer) Public() crypto.PublicKey { return s.pub }
 
 func (s *signer) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	if s.key == nil {
-		k, err := s.token.Signer(labelSign)
+		k, err := s.token.Signer(LabelSign)
 		if err != nil {
 			return nil, err
 		}
 		if !s.pub.Equal(k.Public()) {
-			return nil, errors.New("the token's signature key is not the one in identity.json")
+			return nil, errors.New("the token's signature key is not the one in the device's identity")
 		}
 		s.key = k
 	}
@@ -107,7 +124,7 @@ func (s *signer) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]
 
 // exchanger is the device's agreement key, likewise.
 type exchanger struct {
-	token *token
+	token *Token
 	pub   *ecdh.PublicKey
 	key   ecdh.KeyExchanger
 }
@@ -117,19 +134,21 @@ func (e *exchanger) Curve() ecdh.Curve          { return e.pub.Curve() }
 
 func (e *exchanger) ECDH(remote *ecdh.PublicKey) ([]byte, error) {
 	if e.key == nil {
-		k, err := e.token.KeyExchanger(labelAgree)
+		k, err := e.token.KeyExchanger(LabelAgree)
 		if err != nil {
 			return nil, err
 		}
 		if !e.pub.Equal(k.PublicKey()) {
-			return nil, errors.New("the token's agreement key is not the one in identity.json")
+			return nil, errors.New("the token's agreement key is not the one in the device's identity")
 		}
 		e.key = k
 	}
 	return e.key.ECDH(remote)
 }
 
-func keysOf(t *token, id *identity) (*signer, *exchanger, error) {
+// Keys gives the device's keys by their public halves, SPKI in DER. The private
+// ones are looked up when they are first used.
+func (t *Token) Keys(signSPKI, agreeSPKI []byte) (crypto.Signer, ecdh.KeyExchanger, error) {
 	parse := func(spki []byte) (*ecdsa.PublicKey, error) {
 		k, err := x509.ParsePKIXPublicKey(spki)
 		if err != nil {
@@ -137,15 +156,15 @@ func keysOf(t *token, id *identity) (*signer, *exchanger, error) {
 		}
 		pub, ok := k.(*ecdsa.PublicKey)
 		if !ok {
-			return nil, fmt.Errorf("%s: a %T where a P-256 key is expected", fileIdentity, k)
+			return nil, fmt.Errorf("a %T where a P-256 key is expected", k)
 		}
 		return pub, nil
 	}
-	sign, err := parse(id.Sign)
+	sign, err := parse(signSPKI)
 	if err != nil {
 		return nil, nil, err
 	}
-	agree, err := parse(id.Agree)
+	agree, err := parse(agreeSPKI)
 	if err != nil {
 		return nil, nil, err
 	}

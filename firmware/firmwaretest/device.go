@@ -1,0 +1,297 @@
+// Package firmwaretest makes signing devices for tests: the real interpreter
+// in front of real SoftHSM2 tokens, in this process, with a journal in memory
+// that can fail and a clock that stands where the test puts it.
+package firmwaretest
+
+import (
+	"crypto/ecdh"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"math/big"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/ceremony"
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/hsm"
+	"github.com/privyseal/privyseal/hsm/devicetoken"
+	"github.com/privyseal/privyseal/hsm/hsmtest"
+)
+
+// Model is the device model that the tests' manufacturer makes.
+const Model = "Privyseal test device"
+
+// Firmware is the hash that all devices report unless a test says otherwise.
+var Firmware = envelope.HashOf("privyseal test firmware")
+
+// ErrJournal is what a journal that a test broke answers.
+var ErrJournal = errors.New("firmwaretest: the journal fails")
+
+// Device is one device. Its methods may be called from several goroutines.
+type Device struct {
+	ID    string
+	Token *hsmtest.Token
+	Now   func() time.Time
+	// Journal holds the durable records.
+	Journal [][]byte
+	// Break, if not nil, is asked before a record is written: an error kills
+	// the device, with the record persisted or not.
+	Break func(record []byte) (persist bool, err error)
+	// Notes are what the operator would see.
+	Notes []string
+
+	mu      sync.Mutex
+	cfg     firmware.Config
+	machine *firmware.Machine
+	pin     []byte // the transport PIN, until it is replaced
+	dead    bool
+}
+
+// Option changes a device before it starts.
+type Option func(*firmware.Config)
+
+// Maker is a manufacturer of devices.
+type Maker struct {
+	Root *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+// NewMaker makes a manufacturer with its own root.
+func NewMaker(t testing.TB) *Maker {
+	t.Helper()
+	key, root := newRoot(t, "test manufacturer")
+	return &Maker{root, key}
+}
+
+// New makes a device with a fresh token and keys certified by the maker.
+func (m *Maker) New(t testing.TB, id string, now func() time.Time, options ...Option) *Device {
+	t.Helper()
+	tok := hsmtest.NewUnlocked(t)
+	return m.with(t, id, now, tok, options...)
+}
+
+// NewTraced is New with a recorder of all that crosses the PKCS#11 boundary.
+func (m *Maker) NewTraced(t testing.TB, id string, now func() time.Time, trace hsm.TraceFunc, options ...Option) *Device {
+	t.Helper()
+	tok := hsmtest.NewTraced(t, trace)
+	tok.MustUnlock(t)
+	return m.with(t, id, now, tok, options...)
+}
+
+func (m *Maker) with(t testing.TB, id string, now func() time.Time, tok *hsmtest.Token, options ...Option) *Device {
+	t.Helper()
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	sign, err := tok.GenerateSigner(devicetoken.LabelSign)
+	check(err)
+	agree, err := tok.GenerateKeyExchanger(devicetoken.LabelAgree)
+	check(err)
+	check(tok.GenerateKEK(devicetoken.LabelKEKToken, hsm.InToken))
+	check(tok.GenerateKEK(devicetoken.LabelKEKHost, hsm.InHost))
+	check(tok.Lock())
+	boot, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	check(err)
+	bootSPKI, err := x509.MarshalPKIXPublicKey(boot.Public())
+	check(err)
+	signSPKI, err := x509.MarshalPKIXPublicKey(sign.Public())
+	check(err)
+	agreeSPKI, err := x509.MarshalPKIXPublicKey(agree.PublicKey())
+	check(err)
+
+	wrapped := devicetoken.New(tok.Token)
+	check(wrapped.Unlock([]byte(hsmtest.PIN)))
+	signer, exchanger, err := wrapped.Keys(signSPKI, agreeSPKI)
+	check(err)
+	serial := "serial-" + id
+	d := &Device{ID: id, Token: tok, Now: now, pin: []byte(hsmtest.PIN), cfg: firmware.Config{
+		Local: ceremony.Local{
+			ID: id, Serial: serial, Model: Model, Sign: signer, Agree: exchanger.PublicKey(), Boot: bootSPKI,
+			SignCert:  [][]byte{m.certify(t, serial, sign.Public())},
+			AgreeCert: [][]byte{m.certify(t, serial, mustECDSA(t, agree.PublicKey()))},
+			Firmware:  Firmware, InToken: true,
+		},
+		Agree: exchanger, Boot: boot, Token: wrapped, Memory: heap{},
+	}}
+	for _, o := range options {
+		o(&d.cfg)
+	}
+	d.Restart(t)
+	return d
+}
+
+// Restart kills the device and starts it again from its journal: memory is
+// gone, and a commissioned device is locked.
+func (d *Device) Restart(t testing.TB) {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, err := rand.Read(d.cfg.Local.Instance[:]); err != nil {
+		t.Fatal(err)
+	}
+	m, err := firmware.New(d.cfg, d.Journal, d.Now().Unix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.machine, d.dead = m, false
+	if m.Commissioned() && d.pin == nil {
+		if !d.cfg.Token.Locked() {
+			if err := d.cfg.Token.Lock(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return
+	}
+	if d.cfg.Token.Locked() {
+		if err := d.cfg.Token.Unlock(d.pin); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m.Commissioned() { // a crash interrupted the commissioning
+		pin, err := m.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.setPIN(pin); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.cfg.Token.Lock(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Machine is the interpreter.
+func (d *Device) Machine() *firmware.Machine { return d.machine }
+
+// Relay hands one frame to the device and returns its answer, as its link
+// does: records first, then the answer.
+func (d *Device) Relay(frame []byte) ([]byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.dead {
+		return nil, errors.New("firmwaretest: the device is dead")
+	}
+	e := d.machine.Handle(firmware.Inputs{Now: d.Now().Unix(), Rand: rand.Reader}, frame)
+	if e.Note != "" {
+		d.Notes = append(d.Notes, e.Note)
+	}
+	for _, r := range e.Records {
+		if d.Break != nil {
+			persist, err := d.Break(r)
+			if persist {
+				d.Journal = append(d.Journal, r)
+			}
+			if err != nil {
+				d.dead = true
+				return nil, err
+			}
+			if persist {
+				continue
+			}
+		}
+		d.Journal = append(d.Journal, r)
+	}
+	d.machine.Durable(&e)
+	if e.SetPIN != nil {
+		if err := d.setPIN(e.SetPIN); err != nil {
+			return nil, err
+		}
+	}
+	if e.Reply == nil {
+		return nil, fmt.Errorf("firmwaretest: device %s says nothing: %s", d.ID, e.Note)
+	}
+	return e.Reply, nil
+}
+
+func (d *Device) setPIN(next []byte) error {
+	if err := d.Token.SetPIN(hsm.PIN(d.pin), hsm.PIN(next)); err != nil {
+		return err
+	}
+	d.pin = nil
+	return d.machine.Finished()
+}
+
+// Kill makes the device silent until Restart.
+func (d *Device) Kill() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dead = true
+}
+
+func (m *Maker) certify(t testing.TB, serial string, pub any) []byte {
+	t.Helper()
+	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: n, Subject: pkix.Name{CommonName: Model, SerialNumber: serial},
+		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<32, 0),
+	}, m.Root, pub, m.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+func newRoot(t testing.TB, name string) (*ecdsa.PrivateKey, *x509.Certificate) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, rootTemplate(name), rootTemplate(name), key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key, root
+}
+
+func rootTemplate(name string) *x509.Certificate {
+	return &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<32, 0),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+}
+
+func mustECDSA(t testing.TB, pub *ecdh.PublicKey) *ecdsa.PublicKey {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k.(*ecdsa.PublicKey)
+}
+
+// heap is ordinary memory that insists on being wiped before it is freed.
+type heap struct{}
+
+func (heap) Alloc(n int) ([]byte, error) { return make([]byte, n), nil }
+
+func (heap) Free(b []byte) {
+	for _, x := range b {
+		if x != 0 {
+			panic("firmwaretest: a secret was freed before it was wiped")
+		}
+	}
+}

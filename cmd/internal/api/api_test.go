@@ -1,0 +1,31 @@
+package api
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/envelope"
+)
+
+// TestEncoding holds every struct to the strict encoding: what Marshal writes
+// Unmarshal takes, with and without its optional parts.
+func TestEncoding(t *testing.T) {
+	status := &firmware.Status{Device: "d", Phase: firmware.PhaseReady, Shares: []string{"s"}, Officers: []string{}}
+	for _, v := range []any{
+		&Relay{Device: "d", Frame: []byte{1}}, &Relayed{}, &System{}, &Accepted{}, &InboxItem{}, &Approved{},
+		&UnlockAsk{}, &Unlocked{}, &Unlocked{Status: status}, &Register{Certificates: [][]byte{{1}}},
+		&Registered{Devices: []DeviceStatus{{Device: "d", Status: status}}}, &Recertify{},
+		&Tracking{}, &Tracking{Devices: []DeviceTracking{{Rejected: []Rejection{{"n", "r"}}}}, Attempts: []Attempt{{}}},
+		&SystemStatus{}, &SystemStatus{Servers: []ServerStatus{{Devices: []DeviceStatus{{}, {Status: status}}}}},
+	} {
+		b, err := envelope.Marshal(v)
+		if err != nil {
+			t.Fatalf("%T: %v", v, err)
+		}
+		into := reflect.New(reflect.TypeOf(v).Elem()).Interface()
+		if err := envelope.Unmarshal(b, into); err != nil {
+			t.Errorf("%T: %v", v, err)
+		}
+	}
+}

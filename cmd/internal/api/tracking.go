@@ -1,0 +1,106 @@
+package api
+
+import (
+	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/envelope"
+)
+
+// States of a request.
+const (
+	StateOpen     = "open"     // waiting for officers or devices
+	StateDone     = "done"     // signed
+	StateRejected = "rejected" // too few devices are left whose officers have not rejected it
+	StateFailed   = "failed"   // too few devices are left that work rightly
+	StateExpired  = "expired"
+)
+
+// Tracking is where a request stands (A29). It says who is missing.
+type Tracking struct {
+	Request     envelope.Hash `cbor:"1,keyasint"`
+	Revision    uint64        `cbor:"2,keyasint"` // rises with every change
+	State       string        `cbor:"3,keyasint"`
+	Text        string        `cbor:"4,keyasint"` // one line: what is missing, or why it failed
+	Key         string        `cbor:"5,keyasint"`
+	Epoch       uint64        `cbor:"6,keyasint"`
+	Algorithm   string        `cbor:"7,keyasint"`
+	Kind        string        `cbor:"8,keyasint"`
+	Mode        string        `cbor:"9,keyasint"`
+	Approvals   string        `cbor:"10,keyasint"` // "set" or "chain"
+	Requester   string        `cbor:"11,keyasint"`
+	Coordinator string        `cbor:"12,keyasint"` // server id
+	Created     int64         `cbor:"13,keyasint"`
+	Expires     int64         `cbor:"14,keyasint"`
+
+	Need    uint64           `cbor:"15,keyasint"` // partial signatures needed
+	Made    uint64           `cbor:"16,keyasint"` // in the present attempt, or in the one that led to the signature
+	Devices []DeviceTracking `cbor:"17,keyasint"` // of the route, in its order
+
+	Attempts []Attempt `cbor:"18,keyasint"`
+	Wrong    []string  `cbor:"19,keyasint"` // devices proved to have made a wrong partial signature
+
+	Signature []byte `cbor:"20,keyasint"` // bare RSA signature, |N| octets; empty until done
+	Document  []byte `cbor:"21,keyasint"` // what the requester gets: certificate DER, or the signature; empty until done
+}
+
+// DeviceTracking is one device's part.
+type DeviceTracking struct {
+	Device   string      `cbor:"1,keyasint"`
+	Name     string      `cbor:"2,keyasint"`
+	Share    string      `cbor:"3,keyasint"`
+	Index    uint64      `cbor:"4,keyasint"`
+	Offered  bool        `cbor:"5,keyasint"` // its one-time key is in force
+	Need     uint64      `cbor:"6,keyasint"` // approvals
+	Approved []string    `cbor:"7,keyasint"` // names
+	Missing  []string    `cbor:"8,keyasint"` // names of officers who may still approve; empty when complete
+	Rejected []Rejection `cbor:"9,keyasint"`
+	Signed   bool        `cbor:"10,keyasint"` // its partial signature of the present attempt is there
+	Wrong    bool        `cbor:"11,keyasint"` // proved to have made a wrong partial signature
+	Text     string      `cbor:"12,keyasint"` // its last refusal or silence, in words
+}
+
+// Rejection is an officer's no.
+type Rejection struct {
+	Name   string `cbor:"1,keyasint"`
+	Reason string `cbor:"2,keyasint"`
+}
+
+// Attempt is one choice of devices.
+type Attempt struct {
+	Devices []string `cbor:"1,keyasint"` // ids, in the order of signing
+	Shares  []string `cbor:"2,keyasint"` // share ids, likewise
+	Outcome string   `cbor:"3,keyasint"` // "" while it goes on
+	Wrong   []string `cbor:"4,keyasint"` // ids of the devices found at fault
+}
+
+// SystemStatus is how everything is, asked just now.
+type SystemStatus struct {
+	System  envelope.Hash  `cbor:"1,keyasint"` // zero before the ceremony
+	Name    string         `cbor:"2,keyasint"`
+	Height  uint64         `cbor:"3,keyasint"` // of the ledger, as this server knows it
+	Head    envelope.Hash  `cbor:"4,keyasint"`
+	Server  string         `cbor:"5,keyasint"` // the server that answers
+	Servers []ServerStatus `cbor:"6,keyasint"`
+	Now     int64          `cbor:"7,keyasint"`
+}
+
+// ServerStatus is one site. Without a system there is only the server that
+// answers, with the devices that have a link to it and no status.
+type ServerStatus struct {
+	ID      string         `cbor:"1,keyasint"`
+	Name    string         `cbor:"2,keyasint"`
+	Silent  bool           `cbor:"3,keyasint"` // could not be reached
+	Text    string         `cbor:"4,keyasint"` // why
+	Version string         `cbor:"5,keyasint"`
+	Open    uint64         `cbor:"6,keyasint"` // requests that it coordinates and that are not finished
+	Devices []DeviceStatus `cbor:"7,keyasint"`
+}
+
+// DeviceStatus is what one device answered.
+type DeviceStatus struct {
+	Device string           `cbor:"1,keyasint"`
+	Name   string           `cbor:"2,keyasint"`
+	Linked bool             `cbor:"3,keyasint"` // it has a link to its server
+	Silent bool             `cbor:"4,keyasint"` // no answer
+	Text   string           `cbor:"5,keyasint"` // refusal, or why there is no answer
+	Status *firmware.Status `cbor:"6,keyasint"` // nil if silent or refused
+}

@@ -311,6 +311,16 @@ func TestRequestRefused(t *testing.T) {
 	}
 }
 
+// Clocks may differ by a minute; an approval dated after the end of the request is none.
+func TestApprovedAfterTheRequest(t *testing.T) {
+	w := newWorld(t)
+	w.req.Expires = w.Now + 30
+	raw := w.sign(w.card("officer-1a"), func(a *approval.Approval) { a.Created = w.Now + 30 })
+	if _, err := approval.Verify(w.State, w.req, device, raw, w.Now); !is[*approval.TimeError](err) || !strings.Contains(err.Error(), "after the request had expired") {
+		t.Error(err)
+	}
+}
+
 // The requester never counts: not with the card he asked with, nor with his other cards, whichever of them is registered.
 func TestRequesterNeverCounts(t *testing.T) {
 	w := newWorld(t)

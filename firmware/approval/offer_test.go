@@ -9,6 +9,7 @@ import (
 
 	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 )
 
@@ -125,5 +126,28 @@ func TestOfferRefused(t *testing.T) {
 	o.Public[64] ^= 1
 	if _, err := approval.NewOffer(rand.Reader, d, w.State, o, [16]byte{}); !is[*approval.FormError](err) {
 		t.Error("NewOffer signed a bad point:", err)
+	}
+	o = w.offer()
+	o.Expires = o.Created
+	if _, err := approval.NewOffer(rand.Reader, d, w.State, o, [16]byte{}); !is[*approval.FormError](err) {
+		t.Error("NewOffer signed an offer without life:", err)
+	}
+}
+
+// A device of the system that holds no share of the key.
+func TestOfferByStandby(t *testing.T) {
+	p := ledgertest.NewPair(t, "device-6")
+	w := newWorld(t)
+	s := ledgertest.Unsigned(t)
+	s.Devices["device-6"] = &ledgertest.Device{ID: "device-6", Pair: p}
+	s.Genesis.Devices = append(s.Genesis.Devices, ledger.Device{
+		ID: "device-6", Name: "Seal 6", Serial: "6", Model: "Software token", Server: "server-1", Unattended: true,
+		Sign: ledgertest.SPKI(t, p.Sign.Public()), Agree: ledgertest.SPKI(t, p.Agree.PublicKey()), Firmware: s.Genesis.Firmware,
+	})
+	s.Commission(t)
+	w.System = s
+	raw := w.signOffer(p.Sign, func(o *approval.Offer) { o.Device = "device-6" })
+	if _, err := approval.VerifyOffer(w.State, raw, w.Now); !is[*approval.MismatchError](err) || !strings.Contains(err.Error(), "a holder of key certs") {
+		t.Error(err)
 	}
 }

@@ -86,10 +86,6 @@ func gateOf(s ledger.State, req Request, device string, now int64) (*gate, error
 	if !ok {
 		return nil, mismatch("device", device, "a holder of key "+req.Key)
 	}
-	// The ledger refuses such quorums; a gate that depends on one check alone has been found open before.
-	if h.Quorum < ledger.MinQuorum {
-		return nil, &QuorumError{Device: device, Key: req.Key, Quorum: h.Quorum}
-	}
 	// Devices may make requests (row A16); then nobody is excluded.
 	id, ok := s.Identity(req.Signer)
 	if !ok {

@@ -179,7 +179,9 @@ func TestRootCertificate(t *testing.T) {
 		{"no certificates", func(c, p *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign }, "certs", "does not allow certificates to be signed"},
 		{"issued by another name", func(c, p *x509.Certificate) { p.Subject.CommonName = "Other" }, "certs", "names another issuer"},
 		{"no validity", func(c, p *x509.Certificate) { c.NotAfter = c.NotBefore }, "certs", "no validity"},
-		{"expired", func(c, p *x509.Certificate) { c.NotBefore, c.NotAfter = time.Unix(1, 0), time.Unix(ledgertest.Epoch, 0) }, "certs", "expired before the system began"},
+		{"expired", func(c, p *x509.Certificate) {
+			c.NotBefore, c.NotAfter = time.Unix(1, 0), time.Unix(ledgertest.Epoch, 0)
+		}, "certs", "expired before the system began"},
 		{"signed by another key", func(c, p *x509.Certificate) {}, "swa", "not signed by its own key"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 // The zero State knows nobody, has height 0 and approves nothing.
 type State struct {
 	t       *tables
+	system  envelope.Hash
 	chain   *link
 	notices []Notice
 }
@@ -24,7 +25,7 @@ type link struct {
 
 // New is the state right after the genesis.
 func New(v *VerifiedGenesis) State {
-	return State{t: v.t, chain: &link{hash: v.system, created: v.t.genesis.Created}}
+	return State{t: v.t, system: v.system, chain: &link{hash: v.system, created: v.t.genesis.Created}}
 }
 
 var noTables = new(tables)
@@ -37,16 +38,7 @@ func (s State) tables() *tables {
 }
 
 // System is the system's id, the hash of the genesis.
-func (s State) System() envelope.Hash {
-	l := s.chain
-	for l != nil && l.prev != nil {
-		l = l.prev
-	}
-	if l == nil {
-		return envelope.Hash{}
-	}
-	return l.hash
-}
+func (s State) System() envelope.Hash { return s.system }
 
 // Head is the hash of the last entry, or the system's id if there is none.
 func (s State) Head() envelope.Hash {
@@ -72,7 +64,8 @@ func (s State) Time() int64 {
 	return s.chain.created
 }
 
-// Knows reports whether head is the head of this chain now or at an earlier time, and its position.
+// Knows reports whether head is the head of this chain now or at an earlier time, and its position. It walks the chain, which in
+// the life of a system grows to some thousands of commands.
 func (s State) Knows(head envelope.Hash) (position uint64, ok bool) {
 	for l := s.chain; l != nil; l = l.prev {
 		if l.hash == head {

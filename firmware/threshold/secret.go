@@ -7,6 +7,7 @@ import (
 	"log/slog"
 )
 
+// redacted is what all secret types print.
 const redacted = "[secret]"
 
 // Secret is a secret number or string of bytes. It redacts itself in every verb
@@ -45,7 +46,9 @@ func (s Secret) Equal(t Secret) bool { return subtle.ConstantTimeCompare(s.Revea
 func (s Secret) Clone() Secret { return NewSecret(append([]byte(nil), s.Reveal()...)) }
 
 // Wipe overwrites the bytes with zeros. It cannot reach copies that others
-// made of them.
+// made of them. It is not synchronised: let operations that use the bytes
+// finish first. Keeping them out of swap is the program's duty, by locking its
+// memory.
 func (s Secret) Wipe() {
 	if s.p == nil {
 		return

@@ -29,9 +29,9 @@ type SeedReader struct{ xof *tuplehash.XOF }
 // values cannot tell the stream from random. Callers put the seeds into an
 // order on which all agree, such as by ID.
 //
-// The last contributor, who may see the other seeds, can try out values
-// until he likes the stream; therefore seeds are committed to before any is
-// opened. The lead sees the key anyhow.
+// Someone who knows all other seeds, as the lead does, can try out values for his
+// own until he likes the key. That gains him nothing that the lead does not have
+// anyhow: it sees the whole key.
 //
 // It returns ErrSeed for an empty label, no seeds or more than MaxSeeds, an
 // empty or repeated ID, and for a value shorter than MinSeedLen.
@@ -42,8 +42,6 @@ func NewSeedReader(label string, seeds []Seed) (*SeedReader, error) {
 	if len(seeds) == 0 || len(seeds) > MaxSeeds {
 		return nil, fmt.Errorf("%w: %d seeds, not 1 to %d", ErrSeed, len(seeds), MaxSeeds)
 	}
-	xof := tuplehash.New("privyseal seed v1: " + label)
-	xof.AddUint(uint64(len(seeds)))
 	seen := make(map[string]bool, len(seeds))
 	for _, s := range seeds {
 		switch {
@@ -55,6 +53,10 @@ func NewSeedReader(label string, seeds []Seed) (*SeedReader, error) {
 			return nil, fmt.Errorf("%w: seed of device %q has %d bytes, need %d", ErrSeed, s.ID, s.Value.Len(), MinSeedLen)
 		}
 		seen[s.ID] = true
+	}
+	xof := tuplehash.New("privyseal seed v1: " + label)
+	xof.AddUint(uint64(len(seeds)))
+	for _, s := range seeds {
 		xof.AddString(s.ID)
 		xof.Add(s.Value.Reveal())
 	}

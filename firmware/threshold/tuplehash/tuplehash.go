@@ -61,7 +61,7 @@ func (x *XOF) Sum(n int) []byte {
 // inverted, parts of its input could be learned. The hash cannot be used again.
 func (x *XOF) Wipe() {
 	x.sponge.Reset()
-	x.closed = true
+	x.sponge = nil
 }
 
 // leftEncode appends left_encode(n) of SP 800-185 §2.3.1: the number of bytes

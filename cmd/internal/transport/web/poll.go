@@ -126,4 +126,3 @@ func decodeBatch(b []byte, since uint64) (Batch, error) {
 	}
 	return batch, nil
 }
-

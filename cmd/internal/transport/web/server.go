@@ -196,7 +196,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		defer s.polls.Add(-1)
-		out, err = s.poll(r, source, poll)
+		out, err = s.poll(w, r, source, poll)
 	}
 	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	if err != nil {
@@ -233,6 +233,7 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request, source string, h H
 		}
 		return nil, &Error{http.StatusBadRequest, false, errors.New("the message did not arrive whole or in time")}
 	}
+	noReadDeadline(w)
 	ctx, cancel := context.WithTimeout(r.Context(), handleTimeout)
 	defer cancel()
 	out, err := guard(s.log, r.URL.Path, func() ([]byte, error) { return h(ctx, source, body) })
@@ -242,11 +243,22 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request, source string, h H
 	return out, err
 }
 
-func (s *Server) poll(r *http.Request, source string, h PollHandler) ([]byte, error) {
+// noReadDeadline is called when a request has been read whole. Otherwise the
+// deadline for reading it would end its context while the handler still works:
+// net/http watches the connection meanwhile. The next request gets its own.
+func noReadDeadline(w http.ResponseWriter) {
+	http.NewResponseController(w).SetReadDeadline(time.Time{})
+}
+
+func (s *Server) poll(w http.ResponseWriter, r *http.Request, source string, h PollHandler) ([]byte, error) {
 	p, err := parsePoll(r)
+	if err == nil && (r.ContentLength != 0 || len(r.TransferEncoding) != 0) {
+		err = errors.New("a poll has no body")
+	}
 	if err != nil {
 		return nil, Malformed(err)
 	}
+	noReadDeadline(w)
 	ctx, cancel := context.WithTimeout(r.Context(), p.Wait+headerTimeout)
 	defer cancel()
 	batch, err := guard(s.log, r.URL.Path, func() (Batch, error) { return h(ctx, source, p) })

@@ -2,10 +2,12 @@ package virtual
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 )
 
 // DefaultPIN and DefaultPUK are those of a new card.
@@ -195,16 +197,37 @@ func (s *State) validate() error {
 	if len(s.Management.Value) != managementKeyLength(s.Management.Algorithm) {
 		return errors.New("virtual: the state's management key does not have its algorithm's length")
 	}
+	if s.Objects == nil || s.Keys == nil {
+		return errors.New("virtual: the state has no keys or objects table")
+	}
 	for name, k := range s.Keys {
-		if k == nil || (!p.supports(k.Algorithm)) {
+		slot, err := hex.DecodeString(name)
+		if err != nil || len(slot) != 1 || name != slotName(slot[0]) || !keySlot(slot[0]) || k == nil {
+			return fmt.Errorf("virtual: the state has a key in %q, which is no slot", name)
+		}
+		if !p.supports(k.Algorithm) {
 			return fmt.Errorf("virtual: the state's key %s has an algorithm that its profile lacks", name)
+		}
+		for _, policy := range []byte{k.PIN, k.Touch} {
+			if policy < 1 || policy > 3 {
+				return fmt.Errorf("virtual: the state's key %s has an unknown policy", name)
+			}
+		}
+		if k.Origin != OriginGenerated && k.Origin != OriginImported {
+			return fmt.Errorf("virtual: the state's key %s has an unknown origin", name)
 		}
 		if _, err := k.private(); err != nil {
 			return fmt.Errorf("virtual: the state's key %s: %w", name, err)
 		}
 	}
-	if s.Objects == nil || s.Keys == nil {
-		return errors.New("virtual: the state has no keys or objects table")
+	if len(s.Objects) > maxObjects {
+		return fmt.Errorf("virtual: the state has %d objects; a card holds %d", len(s.Objects), maxObjects)
+	}
+	for name, o := range s.Objects {
+		id, err := strconv.ParseUint(name, 16, 24)
+		if err != nil || name != objectName(uint32(id)) || !stored(uint32(id)) || len(o) == 0 || len(o) > maxObject {
+			return fmt.Errorf("virtual: the state has a malformed object %q", name)
+		}
 	}
 	return nil
 }

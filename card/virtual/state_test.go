@@ -114,6 +114,11 @@ func TestDecodeStateRefuses(t *testing.T) {
 		"short mgmt key":    edit(func(m map[string]any) { m["management"].(map[string]any)["value"] = "AAAA" }),
 		"no keys":           edit(func(m map[string]any) { delete(m, "keys") }),
 		"null key":          edit(func(m map[string]any) { m["keys"].(map[string]any)["9c"] = nil }),
+		"key in no slot":    edit(func(m map[string]any) { k := m["keys"].(map[string]any); k["F9"] = k["f9"] }),
+		"unknown policy":    edit(func(m map[string]any) { m["keys"].(map[string]any)["f9"].(map[string]any)["pin"] = 4 }),
+		"unknown origin":    edit(func(m map[string]any) { m["keys"].(map[string]any)["f9"].(map[string]any)["origin"] = 0 }),
+		"object nowhere":    edit(func(m map[string]any) { m["objects"].(map[string]any)["7e"] = "AAAA" }),
+		"empty object":      edit(func(m map[string]any) { m["objects"].(map[string]any)["5fc105"] = "" }),
 		"key not PKCS#8":    edit(func(m map[string]any) { m["keys"].(map[string]any)["f9"].(map[string]any)["private"] = "AAAA" }),
 		"key of other kind": edit(func(m map[string]any) { m["keys"].(map[string]any)["f9"].(map[string]any)["algorithm"] = int(P384) }),
 		"key of a later profile": edit(func(m map[string]any) {

@@ -27,8 +27,8 @@ const (
 	// startTimeout bounds one attempt to start pcscd; it is ready in 40 ms.
 	startTimeout = 10 * time.Second
 
-	// stopTimeout is what pcscd gets to stop before it is killed.
-	stopTimeout = 2 * time.Second
+	// runDir is compiled into pcscd, which does not start without it.
+	runDir = "/run/pcscd"
 
 	// attempts at finding free ports: another process may take one between
 	// our look and pcscd's bind.
@@ -72,7 +72,7 @@ func StartDaemon(dir string, n int) (*Daemon, error) {
 }
 
 // Start starts the daemon. pcscd insists on /run/pcscd, which is made if
-// missing; usually that takes root.
+// missing; usually that takes root. The machine's own pcscd may run beside it.
 func (c Config) Start() (*Daemon, error) {
 	if c.Readers < 1 || c.Readers > MaxReaders {
 		return nil, fmt.Errorf("vpcd: %d readers; a daemon has 1 to %d", c.Readers, MaxReaders)
@@ -93,7 +93,7 @@ func (c Config) Start() (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll("/run/pcscd", 0o755); err != nil {
+	if err := os.MkdirAll(runDir, 0o755); err != nil {
 		return nil, fmt.Errorf("vpcd: pcscd needs its run-time directory: %w", err)
 	}
 	for range attempts {
@@ -189,36 +189,16 @@ func (c Config) run(d *Daemon, pcscd string) error {
 	}
 	defer f.Close()
 
-	// LISTEN_PID must be the pid of pcscd itself, which the shell knows before
-	// it becomes pcscd.
-	d.cmd = exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh",
-		pcscd, "--foreground", "--config", d.config())
-	d.cmd.Env = append(os.Environ(), "LISTEN_FDS=1",
-		// No drivers for USB readers: those belong to the machine's daemon.
-		"PCSCLITE_HP_DROPDIR="+filepath.Join(d.dir, "drivers"))
-	d.cmd.ExtraFiles = []*os.File{f} // descriptor 3
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var out tail
-	d.cmd.Stdout, d.cmd.Stderr = &out, &out
-	if c.Log != nil {
-		d.cmd.Stdout = io.MultiWriter(&out, c.Log)
-		d.cmd.Stderr = d.cmd.Stdout
+	// A clean daemon writes /run/pcscd/pcscd.pid over the machine's, and
+	// removes it when it ends. In a mount namespace it has a directory of its
+	// own; where that is not allowed, as in containers, there is seldom a
+	// second pcscd to disturb.
+	err = c.start(d, pcscd, f, &out, syscall.CLONE_NEWNS)
+	if errors.Is(err, syscall.EPERM) {
+		err = c.start(d, pcscd, f, &out, 0)
 	}
-
-	started := make(chan error, 1)
-	go func() {
-		// The kernel sends the death signal when the *thread* that forked
-		// ends, so this one stays until the child is gone.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := d.cmd.Start()
-		started <- err
-		if err == nil {
-			d.cmd.Wait()
-		}
-		close(d.done)
-	}()
-	if err := <-started; err != nil {
+	if err != nil {
 		os.Remove(d.Socket)
 		return fmt.Errorf("vpcd: starting pcscd: %w", err)
 	}
@@ -230,6 +210,46 @@ func (c Config) run(d *Daemon, pcscd string) error {
 		return fmt.Errorf("%w; pcscd said: %s", err, out.String())
 	}
 	return nil
+}
+
+// start forks pcscd with the socket as descriptor 3.
+func (c Config) start(d *Daemon, pcscd string, socket *os.File, out *tail, unshare uintptr) error {
+	// LISTEN_PID must be the pid of pcscd itself, which the shell knows before
+	// it becomes pcscd. In the machine's namespace nothing is mounted.
+	script := `LISTEN_PID=$$ exec "$@"`
+	if unshare != 0 {
+		script = "mount -t tmpfs pcscd " + runDir + " || :; " + script
+	}
+	cmd := exec.Command("/bin/sh", "-c", script, "sh", pcscd, "--foreground", "--config", d.config())
+	cmd.Env = append(os.Environ(), "LISTEN_FDS=1",
+		// No drivers for USB readers: those belong to the machine's daemon.
+		"PCSCLITE_HP_DROPDIR="+filepath.Join(d.dir, "drivers"))
+	cmd.ExtraFiles = []*os.File{socket}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Unshareflags: unshare}
+	cmd.Stdout = out
+	if c.Log != nil {
+		cmd.Stdout = io.MultiWriter(out, c.Log)
+	}
+	cmd.Stderr = cmd.Stdout
+
+	started := make(chan error, 1)
+	go func() {
+		// The kernel sends the death signal when the *thread* that forked
+		// ends, so this one stays until the child is gone.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		if err == nil {
+			d.cmd = cmd
+		}
+		started <- err
+		if err != nil {
+			return
+		}
+		cmd.Wait()
+		close(d.done)
+	}()
+	return <-started
 }
 
 // ready waits until this very pcscd listens on every port. It looks at the
@@ -261,13 +281,10 @@ func (d *Daemon) Done() <-chan struct{} { return d.done }
 func (d *Daemon) Close() error {
 	var err error
 	d.once.Do(func() {
-		d.cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-d.done:
-		case <-time.After(stopTimeout):
-			d.cmd.Process.Kill()
-			<-d.done
-		}
+		// Killed, not asked: it has nothing to tidy up, and where it shares
+		// runDir it would take the machine's files along.
+		d.cmd.Process.Kill()
+		<-d.done
 		os.Remove(d.Socket)
 		err = os.RemoveAll(d.dir)
 	})

@@ -191,3 +191,41 @@ func gone(pid int) bool {
 	_, rest, _ := strings.Cut(string(b), ") ")
 	return strings.HasPrefix(rest, "Z") || strings.HasPrefix(rest, "X")
 }
+
+// TestBesideTheMachines: the machine's own pcscd, if one runs, keeps its files.
+// One is played by a file with its process id.
+func TestBesideTheMachines(t *testing.T) {
+	const pid = "/run/pcscd/pcscd.pid"
+	before, err := os.ReadFile(pid)
+	if errors.Is(err, os.ErrNotExist) {
+		before = []byte(strconv.Itoa(os.Getpid()) + "\n")
+		if err := os.WriteFile(pid, before, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.Remove(pid) })
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	check := func(when string) {
+		t.Helper()
+		if now, err := os.ReadFile(pid); err != nil || string(now) != string(before) {
+			t.Errorf("%s: %s holds %q, %v; it held %q", when, pid, now, err, before)
+		}
+	}
+	d, err := vpcd.StartDaemon(t.TempDir(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !vpcd.Private(d) {
+		t.Cleanup(func() { d.Close() })
+		if os.Getenv("CI") != "" {
+			t.Fatal("no mount namespaces here: CAP_SYS_ADMIN is missing")
+		}
+		t.Skip("no mount namespaces here: CAP_SYS_ADMIN is missing")
+	}
+	check("while a daemon runs")
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	check("after it was closed")
+}

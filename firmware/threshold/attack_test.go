@@ -257,6 +257,11 @@ func TestSequenceShape(t *testing.T) {
 	if x, err := threshold.VerifySequence(s.pub, s.com, b, em, nil); err != nil || !bytes.Equal(x, em) {
 		t.Errorf("empty sequence: %v", err)
 	}
+	b.Position = 2
+	again := s.partial(b, 1, first.Value, true) // the same device, with a true proof
+	if _, err := threshold.VerifySequence(s.pub, s.com, b, em, []threshold.PartialSignature{first, again}); !errors.Is(err, threshold.ErrSubset) {
+		t.Errorf("a device signed twice: %v", err)
+	}
 	outsider := first
 	outsider.Index = 3
 	foreign := first
@@ -286,6 +291,7 @@ func TestCombineRefusesSets(t *testing.T) {
 	for name, set := range map[string][]threshold.PartialSignature{
 		"none": nil, "one missing": {p1}, "duplicate": {p1, p1}, "duplicate and complete": {p1, p2, p2},
 		"mixed subsets": {p1, q3}, "index zero": {p1, with(p2, 0, 0b011)}, "index 17": {p1, with(p2, 17, 0b011)},
+		"complete and zero": {p1, p2, with(p2, 0, 0b011)}, "complete and 17": {p1, p2, with(p2, 17, 0b011)},
 		"huge index": {p1, with(p2, 1<<63+2, 0b011)}, "foreign": {p1, p2, with(q3, 3, 0b011)}, "empty subset": {with(p1, 1, 0)},
 	} {
 		if sig, err := threshold.CombineAdditiveVarTime(s.pub, threshold.RS256, digest, set); !errors.Is(err, threshold.ErrSubset) || sig != nil {

@@ -148,9 +148,15 @@ func TestCommitAndOpenBindsDevice(t *testing.T) {
 	z := new(big.Int).Exp(wrong, a2, n)
 	z.Mul(z, new(big.Int).Exp(new(big.Int).SetBytes(v), new(big.Int).SetBytes(opening.B), n)).Mod(z, n)
 	late := &threshold.Answer{Z: z.FillBytes(make([]byte, 256)), Nonce: answer.Nonce}
+	if again, _, err := threshold.CommitAnswer(rand.Reader, s.pub, b, 1, ch, inToken(t, s, 1, 1)); err != nil || bytes.Equal(again, commitment) {
+		t.Errorf("the commitment does not hide the answer (%v)", err)
+	}
+	nonce := bytes.Clone(answer.Nonce)
+	nonce[0] ^= 1
 	other := b
 	other.Request = [32]byte{8}
 	for name, err := range map[string]error{
+		"another nonce":       verify(b, y, commitment, &threshold.Answer{Z: answer.Z, Nonce: nonce}),
 		"late answer":         verify(b, wrong.FillBytes(make([]byte, 256)), commitment, late),
 		"another request":     verify(other, y, commitment, answer),
 		"another commitment":  verify(b, y, bytes.Repeat([]byte{1}, 32), answer),

@@ -49,7 +49,16 @@ func TestProofBindsEverything(t *testing.T) {
 		b[at] ^= 1
 		return b
 	}
+	// Whoever knows the order of the group can write Z in other ways.
+	pb, qb := s.whole.Primes()
+	order := new(big.Int).Mul(new(big.Int).Rsh(new(big.Int).SetBytes(pb), 1), new(big.Int).Rsh(new(big.Int).SetBytes(qb), 1))
+	beyond := new(big.Int).Lsh(big.NewInt(3), uint(8*(len(v.p.Z)-1)))
+	beyond.Div(beyond, order).Mul(beyond, order).Add(beyond, new(big.Int).SetBytes(v.p.Z))
+
 	for name, change := range map[string]func(*proved){
+		"equivalent response": func(v *proved) {
+			v.p = &threshold.Proof{C: v.p.C, Z: beyond.FillBytes(make([]byte, len(v.p.Z)))}
+		},
 		"system":       func(v *proved) { v.b.System[31] ^= 1 },
 		"key":          func(v *proved) { v.b.Key = "key 8" },
 		"epoch":        func(v *proved) { v.b.Epoch++ },

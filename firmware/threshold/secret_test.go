@@ -79,6 +79,12 @@ func TestRedaction(t *testing.T) {
 			texts = append(texts, fmt.Sprintf("%"+verb, v))
 		}
 		texts = append(texts, fmt.Sprint(v), fmt.Sprintln(v))
+		if s, ok := v.(fmt.Stringer); ok {
+			texts = append(texts, s.String())
+		}
+		if s, ok := v.(fmt.GoStringer); ok {
+			texts = append(texts, s.GoString())
+		}
 		if j, err := json.Marshal(v); err == nil {
 			texts = append(texts, string(j))
 		}

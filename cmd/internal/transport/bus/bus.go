@@ -107,6 +107,7 @@ const (
 	statusBusy      = 2
 	statusExpired   = 3
 	statusMalformed = 4
+	statusGone      = 5
 )
 
 func encodeMessage(end time.Time, msg []byte) ([]byte, error) {
@@ -162,6 +163,8 @@ func decodeAnswer(subject string, b []byte) ([]byte, error) {
 		return nil, ErrBusy
 	case statusExpired:
 		return nil, ErrExpired
+	case statusGone:
+		return nil, ErrNoSite
 	}
 	return nil, fmt.Errorf("%w: status %d", ErrBadAnswer, b[0])
 }

@@ -251,7 +251,9 @@ func TestHandlers(t *testing.T) {
 	stop()
 	stop()
 	eventually(t, "nobody serves it", func() error {
-		if err := request("slow"); !errors.Is(err, ErrNoSite) {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		if _, err := a.bus.Request(ctx, Subject("b", "slow"), nil); !errors.Is(err, ErrNoSite) {
 			return fmt.Errorf("error %v", err)
 		}
 		return nil

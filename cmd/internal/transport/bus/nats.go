@@ -127,6 +127,17 @@ func (b *NATS) start(cfg Config) error {
 	if b.opts, err = b.serverOptions(cfg); err != nil {
 		return err
 	}
+	for _, addr := range []string{cfg.Listen, cfg.LeafListen} {
+		// The embedded server only logs that it cannot listen, and we would
+		// wait for it in vain.
+		if addr != "" {
+			ln, err := net.Listen("tcp", addr)
+			if err != nil {
+				return fmt.Errorf("bus: %w", err)
+			}
+			ln.Close()
+		}
+	}
 	if b.srv, err = server.NewServer(b.opts.Clone()); err != nil {
 		return fmt.Errorf("bus: %w", err)
 	}
@@ -404,6 +415,7 @@ func (b *NATS) Serve(subject string, h Handler) (func(), error) {
 		gate.Lock()
 		defer gate.Unlock()
 		if stopped {
+			b.reply(m, []byte{statusGone})
 			return
 		}
 		select {
@@ -429,10 +441,14 @@ func (b *NATS) Serve(subject string, h Handler) (func(), error) {
 	var once sync.Once
 	stop := func() {
 		once.Do(func() {
-			sub.Unsubscribe()
+			// First answer "gone", then leave, so that few askers wait for
+			// their whole timeout: those whose message is on its way just when
+			// the other sites are told. No order can help them.
 			gate.Lock()
 			stopped = true
 			gate.Unlock()
+			sub.Unsubscribe()
+			b.conn.FlushTimeout(time.Second)
 			cancel()
 			running.Wait()
 			b.wg.Done()

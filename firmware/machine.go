@@ -44,7 +44,7 @@ type Token interface {
 }
 
 // ErrNotFound is what a Token answers for an object that it does not hold.
-var ErrNotFound = errors.New("firmware: no such object in the token")
+var ErrNotFound = ceremony.ErrNoObject
 
 // Config is what a device is, whatever happens to it.
 type Config struct {

@@ -290,8 +290,7 @@ func (m *Machine) useShare(c *ctx, t *attempt, use func(e threshold.Exponentiato
 		return faulty(CodeShare, err)
 	}
 	self, _ := m.self()
-	inToken := UsedInToken(self, &t.key)
-	if inToken {
+	if t.key.UsedInToken(self) {
 		e, err := share.InToken(m.cfg.Token.Shares(true), n, wrapped)
 		if err != nil {
 			return faulty(CodeShare, err)
@@ -317,13 +316,6 @@ func (m *Machine) useShare(c *ctx, t *attempt, use func(e threshold.Exponentiato
 		return faulty(CodeInternal, err)
 	}
 	return use(e, &d)
-}
-
-// UsedInToken reports whether a device uses its share of a key inside the
-// token. Shares of sequential keys of more than two places are used in the
-// host, since only there proofs can be made.
-func UsedInToken(d ledger.Device, k *ledger.Key) bool {
-	return d.InToken && (k.Scheme == threshold.Additive || k.T == 2)
 }
 
 func shareFacts(k *ledger.Key, h ledger.Holder) share.Facts {

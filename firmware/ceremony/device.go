@@ -33,6 +33,19 @@ type Local struct {
 type Token interface {
 	Shares(inToken bool) share.Token
 	PutObject(name string, version uint64, data []byte) error
+	DeleteObject(name string) error // ErrNoObject if there is none
+}
+
+// ErrNoObject is what a token answers for a data object that it does not hold.
+var ErrNoObject = errors.New("no such object in the token")
+
+// putAnew stores an object in place of what an earlier attempt, which came to
+// nothing, may have left under its name.
+func putAnew(t Token, name string, data []byte) error {
+	if err := t.DeleteObject(name); err != nil && !errors.Is(err, ErrNoObject) {
+		return err
+	}
+	return t.PutObject(name, 1, data)
 }
 
 // Inputs are what one step is given besides its message.

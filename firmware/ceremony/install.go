@@ -91,17 +91,16 @@ func (s *Session) store(in Inputs, k *ledger.Key, held *heldShare) ([]SealedPiec
 	if err != nil {
 		return nil, err
 	}
-	if err := in.Token.PutObject(ShareObject(held.holder.Share), facts.Version, data); err != nil {
+	if err := putAnew(in.Token, ShareObject(held.holder.Share), data); err != nil {
 		return nil, err
 	}
 	return s.cut(in, share.PurposeShare, held.holder.Share, officers.Reveal(), int(held.holder.Threshold))
 }
 
-// usesToken says under which KEK a share is stored: sequential keys of more
-// than two places need proofs, which are made in the host only.
+// usesToken says under which KEK a share is stored.
 func (s *Session) usesToken(k *ledger.Key) bool {
 	d := s.open.Plan().device(s.local.ID)
-	return useInToken(*d, s.roster.Identity(s.local.ID)) && (k.Scheme == threshold.Additive || k.T == 2)
+	return k.UsedInToken(ledger.Device{InToken: useInToken(*d, s.roster.Identity(s.local.ID))})
 }
 
 // ShareObject names the token's data object that holds a share.
@@ -331,7 +330,7 @@ func (s *Session) prepare(in Inputs, m Prepare) (*Answer, error) {
 			return nil, err
 		}
 		defer pin.Wipe()
-		if err := in.Token.PutObject(PINObject, 1, pin.Reveal()); err != nil {
+		if err := putAnew(in.Token, PINObject, pin.Reveal()); err != nil {
 			return nil, err
 		}
 		pending.PIN = share.PINCheck(pin)

@@ -222,6 +222,13 @@ func (d *Device) setPIN(next []byte) error {
 	return d.machine.Finished()
 }
 
+// Dead reports whether the device was killed, by a test or by its journal.
+func (d *Device) Dead() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.dead
+}
+
 // Kill makes the device silent until Restart.
 func (d *Device) Kill() {
 	d.mu.Lock()

@@ -105,7 +105,8 @@ type Device struct {
 	Firmware envelope.Hash `cbor:"11,keyasint"`
 	// Unattended devices unlock themselves; for laboratories and CI, shown wherever the device is shown. Design §6.
 	Unattended bool `cbor:"12,keyasint"`
-	// InToken says that the share is used inside the token (row P1), so that the device makes no Schnorr-type proofs.
+	// InToken says that the device's token can exponentiate, so that shares are used inside it where the key allows: see
+	// [Key.UsedInToken]. Row P1.
 	InToken bool `cbor:"13,keyasint"`
 	// UnlockQuorum is the number of officers' pieces that open the token's PIN; 0 only for an unattended device. Row A22.
 	UnlockQuorum uint64 `cbor:"14,keyasint"`
@@ -216,6 +217,12 @@ type Key struct {
 
 // Split is the key's sharing as threshold understands it.
 func (k Key) Split() threshold.Split { return threshold.Split{Scheme: k.Scheme, T: k.T, N: k.N} }
+
+// UsedInToken says whether a device uses its share of the key inside its token. A token makes no Schnorr-type proofs, and in a chain
+// of more than two devices all but the last owe one (design §5.3): such shares are used in the host everywhere. Row P1.
+func (k Key) UsedInToken(d Device) bool {
+	return d.InToken && (k.Scheme == threshold.Additive || k.T == 2)
+}
 
 // Holder says which device holds a share, and what its officers must do. Rows A15, A22.
 type Holder struct {

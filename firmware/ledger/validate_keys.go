@@ -179,7 +179,6 @@ func (t *tables) checkHolders(k *Key) error {
 		return invalid(where, "%d holders for %d shares", len(k.Holders), k.N)
 	}
 	indices, devices := make(map[uint64]string), make(map[string]bool)
-	host := uint64(0)
 	for _, h := range k.Holders {
 		where := fmt.Sprintf("key %q, share %.64q", k.ID, h.Share)
 		if err := t.claimID("share", h.Share); err != nil {
@@ -192,17 +191,13 @@ func (t *tables) checkHolders(k *Key) error {
 			return invalid(where, "index %d is also that of share %q", h.Index, other)
 		}
 		indices[h.Index] = h.Share
-		d, ok := t.devices[h.Device]
-		if !ok {
+		if _, ok := t.devices[h.Device]; !ok {
 			return invalid(where, "device %.64q is unknown", h.Device)
 		}
 		if devices[h.Device] {
 			return invalid(where, "device %q holds two shares of the key", h.Device)
 		}
 		devices[h.Device] = true
-		if !t.genesis.Devices[d].InToken {
-			host++
-		}
 		// 2 ≤ L ≤ quorum ≤ M: row A21 and the length of the officers' key sharing. A quorum below L could never open the share,
 		// one above M could never assemble.
 		switch {
@@ -217,10 +212,6 @@ func (t *tables) checkHolders(k *Key) error {
 		case h.Pieces > MaxOfficersOfDevice:
 			return invalid(where, "%d pieces, at most %d", h.Pieces, MaxOfficersOfDevice)
 		}
-	}
-	// In a chain of T devices all but the last make proofs, which a share inside a token cannot (design §5).
-	if k.Scheme == threshold.Multiplicative && k.T > 2 && host < k.T-1 {
-		return invalid(where, "sequential signing by %d devices needs %d that use their share in the host, there are %d", k.T, k.T-1, host)
 	}
 	return nil
 }

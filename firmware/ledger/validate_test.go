@@ -163,11 +163,6 @@ func TestValidateRefuses(t *testing.T) {
 		{"N zero", func(g *genesis) { g.Keys[certs].N = 0 }, "3 of 0 devices"},
 		{"N above the limit", func(g *genesis) { g.Keys[certs].N = 17 }, "3 of 17 devices"},
 		{"sequential without safe primes", func(g *genesis) { g.Keys[files].SafePrimes = false }, "needs proofs"},
-		{"sequential with shares in tokens", func(g *genesis) {
-			for i := range 4 {
-				g.Devices[i].InToken = true
-			}
-		}, "needs 2 that use their share in the host, there are 1"},
 		{"no algorithm", func(g *genesis) { g.Keys[certs].Algorithms = nil }, "no algorithm is allowed"},
 		{"algorithm", func(g *genesis) { g.Keys[certs].Algorithms[0] = "RS1" }, `algorithm "RS1" is unknown`},
 		{"algorithm twice", func(g *genesis) { g.Keys[certs].Algorithms[1] = "RS256" }, "listed twice"},

@@ -47,12 +47,15 @@ type Cards interface {
 
 // Config is what a ceremony needs.
 type Config struct {
-	Plan  ceremony.Plan
-	Dir   string // for the transcript; made if missing
-	Sites Sites
-	Cards Cards
-	Rand  io.Reader
-	Now   func() time.Time
+	Plan ceremony.Plan
+	// Attempt, if not zero, is the number from which attempts count: a desk
+	// that lost its directory begins above the number that devices remember.
+	Attempt uint64
+	Dir     string // for the transcript; made if missing
+	Sites   Sites
+	Cards   Cards
+	Rand    io.Reader
+	Now     func() time.Time
 	// Say tells people what is going on, one line at a time.
 	Say func(format string, args ...any)
 }
@@ -104,7 +107,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 		return nil, errors.New("the directory belongs to a ceremony with another file; choose another directory")
 	}
 	t.state.File = c.Plan.File
-	if t.state.Bundle == nil {
+	if len(t.state.Bundle) == 0 {
 		if err := d.deal(ctx); err != nil {
 			return nil, err
 		}
@@ -139,7 +142,7 @@ func (d *desk) deal(ctx context.Context) error {
 // is durable before any device hears of it: a desk that dies here never uses a
 // number twice.
 func (d *desk) begin(ctx context.Context) error {
-	d.t.state.Attempt++
+	d.t.state.Attempt = max(d.t.state.Attempt+1, d.Attempt)
 	d.t.forget()
 	var err error
 	if d.sign, err = ecdsa.GenerateKey(elliptic.P256(), d.Rand); err != nil {
@@ -177,7 +180,7 @@ func (d *desk) begin(ctx context.Context) error {
 		return err
 	}
 	d.opening = raw
-	if d.t.state.Bundle == nil { // else the record keeps the opening that led to it
+	if len(d.t.state.Bundle) == 0 { // else the record keeps the opening that led to it
 		d.t.state.Open = raw
 	}
 	return d.t.save()

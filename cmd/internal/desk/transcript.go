@@ -63,7 +63,7 @@ func (t *transcript) save() error {
 // forget drops what belongs to an attempt, but never a finished genesis and
 // what goes with it.
 func (t *transcript) forget() {
-	if t.state.Bundle != nil {
+	if len(t.state.Bundle) > 0 {
 		return
 	}
 	t.state = state{File: t.state.File, Attempt: t.state.Attempt}

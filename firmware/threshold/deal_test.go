@@ -2,6 +2,7 @@ package threshold_test
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/rand"
 	"errors"
 	"math/big"
@@ -10,6 +11,7 @@ import (
 	"testing/iotest"
 
 	"github.com/privyseal/privyseal/firmware/threshold"
+	"github.com/privyseal/privyseal/firmware/threshold/emsa"
 	"github.com/privyseal/privyseal/firmware/threshold/thresholdtest"
 )
 
@@ -130,8 +132,12 @@ func TestGenerateKey(t *testing.T) {
 		t.Error("key without randomness")
 	}
 	p, q := testKey(2048, false).Primes()
+	near := new(big.Int).Add(new(big.Int).SetBytes(p), big.NewInt(2))
+	for !near.ProbablyPrime(10) {
+		near.Add(near, big.NewInt(2))
+	}
 	for name, err := range map[string]error{
-		"equal": keyErr(p, p, false), "not safe": keyErr(p, q, true), "even": keyErr(append(bytes.Clone(p[:127]), 2), q, false),
+		"equal": keyErr(p, p, false), "near": keyErr(p, near.Bytes(), false), "not safe": keyErr(p, q, true), "even": keyErr(append(bytes.Clone(p[:127]), 2), q, false),
 		"short": keyErr([]byte{7}, q, false), "none": keyErr(nil, q, false),
 	} {
 		if !errors.Is(err, threshold.ErrPublicKey) {
@@ -304,6 +310,16 @@ func TestEncodeAllAlgorithms(t *testing.T) {
 		}
 	}
 	digest := make([]byte, 32)
+	k := testKey(2048, true)
+	for _, salt := range []int{0, 20, 31, 33} {
+		em, err := emsa.EncodePSS(crypto.SHA256, digest, make([]byte, salt), 2047)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := threshold.VerifySignature(k.Public(), threshold.PS256, digest, wholeSignature(t, k, em)); !errors.Is(err, threshold.ErrSignature) {
+			t.Errorf("salt of %d bytes: %v", salt, err)
+		}
+	}
 	for name, err := range map[string]error{
 		"unknown":      encodeErr("RS1", digest, nil, 2048),
 		"lower case":   encodeErr("rs256", digest, nil, 2048),

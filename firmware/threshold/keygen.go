@@ -61,12 +61,7 @@ func GenerateKey(rand io.Reader, bits int, safe bool, progress func(int)) (*Whol
 		return nil, err
 	}
 	defer wipe(p)
-	apart := func(q *big.Int) bool {
-		diff := new(big.Int).Sub(p, q)
-		defer wipe(diff)
-		return diff.BitLen() > bits/2-100
-	}
-	q, err := generate(rand, bits/2, func(q *big.Int) bool { return coprime(q) && apart(q) }, count)
+	q, err := generate(rand, bits/2, func(q *big.Int) bool { return coprime(q) && apart(p, q) }, count)
 	if err != nil {
 		return nil, err
 	}
@@ -94,14 +89,22 @@ func WholeKeyFromPrimes(p, q []byte, safe bool) (*WholeKey, error) {
 	return newWholeKey(P, Q, safe)
 }
 
+// apart reports whether |p − q| > 2^(bits/2 − 100), for factors of bits/2 bits:
+// Fermat's method finds nearer ones from N.
+func apart(p, q *big.Int) bool {
+	diff := new(big.Int).Sub(p, q)
+	defer wipe(diff)
+	return diff.BitLen() > p.BitLen()-100
+}
+
 func newWholeKey(p, q *big.Int, safe bool) (*WholeKey, error) {
 	n := new(big.Int).Mul(p, q)
 	pub := &PublicKey{N: n.Bytes(), E: PublicExponent}
 	if err := pub.Validate(); err != nil {
 		return nil, err
 	}
-	if p.Cmp(q) == 0 {
-		return nil, fmt.Errorf("%w: equal factors", ErrPublicKey)
+	if !apart(p, q) {
+		return nil, fmt.Errorf("%w: factors too near to each other", ErrPublicKey)
 	}
 	p1, q1 := new(big.Int).Sub(p, one), new(big.Int).Sub(q, one)
 	defer wipe(p1, q1)

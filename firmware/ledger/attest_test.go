@@ -138,6 +138,9 @@ func TestAttestation(t *testing.T) {
 			by := issuer{t: t, key: s.Devices["device-2"].Sign, cert: cert}
 			s.Genesis.Devices[0].SignCert = append([][]byte{by.issue(s.Devices["device-1"].Sign.Public(), "x", false)}, genuine...)
 		}, "certificate 1 is not an authority's"},
+		{"device certificates exchanged", func(s *ledgertest.System) {
+			s.Genesis.Devices[0].AgreeCert = s.Genesis.Devices[0].SignCert
+		}, "certificate of the agreement key: is of another key"},
 		{"no intermediate", func(s *ledgertest.System) { s.Genesis.Persons[0].Cards[0].Intermediate = nil }, "certificate 1 is missing"},
 		{"no attestation", func(s *ledgertest.System) { s.Genesis.Persons[0].Cards[0].AttestAgree = nil }, "attestation of the agreement key: certificate 0 is missing"},
 		{"rubbish", func(s *ledgertest.System) { s.Genesis.Persons[0].Cards[0].AttestSign = []byte("x") }, "certificate 0"},

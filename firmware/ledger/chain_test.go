@@ -331,6 +331,10 @@ func TestDrafts(t *testing.T) {
 	if _, err := ledger.CheckDraft(s.State, chain[1].Entry); !isType[*ledger.GapError](err) {
 		t.Error("check of a later draft:", err)
 	}
+	other := ledgertest.New(t, func(g *ledger.Genesis) { g.Name = "Another system" })
+	if _, err := ledger.CheckDraft(other.State, chain[0].Entry); !isType[*ledger.SystemError](err) {
+		t.Error("check of another system's draft:", err)
+	}
 	// What the authority signs of an entry can never be read as a certificate.
 	if tbs := ledger.ToBeSigned(chain[0].Entry); tbs[0] == 0x30 || !bytes.HasSuffix(tbs, chain[0].Entry) {
 		t.Errorf("to be signed begins with %x", tbs[0])

@@ -262,6 +262,16 @@ func TestLookups(t *testing.T) {
 	if k, ok := st.LedgerKey(); !ok || k.ID != "swa" {
 		t.Error("LedgerKey:", k.ID)
 	}
+	for _, id := range []string{"", "nobody", "DEVICE-1"} {
+		_, server := st.Server(id)
+		_, device := st.Device(id)
+		_, person := st.Person(id)
+		_, key := st.Key(id)
+		_, holder := st.HolderOf(id, "device-1")
+		if server || device || person || key || holder {
+			t.Errorf("%q: server %v, device %v, person %v, key %v, holder %v", id, server, device, person, key, holder)
+		}
+	}
 	expires := s.Genesis.Officers[0].Expires
 	if n := len(st.OfficersOf("device-1", expires-1)); n != 2 {
 		t.Errorf("%d officers before they expire", n)

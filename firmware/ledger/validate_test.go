@@ -62,6 +62,8 @@ func TestValidateRefuses(t *testing.T) {
 
 		{"ceremony file zero", func(g *genesis) { g.Ceremony.File = envelope.Hash{} }, "ceremony: hash of the reviewed file is zero"},
 		{"attempt zero", func(g *genesis) { g.Ceremony.Attempt = 0 }, "attempt is 0"},
+		{"administrator's window from nowhere", func(g *genesis) { g.Ceremony.NotBefore = 0 }, "not-before 0 is not a time"},
+		{"administrator's window to nowhere", func(g *genesis) { g.Ceremony.NotAfter = 1 << 60 }, "not-after 1152921504606846976 is not a time"},
 		{"administrator's days", func(g *genesis) { g.Ceremony.NotAfter = g.Ceremony.NotBefore + 86401 }, "at most 24 h"},
 		{"administrator's window reversed", func(g *genesis) { g.Ceremony.NotAfter = g.Ceremony.NotBefore }, "must be positive"},
 		{"created before the window", func(g *genesis) { g.Created = g.Ceremony.NotBefore - 1 }, "outside the administrator's window"},
@@ -82,6 +84,8 @@ func TestValidateRefuses(t *testing.T) {
 		{"id empty", func(g *genesis) { g.Devices[0].ID = "" }, "device: id is empty"},
 		{"id long", func(g *genesis) { g.Devices[0].ID = strings.Repeat("d", 65) }, "id has 65 bytes"},
 		{"id with a space", func(g *genesis) { g.Devices[0].ID = "device 1" }, "letters, digits"},
+		{"server id", func(g *genesis) { g.Servers[0].ID = "" }, "server: id is empty"},
+		{"share id long", func(g *genesis) { g.Keys[0].Holders[0].Share = strings.Repeat("s", 130) }, "id has 130 bytes, at most 129"},
 		{"id with a slash", func(g *genesis) { g.Devices[0].ID = "../etc" }, "letters, digits"},
 		{"id with a wildcard", func(g *genesis) { g.Devices[0].ID = "device*" }, "letters, digits"},
 		{"id not ASCII", func(g *genesis) { g.Devices[0].ID = "gerät" }, "letters, digits"},
@@ -97,6 +101,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"server without agreement key", func(g *genesis) { g.Servers[0].Agree = nil }, "agree key is missing"},
 		{"server without TLS", func(g *genesis) { g.Servers[0].TLS = envelope.Hash{} }, "hash of the TLS key is zero"},
 		{"server without URL", func(g *genesis) { g.Servers[0].URL = "" }, "url is empty"},
+		{"server URL too long", func(g *genesis) { g.Servers[0].URL = "https://" + strings.Repeat("x", 505) }, "url has 513 bytes"},
 		{"server in the clear", func(g *genesis) { g.Servers[0].URL = "http://x" }, "does not begin with https://"},
 		{"server URL with a space", func(g *genesis) { g.Servers[0].URL = "https://x y" }, "no address has"},
 		{"server route without port", func(g *genesis) { g.Servers[0].Route = "host" }, "is not host:port"},
@@ -278,6 +283,7 @@ func TestValidateAccepts(t *testing.T) {
 			g.Devices = append(g.Devices, spare(t))
 			g.Devices[5].Unattended, g.Devices[5].UnlockQuorum = true, 0
 		}},
+		{"a share named after long names", func(g *genesis) { g.Keys[0].Holders[0].Share = strings.Repeat("s", 129) }},
 		{"a server that only dials out", func(g *genesis) { g.Servers[0].Route = "" }},
 		{"sequential, three in host", func(g *genesis) { g.Devices[0].InToken, g.Devices[1].InToken = true, true }},
 		{"names in any script", func(g *genesis) {

@@ -1,0 +1,47 @@
+package coordinator
+
+import (
+	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/firmware/envelope"
+)
+
+// Effects are what a step wants done.
+type Effects struct {
+	// Record, if not nil, has to be durable before any action is carried out
+	// and before anybody is told of the step.
+	Record  []byte
+	Actions []Action
+}
+
+// An Action is an Ask or a Present.
+type Action interface{ action() }
+
+// Ask sends a message to a device, wherever it is. Its answer, a COSE_Sign1 of
+// the device, comes back with [Request.Answer], or its silence with
+// [Request.Silent]. An ask that was lost in a crash is asked again in another
+// way; none need be remembered.
+type Ask struct {
+	ID      uint64
+	Device  string
+	Type    string // firmware.Type…
+	Payload any    // of that type
+}
+
+// Present replaces what one device's officers have in their inboxes of this
+// request. It is the whole of it, so that it can be sent again, and a later
+// revision overtakes an earlier one. [Request.Presented] says that it arrived.
+type Present struct {
+	Device   string
+	Revision uint64
+	Items    []Item // empty: nothing is asked of them any more
+}
+
+// Item is one officer's item.
+type Item struct {
+	Officer envelope.KeyID // of the 9D key that it is to be sealed to
+	Person  string
+	Content api.InboxItem
+}
+
+func (Ask) action()     {}
+func (Present) action() {}

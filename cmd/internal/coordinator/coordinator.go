@@ -1,0 +1,292 @@
+package coordinator
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/firmware/approval"
+	"github.com/privyseal/privyseal/firmware/document"
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/threshold"
+)
+
+// ErrSigner means that a request is not signed by anybody whom the ledger
+// knows, or that the signature does not verify.
+var ErrSigner = errors.New("not signed by anybody of this system")
+
+// Config is what a machine works with.
+type Config struct {
+	State ledger.State
+	Site  string    // id of the server that coordinates
+	Rand  io.Reader // for challenges
+}
+
+// Request is one request on its way. It is not safe for concurrent use.
+type Request struct {
+	Config
+	raw      []byte // the request message
+	digest   envelope.Hash
+	request  document.Request
+	about    approval.Request
+	checked  *document.Checked
+	key      ledger.Key
+	x        []byte // the encoded message, |N| octets
+	accepted int64
+
+	state     string // api.State…
+	text      string // why it is not open any more
+	devices   []*device
+	attempt   *attempt
+	history   []api.Attempt
+	signature []byte
+	document  []byte
+	revision  uint64
+
+	asks    map[uint64]*ask
+	lastAsk uint64
+
+	// Of the step under way.
+	now     int64
+	actions []Action
+	dirty   bool
+}
+
+// ask is a message that a device has not answered.
+type ask struct {
+	device *device
+	want   string // type of the answer
+	on     func(*envelope.Verified) error
+	fail   func(code, text string) // code "" is silence
+}
+
+// New verifies a request message as every device will, and makes its machine.
+// Call Start next.
+func New(c Config, raw []byte, now int64) (*Request, error) {
+	r := &Request{Config: c, raw: slices.Clone(raw), accepted: now, state: api.StateOpen, asks: map[uint64]*ask{}}
+	if err := r.verify(now); err != nil {
+		return nil, err
+	}
+	for _, id := range r.request.Route.Devices {
+		d, err := r.newDevice(id)
+		if err != nil {
+			return nil, err
+		}
+		r.devices = append(r.devices, d)
+	}
+	return r, nil
+}
+
+// verify checks the request's signer and its document.
+func (r *Request) verify(now int64) error {
+	u, err := envelope.Parse(r.raw)
+	if err != nil {
+		return err
+	}
+	h := u.Header()
+	id, ok := r.State.Identity(h.Signer)
+	if !ok || id.SignKey == nil {
+		return fmt.Errorf("%w: key %s is in no table, or signs nothing", ErrSigner, h.Signer)
+	}
+	v, err := u.Verify(id.SignKey)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrSigner, err)
+	}
+	if h.System != r.State.System() {
+		return fmt.Errorf("the request is for another system (%s)", h.System)
+	}
+	if err := envelope.Decode(v, document.TypeRequest, document.VersionRequest, &r.request); err != nil {
+		return err
+	}
+	if err := mayAsk(id, r.request.Requester); err != nil {
+		return err
+	}
+	if r.checked, err = document.CheckIn(r.State, &r.request, now); err != nil {
+		return err
+	}
+	r.key, _ = r.State.Key(r.request.Key) // CheckIn found it
+	r.digest = v.Digest()
+	r.about = approval.Request{
+		Digest: r.digest, Key: r.key.ID, Epoch: r.key.Epoch, Requester: r.request.Requester, Signer: h.Signer,
+		Created: r.request.Created, Expires: r.request.Expires,
+	}
+	r.x, err = r.checked.EncodedMessage(r.digest)
+	return err
+}
+
+// mayAsk: any key of a person or a device asks, but not in another's name.
+func mayAsk(id ledger.Identity, requester string) error {
+	asks := id.Use == ledger.UseSoftware || id.Use == ledger.UseSign && id.Kind != ledger.OwnerServer
+	switch {
+	case !asks:
+		return fmt.Errorf("%w: the %s key of %s %s makes no requests", ErrSigner, id.Use, id.Kind, id.Owner)
+	case id.Owner != requester:
+		return fmt.Errorf("the request names %s as requester, but %s %s signed it", document.Escape(requester), id.Kind, id.Owner)
+	}
+	return nil
+}
+
+// Digest is the request's name.
+func (r *Request) Digest() envelope.Hash { return r.digest }
+
+// Raw is the request message.
+func (r *Request) Raw() []byte { return r.raw }
+
+// Expires is when the request does.
+func (r *Request) Expires() int64 { return r.request.Expires }
+
+// Idle reports whether nothing is left to do: the request is finished, and
+// devices and inboxes know it.
+func (r *Request) Idle() bool {
+	if r.state == api.StateOpen {
+		return false
+	}
+	for _, d := range r.devices {
+		if r.toClose(d) || d.presented != d.shown {
+			return false
+		}
+	}
+	return true
+}
+
+// Start begins, or goes on after a restart.
+func (r *Request) Start(now int64) Effects {
+	return r.step(now, func() { r.dirty = true })
+}
+
+// Tick lets time pass. It is called every second or so.
+func (r *Request) Tick(now int64) Effects { return r.step(now, func() {}) }
+
+// Answer takes a device's answer to an ask: a COSE_Sign1, which is verified
+// here. Answers to what is not asked any more are passed over.
+func (r *Request) Answer(now int64, id uint64, raw []byte) Effects {
+	return r.step(now, func() {
+		a, ok := r.asks[id]
+		if !ok {
+			return
+		}
+		delete(r.asks, id)
+		r.answered(a, raw)
+	})
+}
+
+// Silent says that an ask brought no answer.
+func (r *Request) Silent(now int64, id uint64, why string) Effects {
+	return r.step(now, func() {
+		a, ok := r.asks[id]
+		if !ok {
+			return
+		}
+		delete(r.asks, id)
+		a.fail("", clip(why))
+	})
+}
+
+// step runs one event to its end.
+func (r *Request) step(now int64, event func()) Effects {
+	r.now, r.actions, r.dirty = max(now, r.now), nil, false
+	event()
+	r.advance()
+	r.present()
+	var e Effects
+	if r.dirty {
+		r.revision++
+		e.Record = r.record()
+	}
+	for i, a := range r.actions {
+		if p, ok := a.(Present); ok { // with the revision that the record has
+			p.Revision = r.revision
+			r.actions[i] = p
+		}
+	}
+	e.Actions, r.actions = r.actions, nil
+	return e
+}
+
+// advance does what the state allows now.
+func (r *Request) advance() {
+	if r.state == api.StateOpen && r.now >= r.request.Expires {
+		r.finish(api.StateExpired, "expired: "+r.waiting())
+	}
+	if r.state != api.StateOpen {
+		r.closeDevices()
+		return
+	}
+	r.refresh()
+	if r.attempt == nil {
+		r.begin()
+	}
+	if r.attempt != nil {
+		r.progress()
+	}
+	if r.state == api.StateOpen && r.attempt == nil {
+		r.feasible()
+	}
+}
+
+// feasible gives up when too few devices are left, whatever comes.
+func (r *Request) feasible() {
+	left, rejected := 0, 0
+	for _, d := range r.devices {
+		switch {
+		case len(d.rejected) > 0:
+			rejected++
+		case !d.wrong:
+			left++
+		}
+	}
+	need := int(r.key.T)
+	switch {
+	case left >= need:
+	case left+rejected >= need:
+		r.finish(api.StateRejected, "rejected: "+r.waiting())
+	default:
+		r.finish(api.StateFailed, "too few devices are left: "+r.waiting())
+	}
+}
+
+func (r *Request) finish(state, text string) {
+	r.state, r.text, r.attempt, r.dirty = state, text, nil, true
+	r.asks = map[uint64]*ask{}
+	for _, d := range r.devices {
+		d.asking, d.retry, d.wait = false, 0, 0
+	}
+}
+
+// done releases a signature that verifies.
+func (r *Request) done(signature []byte) error {
+	whole, err := r.checked.Assemble(signature)
+	if err != nil {
+		return err
+	}
+	r.signature, r.document = signature, whole
+	r.finish(api.StateDone, "")
+	return nil
+}
+
+// send asks a device for something.
+func (r *Request) send(d *device, typ, want string, payload any, on func(*envelope.Verified) error, fail func(code, text string)) {
+	r.lastAsk++
+	r.asks[r.lastAsk] = &ask{device: d, want: want, on: on, fail: fail}
+	r.actions = append(r.actions, Ask{ID: r.lastAsk, Device: d.id, Type: typ, Payload: payload})
+}
+
+// subset of an order that was checked when it was made.
+func subsetOf(order []uint64) threshold.Subset {
+	s, _ := threshold.SubsetOf(order...)
+	return s
+}
+
+func (r *Request) sequential() bool { return r.key.Scheme == threshold.Multiplicative }
+
+func (r *Request) chain() bool { return r.request.Route.Approvals == document.ApprovalsChain }
+
+func clip(s string) string {
+	if len(s) > maxText {
+		s = s[:maxText]
+	}
+	return document.Escape(s)
+}

@@ -1,0 +1,410 @@
+// Package coordtest emulates signing devices and officers over the keys and
+// shares of package ledgertest, for tests of what is in front of them. The
+// emulated devices check what real ones check and fail the test when they are
+// asked for what no server may ask.
+package coordtest
+
+import (
+	"bytes"
+	"crypto/ecdh"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"math/big"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/approval"
+	"github.com/privyseal/privyseal/firmware/ceremony"
+	"github.com/privyseal/privyseal/firmware/document"
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
+	"github.com/privyseal/privyseal/firmware/threshold"
+)
+
+// A Fault makes a device misbehave.
+type Fault string
+
+// Faults. Those of partial signatures are committed in every task.
+const (
+	Good       Fault = ""
+	Silent     Fault = "silent"
+	Locked     Fault = "locked"      // refuses everything
+	Random     Fault = "random"      // partial
+	Zero       Fault = "zero"        // partial
+	Negated    Fault = "negated"     // N − y
+	OtherInput Fault = "other input" // of another document
+	WrongShare Fault = "wrong share" // of another subset
+	BadProof   Fault = "bad proof"   // right partial, proof altered
+	NoProof    Fault = "no proof"    // random partial, and refuses to show it right
+	Accuser    Fault = "accuser"     // says that who came before was wrong
+	Stranger   Fault = "stranger"    // signs its answers with another key
+	Refuser    Fault = "refuser"     // offers, then refuses to sign
+)
+
+// Device is an emulated device. Its methods may be called from any goroutine.
+type Device struct {
+	*ledgertest.Device
+	Fault Fault
+
+	t      testing.TB
+	sys    *ledgertest.System
+	now    func() int64
+	mu     sync.Mutex
+	offers map[envelope.Hash]*offer
+	checks map[envelope.Hash]*check
+	closed map[envelope.Hash]bool
+	tasks  int
+}
+
+type offer struct {
+	raw    []byte
+	digest envelope.Hash
+}
+
+type check struct {
+	held *threshold.HeldAnswer
+	key  ledger.Key
+	x    []byte
+}
+
+// NewDevice emulates a device of the test system.
+func NewDevice(t testing.TB, sys *ledgertest.System, id string, now func() int64) *Device {
+	d := &Device{Device: sys.Devices[id], t: t, sys: sys, now: now}
+	d.Restart()
+	return d
+}
+
+// Restart forgets all that a device keeps in memory.
+func (d *Device) Restart() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.offers, d.checks = map[envelope.Hash]*offer{}, map[envelope.Hash]*check{}
+	if d.closed == nil {
+		d.closed = map[envelope.Hash]bool{}
+	}
+}
+
+// Tasks is how many partial signatures it was asked for.
+func (d *Device) Tasks() int { d.mu.Lock(); defer d.mu.Unlock(); return d.tasks }
+
+// Closed reports whether it knows that a request is closed.
+func (d *Device) Closed(request envelope.Hash) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.closed[request]
+}
+
+// SetFault changes its behaviour.
+func (d *Device) SetFault(f Fault) { d.mu.Lock(); defer d.mu.Unlock(); d.Fault = f }
+
+// Handle answers one message body of a type. It returns false when the device
+// says nothing.
+func (d *Device) Handle(typ string, body []byte) (answerType string, payload any, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch d.Fault {
+	case Silent:
+		return "", nil, false
+	case Locked:
+		return d.refuse(envelope.Hash{}, firmware.CodePhase, "the device is locked")
+	}
+	switch typ {
+	case firmware.TypeOfferAsk:
+		return d.offerAsk(body)
+	case firmware.TypeTask:
+		var in firmware.Task
+		d.decode(body, &in)
+		return d.task(in)
+	case firmware.TypeCheckAsk:
+		var in firmware.CheckAsk
+		d.decode(body, &in)
+		return d.checkAsk(in)
+	case firmware.TypeCheckOpen:
+		var in firmware.CheckOpen
+		d.decode(body, &in)
+		return d.checkOpen(in)
+	case firmware.TypeClose:
+		var in firmware.Close
+		d.decode(body, &in)
+		a := d.accept(in.Request)
+		if _, err := a.checked.Assemble(in.Signature); err != nil {
+			d.t.Errorf("device %s was told to close with a signature that does not verify: %v", d.ID, err)
+		}
+		d.closed[a.digest] = true
+		delete(d.offers, a.digest)
+		return firmware.TypeClosed, firmware.Closed{Request: a.digest}, true
+	case firmware.TypeStatusAsk:
+		return firmware.TypeStatus, firmware.Status{Device: d.ID, Phase: firmware.PhaseReady, Shares: []string{}, Officers: []string{}, System: d.sys.State.System(), Unattended: true}, true
+	}
+	d.t.Errorf("device %s was asked a %q", d.ID, typ)
+	return "", nil, false
+}
+
+// Sign makes the message that carries an answer.
+func (d *Device) Sign(typ string, payload any, re [16]byte, to ...envelope.KeyID) []byte {
+	body, err := envelope.Marshal(payload)
+	if err != nil {
+		d.t.Error(err)
+	}
+	key := d.Device.Sign
+	if d.Fault == Stranger {
+		key = ledgertest.NewSigner(d.t, "stranger")
+	}
+	raw, err := envelope.Sign(rand.Reader, key, envelope.Header{
+		Type: typ, Version: firmware.MessageVersion, Re: re, To: to, System: d.sys.State.System(), Created: d.now(), Expires: d.now() + 300,
+	}, body)
+	if err != nil {
+		d.t.Error(err)
+	}
+	return raw
+}
+
+func (d *Device) decode(body []byte, into any) {
+	if err := envelope.Unmarshal(body, into); err != nil {
+		d.t.Errorf("device %s was sent a malformed %T: %v", d.ID, into, err)
+	}
+}
+
+func (d *Device) refuse(request envelope.Hash, code, text string) (string, any, bool) {
+	return firmware.TypeRefusal, firmware.Refusal{Request: request, Device: d.ID, Code: code, Text: text}, true
+}
+
+// accepted is a request that a real device would work on.
+type accepted struct {
+	digest  envelope.Hash
+	signer  envelope.KeyID
+	req     document.Request
+	key     ledger.Key
+	holder  ledger.Holder
+	checked *document.Checked
+	x       []byte
+}
+
+func (d *Device) accept(raw []byte) *accepted {
+	must := func(err error) {
+		if err != nil {
+			d.t.Errorf("device %s was sent a request that it cannot accept: %v", d.ID, err)
+		}
+	}
+	u, err := envelope.Parse(raw)
+	must(err)
+	id, _ := d.sys.State.Identity(u.Header().Signer)
+	v, err := u.Verify(id.SignKey)
+	must(err)
+	a := &accepted{digest: v.Digest(), signer: v.Signer()}
+	must(envelope.Decode(v, document.TypeRequest, document.VersionRequest, &a.req))
+	a.key, _ = d.sys.State.Key(a.req.Key)
+	a.holder, _ = d.sys.State.HolderOf(a.key.ID, d.ID)
+	a.checked, err = document.CheckIn(d.sys.State, &a.req, a.req.Created)
+	must(err)
+	a.x, err = a.checked.EncodedMessage(a.digest)
+	must(err)
+	return a
+}
+
+func (d *Device) offerAsk(body []byte) (string, any, bool) {
+	var in firmware.OfferAsk
+	d.decode(body, &in)
+	a := d.accept(in.Request)
+	if d.offers[a.digest] == nil {
+		key, err := ecdh.P256().GenerateKey(rand.Reader)
+		if err != nil {
+			d.t.Error(err)
+		}
+		o := approval.Offer{
+			Request: a.digest, Key: a.key.ID, Epoch: a.key.Epoch, Device: d.ID, Share: a.holder.Share, Instance: [16]byte{1},
+			Public: key.PublicKey().Bytes(), Created: d.now(), Expires: min(a.req.Expires, d.now()+approval.MaxOfferLife),
+		}
+		raw, err := approval.NewOffer(rand.Reader, d.Device.Sign, d.sys.State, o, [16]byte{})
+		if err != nil {
+			d.t.Error(err)
+		}
+		u, _ := envelope.Parse(raw)
+		d.offers[a.digest] = &offer{raw, u.UnverifiedDigest()}
+	}
+	out := firmware.Offered{Offer: d.offers[a.digest].raw}
+	for _, p := range d.sys.Officers(d.ID) {
+		card, err := envelope.KeyIDOf(p.Card().Agree.PublicKey())
+		if err != nil {
+			d.t.Error(err)
+		}
+		out.Pieces = append(out.Pieces, ceremony.SealedPiece{
+			ID: "piece-" + p.ID, Purpose: "share", Device: d.ID, Share: a.holder.Share, Person: p.ID, Card: card, Sealed: []byte("sealed"),
+		})
+	}
+	return firmware.TypeOffered, out, true
+}
+
+// attempt checks what a real device checks of a task, and finds its input.
+func (d *Device) attempt(in firmware.Task) (a *accepted, refusal string) {
+	a = d.accept(in.Request)
+	o := d.offers[a.digest]
+	if o == nil || !bytes.Equal(o.raw, in.Offer) {
+		return a, firmware.CodeOffer
+	}
+	about := approval.Request{Digest: a.digest, Key: a.key.ID, Epoch: a.key.Epoch, Requester: a.req.Requester, Signer: a.signer, Created: a.req.Created, Expires: a.req.Expires}
+	var err error
+	if a.req.Route.Approvals == document.ApprovalsChain {
+		var base []byte
+		if n := len(in.Prior); n > 0 {
+			base = in.Prior[n-1]
+		}
+		_, err = approval.VerifyChain(d.sys.State, about, d.ID, in.Approvals[0], base, d.now())
+	} else {
+		_, err = approval.VerifySet(d.sys.State, about, d.ID, in.Approvals, d.now())
+	}
+	if err != nil {
+		d.t.Errorf("device %s was sent a task without its quorum: %v", d.ID, err)
+	}
+	if in.Order[in.Position] != a.holder.Index {
+		d.t.Errorf("device %s was sent a task for place %d of %v", d.ID, in.Position, in.Order)
+	}
+	for i, raw := range in.Prior {
+		p, err := firmware.VerifyPartial(d.sys.State, &a.key, a.digest, in.Order, uint64(i), raw)
+		if err != nil {
+			d.t.Errorf("device %s was sent a strange prior: %v", d.ID, err)
+			continue
+		}
+		if i+2 < int(a.key.T) {
+			b := firmware.PartialBinding(d.sys.State, &a.key, a.digest, in.Order, uint64(i))
+			if err := threshold.VerifyProof(&a.key.Public, &a.key.Commitment, b, p.Index, a.x, p.Y, p.Proof); err != nil {
+				d.t.Errorf("device %s was sent a prior without a right proof: %v", d.ID, err)
+			}
+		}
+		a.x = p.Y
+	}
+	return a, ""
+}
+
+func (d *Device) task(in firmware.Task) (string, any, bool) {
+	d.tasks++
+	a, code := d.attempt(in)
+	switch {
+	case code != "":
+		return d.refuse(a.digest, code, "the one-time key is gone")
+	case d.Fault == Refuser:
+		return d.refuse(a.digest, firmware.CodeShare, "the share cannot be opened")
+	case d.Fault == Accuser && in.Position > 0:
+		return d.refuse(a.digest, firmware.CodePartial, "the one before is wrong")
+	case d.Fault == NoProof && in.Prove:
+		return d.refuse(a.digest, firmware.CodeInternal, "cannot prove")
+	}
+	out := firmware.Partial{
+		Request: a.digest, Key: a.key.ID, Epoch: a.key.Epoch, Device: d.ID, Share: a.holder.Share, Index: a.holder.Index,
+		Order: in.Order, Position: in.Position, Officers: []string{}, Made: d.now(),
+	}
+	secret := d.secret(a, in.Order)
+	out.Y = d.wrong(a, in, raise(d.t, &a.key, a.x, secret))
+	needs := a.key.Scheme == threshold.Multiplicative && in.Position+2 < a.key.T
+	row, _ := d.sys.State.Device(d.ID)
+	if (in.Prove || needs) && !a.key.UsedInToken(row) {
+		b := firmware.PartialBinding(d.sys.State, &a.key, a.digest, in.Order, in.Position)
+		var err error
+		out.Proof, err = threshold.Prove(rand.Reader, &a.key.Public, &a.key.Commitment, b, a.holder.Index, a.x, raise(d.t, &a.key, a.x, secret), secret)
+		if err != nil {
+			d.t.Error(err)
+		}
+		if d.Fault == BadProof {
+			out.Proof.Z[len(out.Proof.Z)-1] ^= 1
+		}
+	}
+	if a.key.Scheme == threshold.Multiplicative && in.Position+1 == a.key.T && d.Fault == Good {
+		// The last place verifies before it lets go.
+		if _, err := threshold.FinishSequentialVarTime(&a.key.Public, a.req.Algorithm, a.checked.Digest(), out.Y); err != nil {
+			return d.refuse(a.digest, firmware.CodePartial, "the final signature does not verify")
+		}
+	}
+	return firmware.TypePartial, out, true
+}
+
+func (d *Device) secret(a *accepted, order []uint64) threshold.Secret {
+	subset, err := threshold.SubsetOf(order...)
+	if err != nil {
+		d.t.Error(err)
+	}
+	share := d.Shares[a.key.ID]
+	s, ok := share.Sub(subset)
+	if !ok {
+		d.t.Errorf("device %s is not in %v", d.ID, subset)
+	}
+	return s
+}
+
+// raise is x^d as it travels.
+func raise(t testing.TB, k *ledger.Key, x []byte, d threshold.Secret) []byte {
+	e, err := threshold.NewHostExponentiator(&k.Public, d)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	y, err := threshold.Partial(&k.Public, x, e)
+	if err != nil {
+		t.Error(err)
+	}
+	return y
+}
+
+// wrong is what a faulty device gives in place of y.
+func (d *Device) wrong(a *accepted, in firmware.Task, y []byte) []byte {
+	n := new(big.Int).SetBytes(a.key.Public.N)
+	switch d.Fault {
+	case Random, NoProof:
+		r, _ := rand.Int(rand.Reader, new(big.Int).Rsh(n, 1))
+		return r.FillBytes(make([]byte, len(y)))
+	case Zero:
+		return make([]byte, len(y))
+	case Negated:
+		return new(big.Int).Sub(n, new(big.Int).SetBytes(y)).FillBytes(make([]byte, len(y)))
+	case OtherInput:
+		h := sha256.Sum256([]byte("another document"))
+		em, err := threshold.Encode("RS256", h[:], nil, a.key.Public.Bits())
+		if err != nil {
+			d.t.Error(err)
+		}
+		return raise(d.t, &a.key, em, d.secret(a, in.Order))
+	case WrongShare:
+		for _, s := range d.Shares[a.key.ID].Subs {
+			if !slices.Equal(s.Subset.Indices(), slices.Sorted(slices.Values(in.Order))) {
+				return raise(d.t, &a.key, a.x, s.Value)
+			}
+		}
+	}
+	return y
+}
+
+func (d *Device) checkAsk(in firmware.CheckAsk) (string, any, bool) {
+	a, code := d.attempt(in.Task)
+	if code != "" || d.Fault == NoProof {
+		return d.refuse(a.digest, firmware.CodeOffer, "no check")
+	}
+	e, err := threshold.NewHostExponentiator(&a.key.Public, d.secret(a, in.Task.Order))
+	if err != nil {
+		d.t.Error(err)
+	}
+	b := firmware.PartialBinding(d.sys.State, &a.key, a.digest, in.Task.Order, in.Task.Position)
+	c := &check{key: a.key, x: a.x}
+	out := firmware.CheckCommit{Request: a.digest, Index: a.holder.Index}
+	if out.Commit, c.held, err = threshold.CommitAnswer(rand.Reader, &a.key.Public, b, a.holder.Index, &in.Challenge, e); err != nil {
+		d.t.Error(err)
+	}
+	d.checks[a.digest] = c
+	return firmware.TypeCheckCommit, out, true
+}
+
+func (d *Device) checkOpen(in firmware.CheckOpen) (string, any, bool) {
+	c := d.checks[in.Request]
+	if c == nil {
+		return d.refuse(in.Request, firmware.CodeMessage, "no check is open")
+	}
+	delete(d.checks, in.Request)
+	answer, err := c.held.Release(&c.key.Commitment, c.x, &in.Opening)
+	if err != nil {
+		return d.refuse(in.Request, firmware.CodeMessage, fmt.Sprint(err))
+	}
+	h, _ := d.sys.State.HolderOf(c.key.ID, d.ID)
+	return firmware.TypeCheckAnswer, firmware.CheckAnswer{Request: in.Request, Index: h.Index, Answer: *answer}, true
+}

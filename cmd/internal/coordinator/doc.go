@@ -1,0 +1,15 @@
+// Package coordinator brings one request to its signature: it collects offers
+// and approvals, chooses devices, asks them for partial signatures, combines,
+// finds out who was wrong, and completes the signature with others.
+//
+// A coordinator holds no secret and is trusted with nothing: devices check
+// every approval themselves, and whatever it releases verifies under the
+// public key. It can only delay.
+//
+// [Request] is a pure state machine: no clock, no network, no goroutine. What
+// happens comes in through its methods, what is to be done goes out as
+// [Effects]. A record that an effect carries has to be durable before its
+// actions are carried out; a machine that is resumed from its last record asks
+// again for whatever was under way. Partial signatures of a parallel attempt
+// are never stored: devices compute them again (design §5).
+package coordinator

@@ -1,0 +1,24 @@
+package coordinator
+
+// Times are in seconds.
+const (
+	// silenceWait and refusalWait are how long a device is left alone after it
+	// was silent, or refused; doubled each time, up to waitMax. Meanwhile others
+	// are chosen. A link that broke is back within seconds, while somebody has
+	// to act on most refusals.
+	silenceWait = 2
+	refusalWait = 15
+	waitMax     = 600
+
+	// inquiryWait is how long a device is left alone that would not show its
+	// partial signature right when one of several was wrong: long enough that
+	// the next attempt is made without it.
+	inquiryWait = 120
+
+	// maxHistory bounds the attempts that are remembered. Devices answer a
+	// request 16 times at most.
+	maxHistory = 64
+
+	// maxText bounds what a device's refusal adds to a record, octets.
+	maxText = 512
+)

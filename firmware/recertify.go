@@ -95,20 +95,22 @@ func (m *Machine) identityRequest(c *ctx, key ledger.Key, subject envelope.KeyID
 }
 
 // register keeps SWA certificates: this device's own, and its officers' in
-// its table (A12, A13). Others are refused by name.
+// its table (A12, A13). Those of others are passed over; what the SWA did not
+// sign is refused.
 func (m *Machine) register(c *ctx, in Register) (*Status, error) {
-	if len(m.state.certificates)+len(in.Certificates) > maxRegister {
-		return nil, refuse(CodeMessage, "more than %d certificates", maxRegister)
-	}
 	var fresh [][]byte
 	for _, der := range in.Certificates {
-		if slices.ContainsFunc(m.state.certificates, func(have []byte) bool { return string(have) == string(der) }) {
-			continue
+		id, _, err := document.VerifyIdentity(m.state.ledger, der)
+		if err != nil {
+			return nil, faulty(CodeMessage, fmt.Errorf("certificate: %w", err))
 		}
-		if _, err := m.identityOf(m.state.ledger, der); err != nil {
-			return nil, faulty(CodeMessage, err)
+		known := slices.ContainsFunc(m.state.certificates, func(have []byte) bool { return string(have) == string(der) })
+		if !known && m.concerns(m.state.ledger, id) {
+			fresh = append(fresh, der)
 		}
-		fresh = append(fresh, der)
+	}
+	if len(m.state.certificates)+len(fresh) > maxRegister {
+		return nil, refuse(CodeMessage, "more than %d certificates", maxRegister)
 	}
 	if len(fresh) > 0 {
 		if err := c.add(recRegistered, registeredBody{Certificates: fresh}); err != nil {
@@ -118,19 +120,12 @@ func (m *Machine) register(c *ctx, in Register) (*Status, error) {
 	return m.describe(c.draft.state), nil
 }
 
-// identityOf verifies a certificate of the SWA for this device or one of its
-// officers, and returns whose it is.
-func (m *Machine) identityOf(s ledger.State, der []byte) (ledger.Identity, error) {
-	id, _, err := document.VerifyIdentity(s, der)
-	if err != nil {
-		return id, fmt.Errorf("certificate: %w", err)
+// concerns reports whether an identity is this device or one of its officers.
+func (m *Machine) concerns(s ledger.State, id ledger.Identity) bool {
+	if id.Kind == ledger.OwnerDevice {
+		return id.Owner == m.cfg.Local.ID
 	}
-	mine := (id.Kind == ledger.OwnerDevice && id.Owner == m.cfg.Local.ID ||
-		id.Kind == ledger.OwnerPerson && slices.ContainsFunc(s.OfficersOf(m.cfg.Local.ID, 0), func(o ledger.Officer) bool { return o.Person == id.Owner }))
-	if !mine {
-		return ledger.Identity{}, fmt.Errorf("certificate of %s %s: neither this device's nor one of its officers'", id.Kind, id.Owner)
-	}
-	return id, nil
+	return slices.ContainsFunc(s.OfficersOf(m.cfg.Local.ID, 0), func(o ledger.Officer) bool { return o.Person == id.Owner })
 }
 
 // certified says whether the device holds its own SWA certificate, and which
@@ -138,7 +133,7 @@ func (m *Machine) identityOf(s ledger.State, der []byte) (ledger.Identity, error
 func (m *Machine) certified(s *state) (own bool, officers []string) {
 	officers = []string{}
 	for _, der := range s.certificates {
-		id, err := m.identityOf(s.ledger, der)
+		id, _, err := document.VerifyIdentity(s.ledger, der)
 		switch {
 		case err != nil:
 		case id.Kind == ledger.OwnerDevice:

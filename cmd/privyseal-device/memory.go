@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/privyseal/privyseal/firmware/threshold/modexp"
 )
 
 // lockedMemory gives pages that are never swapped and left out of core dumps,
@@ -31,9 +33,16 @@ func (lockedMemory) Free(b []byte) {
 	_ = unix.Munmap(b) // unlocks too; fails only for what is not a mapping
 }
 
+// secureHeap is libcrypto's locked heap in bytes: an exponent of 4096 bits, its
+// copies and the tables of one exponentiation take less than a tenth of it.
+const secureHeap = 1 << 20
+
 // harden keeps the process's memory from core dumps and from debuggers of the
-// same user.
+// same user, and libcrypto's copies of shares from the swap.
 func harden() error {
+	if err := modexp.LockHeap(secureHeap); err != nil {
+		return err
+	}
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return err
 	}

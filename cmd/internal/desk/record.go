@@ -1,0 +1,87 @@
+package desk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/privyseal/privyseal/cmd/internal/store/atomicfile"
+	"github.com/privyseal/privyseal/firmware/ceremony"
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
+)
+
+// FileRecord is the signed ceremony record in a ceremony's directory. When it
+// is there the ceremony is over.
+const FileRecord = "record.cbor"
+
+// Finished reports whether the ceremony in dir has its record.
+func Finished(dir string) (bool, error) {
+	_, err := os.Stat(filepath.Join(dir, FileRecord))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Finish has the administrator's card sign the record of the ceremony, with
+// the certificates that the system-wide authority gave to devices and
+// officers, and keeps it.
+func Finish(ctx context.Context, c Config, r *Result, certificates [][]byte) error {
+	d := &desk{Config: c}
+	rec := r.record
+	rec.Certificates, rec.Finished = certificates, c.Now().Unix()
+	return d.admin(ctx, "to sign the record of the ceremony", func(card Card) error {
+		raw, err := d.signWith(card, ceremony.TypeRecord, rec, envelope.MaxTime)
+		if err != nil {
+			return err
+		}
+		if _, err := ReadRecord(raw); err != nil {
+			return err
+		}
+		return atomicfile.Create(filepath.Join(c.Dir, FileRecord), raw, 0o644)
+	})
+}
+
+// Record is a ceremony record that holds together: signed by the card that the
+// genesis names as the administrator's, over the genesis that all devices
+// signed.
+type Record struct {
+	ceremony.Record
+	State ledger.State
+}
+
+// ReadRecord verifies a record. Whether it is of the right system is for the
+// reader to compare: its id is what the ceremony printed.
+func ReadRecord(raw []byte) (*Record, error) {
+	u, err := envelope.Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	var claimed ceremony.Record
+	if err := envelope.Unmarshal(u.UnverifiedPayload(), &claimed); err != nil {
+		return nil, err
+	}
+	var b ledger.Bundle
+	if err := envelope.Unmarshal(claimed.Bundle, &b); err != nil {
+		return nil, err
+	}
+	g, err := ledger.VerifyGenesisOf(claimed.System, b)
+	if err != nil {
+		return nil, err
+	}
+	s := ledger.New(g)
+	id, ok := s.Identity(g.Genesis().Ceremony.AdminKey)
+	if !ok {
+		return nil, errors.New("the genesis does not know its administrator's card")
+	}
+	v, err := u.Verify(id.SignKey)
+	if err != nil {
+		return nil, fmt.Errorf("record: %w", err)
+	}
+	out := &Record{State: s}
+	return out, envelope.Decode(v, ceremony.TypeRecord, ceremony.MessageVersion, &out.Record)
+}

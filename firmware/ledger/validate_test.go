@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"math/big"
 	"strings"
 	"testing"
@@ -216,6 +217,31 @@ func TestValidateRefuses(t *testing.T) {
 		{"pieces without end", func(g *genesis) { g.Keys[certs].Holders[0].Pieces = 1 << 60 }, "at most 64"},
 		{"no lying device tolerated", func(g *genesis) { toThree(t, g) }, "tolerates no lying device"},
 
+		{"two quorums that need not meet", func(g *genesis) {
+			p := ledgertest.Primes(ledgertest.KeyLedger)
+			whole, err := threshold.WholeKeyFromPrimes(p[0].Bytes(), p[1].Bytes(), false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			k := &g.Keys[swa]
+			k.T = 2
+			_, commitment, err := threshold.Deal(rand.Reader, whole, k.Split())
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.Commitment, g.AcknowledgeNoFault = *commitment, true
+		}, "two quorums could decide differently"},
+		{"officers without end", func(g *genesis) {
+			for i := range 63 {
+				id := fmt.Sprintf("extra-%d", i)
+				p := ledgertest.NewPair(t, id)
+				g.Persons = append(g.Persons, ledger.Person{ID: id, Name: id, Cards: []ledger.Card{{Serial: uint32(1000 + i), Model: "Software card",
+					Sign: ledgertest.SPKI(t, p.Sign.Public()), Agree: ledgertest.SPKI(t, p.Agree.PublicKey())}}})
+				o := g.Officers[0]
+				o.Person, o.Card = id, uint32(1000+i)
+				g.Officers = append(g.Officers, o)
+			}
+		}, "device has more than 64 officers"},
 		{"officer unknown", func(g *genesis) { g.Officers[0].Person = "nobody" }, "person is unknown"},
 		{"officer at unknown device", func(g *genesis) { g.Officers[0].Device = "device-9" }, "device is unknown"},
 		{"officer without card", func(g *genesis) { g.Officers[0].Person = "program" }, "has no card and may only make requests"},

@@ -1,0 +1,373 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/term"
+	"github.com/privyseal/privyseal/firmware/envelope"
+)
+
+const (
+	// ownPatience is how long servers have to say whose request it is, before
+	// the card is used.
+	ownPatience = 3 * time.Second
+	// outcomePatience is how long a device has to sign after the last approval,
+	// before the officer is told without it.
+	outcomePatience = 5 * time.Second
+	outcomePoll     = 250 * time.Millisecond
+)
+
+func newApprove(a *app, serial *string) *cobra.Command {
+	var all, yes, public bool
+	var device string
+	c := &cobra.Command{
+		Use:   "approve DIGEST... | --all",
+		Short: "Approve requests with your card",
+		Long: `Show requests, ask once, and approve them with the card. The PIN is asked for
+once. Every request is verified here first: by its requester's signature, by all
+checks that devices make of its document, and by the device's own signature
+under the one-time key that your piece is sealed to.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			if all == (len(args) > 0) {
+				return usage("name requests by their digests, or all of them with --all", "see: privyseal officer inbox")
+			}
+			return a.decide(c.Context(), *serial, verdict{digests: args, all: all, device: device, yes: yes, public: public})
+		},
+	}
+	f := c.Flags()
+	f.BoolVar(&all, "all", false, "approve everything in the inbox")
+	f.BoolVar(&yes, "yes", false, "do not ask before approving")
+	f.StringVar(&device, "device", "", "for this device only")
+	publicFlag(c, &public)
+	return c
+}
+
+func newReject(a *app, serial *string) *cobra.Command {
+	var yes bool
+	var reason, device string
+	c := &cobra.Command{
+		Use:   "reject DIGEST... --reason TEXT",
+		Short: "Reject requests, for a reason that the requester sees",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if strings.TrimSpace(reason) == "" {
+				return usage("a rejection needs a reason", "say it with --reason")
+			}
+			return a.decide(c.Context(), *serial, verdict{digests: args, reject: true, reason: reason, device: device, yes: yes})
+		},
+	}
+	f := c.Flags()
+	f.BoolVar(&yes, "yes", false, "do not ask before rejecting")
+	f.StringVar(&reason, "reason", "", "why")
+	f.StringVar(&device, "device", "", "for this device only")
+	return c
+}
+
+// verdict is what an officer says of which requests.
+type verdict struct {
+	digests          []string
+	all, yes, public bool
+	reject           bool
+	reason, device   string
+}
+
+// outcome is what became of one word.
+type outcome struct {
+	Request  envelope.Hash `json:"request"`
+	Device   string        `json:"device"`
+	Decision string        `json:"decision"`
+	Title    string        `json:"title"`
+	OK       bool          `json:"ok"`
+	Have     uint64        `json:"have"`
+	Need     uint64        `json:"need"`
+	Missing  []string      `json:"missing"`
+	Queued   bool          `json:"queued,omitempty"`
+	State    string        `json:"state,omitempty"`
+	Made     uint64        `json:"made,omitempty"`   // partial signatures
+	Wanted   uint64        `json:"wanted,omitempty"` // of them
+	Error    string        `json:"error,omitempty"`
+}
+
+func (a *app) decide(ctx context.Context, serial string, v verdict) error {
+	d, err := a.sit(ctx, serial)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	if !v.reject {
+		// Whoever asks for his own request is told so before he types a PIN.
+		if err := d.refuseOwn(ctx, v.digests); err != nil {
+			return err
+		}
+	}
+	why := "approve requests"
+	if v.reject {
+		why = "reject requests"
+	}
+	var out []outcome
+	err = d.inbox(ctx, 0, why, func(k client.Keys, items []*client.Item, bad []refused) error {
+		d.printRefused(bad)
+		chosen, err := pick(items, v.digests, v.all, v.device)
+		if err != nil {
+			return err
+		}
+		if out, err = d.decideOn(ctx, k, chosen, v); err != nil {
+			return err
+		}
+		if v.all && len(bad) > 0 {
+			return &reportedError{errors.New("some items were refused")}
+		}
+		return nil
+	})
+	if err != nil && len(out) == 0 {
+		return err
+	}
+	// What was said before the card failed is reported all the same.
+	if late := d.report(ctx, out, v.reject); err == nil {
+		err = late
+	}
+	return err
+}
+
+// decideOn shows the items, asks once, and says the word on each.
+func (d *desk) decideOn(ctx context.Context, k client.Keys, chosen []*client.Item, v verdict) ([]outcome, error) {
+	var own []error
+	var able []*client.Item
+	for _, i := range chosen {
+		if err := i.Own(); err != nil && !v.reject {
+			own = append(own, term.WithHint(err, "leave it to the other officers"))
+			continue
+		}
+		able = append(able, i)
+	}
+	if len(own) > 0 && !v.all {
+		return nil, own[0]
+	}
+	for _, err := range own {
+		d.warn(err)
+	}
+	if len(able) == 0 {
+		return nil, nil
+	}
+	if !d.json {
+		for _, i := range able {
+			d.print(i, d.describe(i, v.public))
+		}
+	}
+	if !v.yes {
+		verb := "approve"
+		if v.reject {
+			verb = "reject"
+		}
+		what := "this request"
+		if len(able) > 1 {
+			what = fmt.Sprintf("these %d requests", len(able))
+		}
+		if err := d.agree(fmt.Sprintf("%s %s?", verb, what)); err != nil {
+			return nil, err
+		}
+	}
+	var out []outcome
+	for _, i := range able {
+		o := outcome{Request: i.Digest, Device: i.Device.ID, Decision: "approve", Title: i.View().Title, Missing: []string{}}
+		if v.reject {
+			o.Decision = "reject"
+		}
+		got, err := d.word(ctx, k, i, v)
+		if cardTrouble(err) {
+			return out, err
+		}
+		if err != nil {
+			o.Error = err.Error()
+		} else {
+			o.OK, o.Have, o.Need, o.Queued = true, got.Have, got.Need, got.Queued
+			o.Missing = append(o.Missing, got.Missing...)
+		}
+		out = append(out, o)
+	}
+	return out, nil
+}
+
+func (d *desk) word(ctx context.Context, k client.Keys, i *client.Item, v verdict) (*api.Approved, error) {
+	var sealed []byte
+	var err error
+	if v.reject {
+		sealed, err = i.Reject(d.rand, d.sys.State(), k, v.reason, d.now().Unix())
+	} else {
+		sealed, err = i.Approve(d.rand, d.sys.State(), k, d.now().Unix())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d.conns[i.Server].Say(ctx, sealed)
+}
+
+// report says what happened to each, and waits a moment for the signatures
+// that the last approvals set off.
+func (d *desk) report(ctx context.Context, out []outcome, reject bool) error {
+	if !reject {
+		for n := range out {
+			if o := &out[n]; o.OK && !o.Queued && o.Have >= o.Need {
+				d.outcomeOf(ctx, o)
+			}
+		}
+	}
+	failed := 0
+	for _, o := range out {
+		if !o.OK {
+			failed++
+		}
+	}
+	if out == nil {
+		out = []outcome{}
+	}
+	if err := d.result(out, func() {
+		if len(out) == 0 {
+			d.say("nothing was approved or rejected")
+		}
+		for _, o := range out {
+			d.say("%s  %s: %s", short(o.Request), o.Device, o.text())
+		}
+	}); err != nil {
+		return err
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d were not taken", failed, len(out))
+	}
+	return nil
+}
+
+func (o *outcome) text() string {
+	switch {
+	case o.Error != "":
+		return "not taken: " + o.Error
+	case o.Queued:
+		return o.Decision + " kept by your message server: the site that collects cannot be reached now"
+	case o.Decision == "reject":
+		return "rejected"
+	case o.Have < o.Need:
+		return fmt.Sprintf("approved, %d of %d; missing: %s", o.Have, o.Need, listOr(o.Missing, "nobody is left"))
+	}
+	text := "approved, quorum reached"
+	switch {
+	case o.State == api.StateDone:
+		text += ", final signature made"
+	case o.State != "" && o.State != api.StateOpen:
+		text += ", but the request is " + o.State
+	case o.Wanted > 0:
+		text += fmt.Sprintf("; %d of %d devices have signed", o.Made, o.Wanted)
+	}
+	return text
+}
+
+// servers connects to all sites, for questions that only the coordinator of a
+// request can answer. Those that cannot be reached are left out when asked.
+func (d *desk) servers() []*client.Conn {
+	var out []*client.Conn
+	for _, srv := range d.sys.State().Servers() {
+		if _, ok := d.conns[srv.ID]; !ok {
+			conn, err := client.Dial(srv)
+			if err != nil {
+				continue
+			}
+			d.conns[srv.ID] = conn
+		}
+		out = append(out, d.conns[srv.ID])
+	}
+	return out
+}
+
+// whereabouts asks all sites for a request at once; nil if none knows it.
+func (d *desk) whereabouts(ctx context.Context, request envelope.Hash) *tracking {
+	var mu sync.Mutex
+	var found *tracking
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var all sync.WaitGroup
+	for _, conn := range d.servers() {
+		all.Go(func() {
+			if t, err := conn.Tracking(ctx, request); err == nil {
+				mu.Lock()
+				found = t
+				mu.Unlock()
+				cancel() // the others know nothing better
+			}
+		})
+	}
+	all.Wait()
+	return found
+}
+
+// outcomeOf waits for what a complete quorum sets off.
+func (d *desk) outcomeOf(ctx context.Context, o *outcome) {
+	ctx, cancel := context.WithTimeout(ctx, outcomePatience)
+	defer cancel()
+	for {
+		t := d.whereabouts(ctx, o.Request)
+		if t == nil {
+			return
+		}
+		o.State, o.Made, o.Wanted = t.State, t.Made, t.Need
+		if t.State != api.StateOpen {
+			return
+		}
+		for _, dev := range t.Devices {
+			// In parallel signing devices wait until enough of them can.
+			if dev.Device == o.Device && (dev.Signed || dev.Text != "") && t.Made < t.Need {
+				return
+			}
+		}
+		complete := uint64(0)
+		for _, dev := range t.Devices {
+			if dev.Need > 0 && uint64(len(dev.Approved)) >= dev.Need {
+				complete++
+			}
+		}
+		if complete < t.Need && t.Mode == "parallel" {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(outcomePoll):
+		}
+	}
+}
+
+// refuseOwn refuses the officer's own requests as far as servers or this home
+// know them. Items are looked at again before they are approved: this only
+// spares a PIN.
+func (d *desk) refuseOwn(ctx context.Context, digests []string) error {
+	for _, name := range digests {
+		name = strings.ToLower(name)
+		if r, err := d.sys.Kept(name); err == nil {
+			if err := client.OwnRequest(d.officer, r.Request.Requester); err != nil {
+				return term.WithHint(err, "leave it to the other officers")
+			}
+			continue
+		}
+		digest, err := envelope.ParseHash(name)
+		if err != nil {
+			continue
+		}
+		within, cancel := context.WithTimeout(ctx, ownPatience)
+		t := d.whereabouts(within, digest)
+		cancel()
+		if t == nil {
+			continue
+		}
+		if err := client.OwnRequest(d.officer, t.Requester); err != nil {
+			return term.WithHint(err, "leave it to the other officers")
+		}
+	}
+	return nil
+}

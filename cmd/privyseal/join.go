@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/term"
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
+)
+
+// refreshPatience is how long a command waits for newer tables before it works
+// with those it has.
+const refreshPatience = 10 * time.Second
+
+func newJoin(a *app) *cobra.Command {
+	var url, pin, id string
+	c := &cobra.Command{
+		Use:   "join --url URL --pin PIN --system ID",
+		Short: "Fetch a system's tables and keep them at home",
+		Long: `Fetch a system's genesis from a message server, verify it against the system's
+id, and keep it in the home directory. The id and the server's pin are what the
+ceremony printed: take them from somebody who was there, not from the server.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.join(c.Context(), url, pin, id) },
+	}
+	f := c.Flags()
+	f.StringVar(&url, "url", "", "address of a message server: https://HOST:PORT")
+	f.StringVar(&pin, "pin", "", "SHA-256 of the server's TLS key, 64 hex digits")
+	f.StringVar(&id, "system", "", "id of the system, 64 hex digits")
+	for _, name := range []string{"url", "pin", "system"} {
+		_ = c.MarkFlagRequired(name)
+	}
+	return c
+}
+
+func (a *app) join(ctx context.Context, url, pin, id string) error {
+	dir, err := a.homeDir()
+	if err != nil {
+		return err
+	}
+	tls, err := envelope.ParseHash(pin)
+	if err != nil {
+		return usage("--pin: "+err.Error(), "")
+	}
+	system, err := envelope.ParseHash(id)
+	if err != nil {
+		return usage("--system: "+err.Error(), "")
+	}
+	conn, err := client.DialURL(url, tls)
+	if err != nil {
+		return &usageError{err}
+	}
+	defer conn.Close()
+	got, err := conn.System(ctx)
+	if err != nil {
+		return err
+	}
+	server, err := serverWithPin(system, got.Bundle, tls)
+	if err != nil {
+		return err
+	}
+	s, err := client.Verify(system, server, got.Bundle, got.Entries)
+	if err != nil {
+		return term.WithHint(err, "ask somebody who was at the ceremony for the system's id")
+	}
+	if err := s.Save(dir); err != nil {
+		return err
+	}
+	return a.result(struct {
+		System envelope.Hash `json:"system"`
+		Name   string        `json:"name"`
+		Server string        `json:"server"`
+		Home   string        `json:"home"`
+	}{s.ID(), s.State().Name(), server, dir}, func() {
+		a.say("joined system %q (%s) through message server %s", s.State().Name(), s.ID(), server)
+		a.say("tables are kept in %s", dir)
+	})
+}
+
+// serverWithPin finds the server that was spoken to in the genesis.
+func serverWithPin(system envelope.Hash, bundle []byte, pin envelope.Hash) (string, error) {
+	var b ledger.Bundle
+	if err := envelope.Unmarshal(bundle, &b); err != nil {
+		return "", fmt.Errorf("genesis: %w", err)
+	}
+	v, err := ledger.VerifyGenesisOf(system, b)
+	if err != nil {
+		return "", err
+	}
+	for _, s := range v.Genesis().Servers {
+		if s.TLS == pin {
+			return s.ID, nil
+		}
+	}
+	return "", errors.New("the server belongs to another system: its genesis does not list the key it answers with")
+}
+
+// system reads the home.
+func (a *app) system() (*client.System, error) {
+	dir, err := a.homeDir()
+	if err != nil {
+		return nil, err
+	}
+	return client.Open(dir)
+}
+
+// dial connects to the home's server, or the one named by --server, and takes
+// newer entries of the ledger.
+func (a *app) dial(ctx context.Context, s *client.System, id string) (*client.Conn, ledger.Server, error) {
+	srv, err := s.Server(id)
+	if err != nil {
+		return nil, srv, &usageError{err}
+	}
+	conn, err := client.Dial(srv)
+	if err != nil {
+		return nil, srv, err
+	}
+	within, cancel := context.WithTimeout(ctx, refreshPatience)
+	defer cancel()
+	if err := s.Refresh(within, conn); err != nil {
+		conn.Close()
+		return nil, srv, err
+	}
+	return conn, srv, nil
+}

@@ -1,0 +1,168 @@
+// Command privyseal is what people type: the ceremony, requests, officers'
+// approvals, status and verification. It trusts no message server; what
+// counts it verifies itself (package client).
+//
+// It exits with 0 when what was asked was done, 1 when it was refused or
+// failed, and 2 when it was asked wrongly.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	xterm "golang.org/x/term"
+
+	"github.com/privyseal/privyseal/cmd/internal/term"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	a := &app{
+		in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, now: time.Now, rand: rand.Reader,
+		interactive: term.IsTerminal(os.Stdin), terminal: term.IsTerminal(os.Stderr), width: 100,
+	}
+	if w, _, err := xterm.GetSize(int(os.Stdout.Fd())); err == nil {
+		a.width = w
+	}
+	code := a.run(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// app is one run of the program: what it was told and where it talks.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	getenv   func(string) string
+	now      func() time.Time
+	rand     io.Reader
+	// entry asks for PINs; nil means a pinentry program or the terminal.
+	entry       term.Entry
+	interactive bool // somebody sits at in
+	terminal    bool // err is a terminal
+	width       int  // columns of out
+
+	home, server, pinentry string
+	json                   bool
+
+	started bool // a command began: errors from here on are not the usage's
+}
+
+// run does what the arguments say.
+func (a *app) run(ctx context.Context, args []string) int {
+	root := newRoot(a)
+	root.SetArgs(args)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	err := root.ExecuteContext(ctx)
+	var usage *usageError
+	var quiet *reportedError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &quiet):
+		return exitFailed
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		err = errors.New("interrupted")
+	}
+	term.PrintError(a.err, err)
+	if !a.started || errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// usageError is a command that was asked wrongly.
+type usageError struct{ error }
+
+func (e *usageError) Unwrap() error { return e.error }
+
+func usage(text, hint string) error { return &usageError{term.WithHint(errors.New(text), hint)} }
+
+// reportedError is a failure that was printed already, one line for each item.
+type reportedError struct{ error }
+
+// newRoot makes the tree of commands.
+func newRoot(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "privyseal",
+		Short: "A signing appliance whose key no single device, room or person holds",
+		Long: `A signing appliance whose key no single device, room or person holds.
+
+Requesters ask for a signature, officers approve it with their cards, and enough
+signing devices make it together. This program is what people type.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	f := c.PersistentFlags()
+	f.StringVar(&a.home, "home", "", "directory of the system's tables (default: privyseal in the user's configuration directory)")
+	f.StringVar(&a.server, "server", "", "id of the message server to use (default: the home's own; for officers, their devices')")
+	f.StringVar(&a.pinentry, "pinentry", "", "program that asks for PINs (default: $"+term.PinentryVar+", else the terminal)")
+	f.BoolVar(&a.json, "json", false, "print JSON")
+	c.AddCommand(newJoin(a), newRequest(a), newRequesterKey(a), newOfficer(a), newStatus(a), newVerify(a), newSystem(a))
+	a.watch(c)
+	return c
+}
+
+// watch marks when a command begins.
+func (a *app) watch(c *cobra.Command) {
+	if do := c.RunE; do != nil {
+		c.RunE = func(c *cobra.Command, args []string) error {
+			a.started = true
+			return do(c, args)
+		}
+	}
+	for _, sub := range c.Commands() {
+		a.watch(sub)
+	}
+}
+
+// group is a command that only has others below it.
+func group(use, short string, sub ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{
+		Use: use, Short: short,
+		Args: func(c *cobra.Command, args []string) error {
+			hint := "see: " + c.CommandPath() + " --help"
+			if len(args) > 0 {
+				return usage("there is no command \""+c.CommandPath()+" "+args[0]+"\"", hint)
+			}
+			return usage("say what to do with \""+c.CommandPath()+"\"", hint)
+		},
+		RunE: func(*cobra.Command, []string) error { return nil },
+	}
+	c.AddCommand(sub...)
+	return c
+}
+
+// homeDir is the directory in --home or the user's
+// configuration.
+func (a *app) homeDir() (string, error) {
+	if a.home != "" {
+		return a.home, nil
+	}
+	base := a.getenv("XDG_CONFIG_HOME")
+	if base == "" {
+		home := a.getenv("HOME")
+		if home == "" {
+			return "", usage("no home directory is known", "name one with --home")
+		}
+		base = filepath.Join(home, ".config")
+	}
+	return filepath.Join(base, "privyseal"), nil
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/privyseal/privyseal/cmd/internal/store/atomicfile"
+	"github.com/privyseal/privyseal/cmd/internal/term"
+)
+
+// say prints a line of the result. Text of others in it is cleaned.
+func (a *app) say(format string, args ...any) {
+	fmt.Fprintln(a.out, term.Clean(fmt.Sprintf(format, args...)))
+}
+
+// tell prints a line for the person that is no part of the result.
+func (a *app) tell(format string, args ...any) {
+	fmt.Fprintln(a.err, term.Clean(fmt.Sprintf(format, args...)))
+}
+
+// warn prints an error that does not end the command.
+func (a *app) warn(err error) {
+	var h term.Hinter
+	text := err.Error()
+	if errors.As(err, &h) && h.Hint() != "" {
+		text += " (" + h.Hint() + ")"
+	}
+	fmt.Fprintf(a.err, "warning: %s\n", strings.ReplaceAll(term.Clean(text), "\n", "\n  "))
+}
+
+// result prints v as JSON if that was asked for, else what text prints.
+func (a *app) result(v any, text func()) error {
+	if a.json {
+		return term.PrintJSON(a.out, v)
+	}
+	text()
+	return nil
+}
+
+// agree asks a person to say yes. Nobody there is an error, not a yes.
+func (a *app) agree(question string) error {
+	if !a.interactive || a.json {
+		return usage("nobody is there to say yes", "look at it with \"privyseal officer show\", then repeat the command with --yes")
+	}
+	fmt.Fprintf(a.err, "%s [y/N] ", term.Clean(question))
+	line, err := bufio.NewReader(io.LimitReader(a.in, 1024)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	switch strings.ToLower(strings.TrimSpace(line)) {
+	case "y", "yes":
+		return nil
+	}
+	return term.ErrNotConfirmed
+}
+
+// checkNew refuses a file that exists, before work is done for it.
+func checkNew(path string) error {
+	if path == "" {
+		return nil
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return term.WithHint(fmt.Errorf("%s exists already", path), "nothing is overwritten: name another file with --out")
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// writeNew writes a file that does not exist yet.
+func writeNew(path string, data []byte, perm fs.FileMode) error {
+	err := atomicfile.Create(path, data, perm)
+	if errors.Is(err, fs.ErrExist) {
+		return term.WithHint(fmt.Errorf("%s exists already", path), "nothing is overwritten: name another file with --out")
+	}
+	return err
+}
+
+// readSmall reads a file that people made, up to a limit.
+func readSmall(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("%s has more than %d octets", path, limit)
+	}
+	return data, nil
+}
+
+func timeText(unix int64) string { return time.Unix(unix, 0).UTC().Format("2006-01-02 15:04:05 UTC") }
+
+// short is the beginning of a digest, enough to name it.
+func short(digest fmt.Stringer) string { return digest.String()[:12] }
+
+// shellQuote makes a word safe to paste into a shell.
+func shellQuote(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./=:,+@", r))
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

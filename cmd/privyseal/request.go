@@ -1,0 +1,411 @@
+package main
+
+import (
+	"context"
+	"crypto"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/profile"
+	"github.com/privyseal/privyseal/cmd/internal/term"
+	"github.com/privyseal/privyseal/firmware/document"
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/threshold"
+)
+
+// maxCSRFile bounds a CSR as people keep it, with text around it.
+const maxCSRFile = 256 << 10
+
+func newRequest(a *app) *cobra.Command {
+	return group("request", "Ask for a signature", newRequestCertificate(a), newRequestFile(a), newRequestStatus(a))
+}
+
+// asking is what all requests have in common.
+type asking struct {
+	client.Wish
+	algorithm, as, keyFile, card string
+	lifetime                     time.Duration
+	wait                         waiting
+}
+
+// waiting says what to do until there is a result.
+type waiting struct {
+	wait    bool
+	timeout time.Duration
+	out     string
+}
+
+func (q *asking) flags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&q.Key, "key", "", "id of the key that shall sign (default: the only one that can)")
+	f.StringVar(&q.algorithm, "algorithm", "", "RS256, RS384, RS512, PS256, PS384 or PS512 (default: the key's first)")
+	f.StringVar(&q.as, "as", "", "id of the person or program that asks; must own the key or card")
+	f.StringVar(&q.keyFile, "requester-key", "", "file with the requester's software key")
+	f.StringVar(&q.card, "card", "", "serial number of the requester's card (default: the only one there)")
+	f.StringVar(&q.Approvals, "mode", document.ApprovalsSet, "how officers approve: set (independently) or chain (each over the one before)")
+	f.StringSliceVar(&q.Devices, "devices", nil, "ids of the devices to ask, in the order preferred (default: all holders)")
+	f.DurationVar(&q.lifetime, "expires", 24*time.Hour, "how long the request may wait for its officers")
+	f.StringVar(&q.Comment, "comment", "", "a word to the officers")
+	q.wait.flags(c)
+}
+
+func (w *waiting) flags(c *cobra.Command) {
+	f := c.Flags()
+	f.BoolVar(&w.wait, "wait", false, "wait for the result")
+	f.DurationVar(&w.timeout, "timeout", 0, "how long to wait (default: until the request expires)")
+	f.StringVar(&w.out, "out", "", "file for the result; nothing is overwritten")
+}
+
+func newRequestCertificate(a *app) *cobra.Command {
+	var q asking
+	var csr, prof string
+	c := &cobra.Command{
+		Use:   "certificate --csr FILE --profile PROFILE",
+		Short: "Ask for a certificate for a CSR",
+		Long:  "Ask for a certificate for a PKCS#10 request, as openssl req makes it.\n\nProfiles:\n" + profiles(),
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			data, err := readSmall(csr, maxCSRFile)
+			if err != nil {
+				return err
+			}
+			q.Kind = document.KindCertificate
+			if q.CSR, err = profile.ReadCSR(data); err != nil {
+				return fmt.Errorf("%s: %w", csr, err)
+			}
+			if q.Profile, err = profile.Find(prof); err != nil {
+				return &usageError{err}
+			}
+			return a.request(c.Context(), &q)
+		},
+	}
+	c.Flags().StringVar(&csr, "csr", "", "the request, PEM or DER")
+	c.Flags().StringVar(&prof, "profile", "", "what the certificate is for: "+strings.Join(profile.Names(), ", "))
+	c.Flags().Uint64Var(&q.Days, "days", 0, "validity in days (default: the profile's)")
+	q.flags(c)
+	_ = c.MarkFlagRequired("csr")
+	_ = c.MarkFlagRequired("profile")
+	return c
+}
+
+func profiles() string {
+	var b strings.Builder
+	for _, p := range profile.All() {
+		fmt.Fprintf(&b, "  %-14s %s (%d days)\n", p.Name, p.Help, p.Days)
+	}
+	return b.String()
+}
+
+func newRequestFile(a *app) *cobra.Command {
+	var q asking
+	var blind bool
+	c := &cobra.Command{
+		Use:   "file FILE",
+		Short: "Ask for a signature on a file",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			path := args[0]
+			q.Kind, q.Name = document.KindFile, filepath.Base(path)
+			if blind {
+				q.Kind = document.KindDigest
+				if q.wait.out == "" {
+					q.wait.out = path + ".sig"
+				}
+				return a.requestDigest(c.Context(), &q, path)
+			}
+			var err error
+			if q.File, err = readSmall(path, document.MaxFile); err != nil {
+				return term.WithHint(err, "a longer file needs a key that signs digests, and --digest")
+			}
+			if q.wait.out == "" {
+				q.wait.out = path + ".sig"
+			}
+			return a.request(c.Context(), &q)
+		},
+	}
+	c.Flags().BoolVar(&blind, "digest", false, "send only the file's digest: officers sign blind; the key must allow it")
+	q.flags(c)
+	return c
+}
+
+// requestDigest hashes a file of any size.
+func (a *app) requestDigest(ctx context.Context, q *asking, path string) error {
+	s, err := a.system()
+	if err != nil {
+		return err
+	}
+	key, alg, err := q.keyOf(s.State())
+	if err != nil {
+		return err
+	}
+	if !key.AllowDigest {
+		return term.WithHint(fmt.Errorf("key %s signs no digests, of which nobody sees the document", key.ID), "leave out --digest")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	h := alg.Hash().New()
+	n, err := io.Copy(h, f)
+	if err != nil {
+		return err
+	}
+	q.Digest, q.Size = h.Sum(nil), uint64(n)
+	return a.request(ctx, q)
+}
+
+// keyOf finds the key and algorithm that are meant.
+func (q *asking) keyOf(s ledger.State) (ledger.Key, threshold.Algorithm, error) {
+	family := ledger.FamilyFile
+	if q.Kind == document.KindCertificate {
+		family = ledger.FamilyCertificate
+	}
+	var able []ledger.Key
+	for _, k := range s.Keys() {
+		if k.ID == q.Key || q.Key == "" && k.Family == family {
+			able = append(able, k)
+		}
+	}
+	var ids []string
+	for _, k := range able {
+		ids = append(ids, k.ID)
+	}
+	switch {
+	case len(able) == 0 && q.Key != "":
+		return ledger.Key{}, "", usage(fmt.Sprintf("there is no key %q", q.Key), "privyseal system show lists the keys")
+	case len(able) == 0:
+		return ledger.Key{}, "", fmt.Errorf("no key of system %q signs documents of family %q", s.Name(), family)
+	case len(able) > 1:
+		return ledger.Key{}, "", usage("several keys can sign this: "+strings.Join(ids, ", "), "say which with --key")
+	}
+	k := able[0]
+	q.Key, q.Algorithm = k.ID, threshold.Algorithm(q.algorithm)
+	if q.Algorithm == "" {
+		q.Algorithm = threshold.Algorithm(k.Algorithms[0])
+	}
+	return k, q.Algorithm, nil
+}
+
+// request makes a request, signs and sends it, and waits if asked to.
+func (a *app) request(ctx context.Context, q *asking) error {
+	if q.keyFile != "" && q.card != "" {
+		return usage("--requester-key and --card exclude each other", "")
+	}
+	if q.lifetime < time.Second {
+		return usage("--expires must be some time from now", "")
+	}
+	q.Lifetime = int64(q.lifetime / time.Second)
+	if q.wait.wait {
+		if err := checkNew(q.wait.out); err != nil {
+			return err
+		}
+	}
+	s, err := a.system()
+	if err != nil {
+		return err
+	}
+	if _, _, err := q.keyOf(s.State()); err != nil {
+		return err
+	}
+	conn, srv, err := a.dial(ctx, s, a.server)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	var r *client.Signed
+	if err := a.withRequester(ctx, s, q, func(signer crypto.Signer) (err error) {
+		r, err = client.NewRequest(a.rand, s.State(), signer, q.Wish, srv, a.now().Unix())
+		return err
+	}); err != nil {
+		return err
+	}
+	for _, note := range r.Notes {
+		a.tell("note: %s", note)
+	}
+	// Kept first: what is on its way can then always be asked after.
+	if err := s.Keep(r); err != nil {
+		return err
+	}
+	if err := conn.Send(ctx, a.rand, s.State(), r); err != nil {
+		return err
+	}
+	if !q.wait.wait {
+		return a.result(submitted{r.Digest, r.Server, r.Request.Expires}, func() {
+			a.say("%s", r.Digest)
+			a.tell("the officers are asked; see: privyseal request status %s --wait", short(r.Digest))
+		})
+	}
+	a.tell("request %s", r.Digest)
+	return a.await(ctx, conn, r, q.wait)
+}
+
+type submitted struct {
+	Request envelope.Hash `json:"request"`
+	Server  string        `json:"server"`
+	Expires int64         `json:"expires"`
+}
+
+// withRequester calls f with the requester's signature key.
+func (a *app) withRequester(ctx context.Context, s *client.System, q *asking, f func(crypto.Signer) error) error {
+	if q.keyFile != "" {
+		key, err := readRequesterKey(q.keyFile)
+		if err != nil {
+			return err
+		}
+		if _, err := client.Requester(s.State(), key.Public(), q.as); err != nil {
+			return err
+		}
+		return f(key)
+	}
+	serial, err := a.chooseCard(ctx, s.State(), q.card)
+	if err != nil {
+		return err
+	}
+	p, c, ok := cardOf(s.State(), serial)
+	switch {
+	case !ok:
+		return fmt.Errorf("system %q does not know card %d", s.State().Name(), serial)
+	case q.as != "" && q.as != p.ID:
+		return fmt.Errorf("card %d belongs to %s, not to %s", serial, p.ID, q.as)
+	}
+	return a.withCard(ctx, serial, registered(s.State(), c), "Ask for a signature as "+p.Name, func(k client.Keys) error {
+		return f(k.Sign)
+	})
+}
+
+func newRequestStatus(a *app) *cobra.Command {
+	var w waiting
+	c := &cobra.Command{
+		Use:   "status DIGEST",
+		Short: "Show where a request stands, or fetch its result",
+		Long: `Show where a request stands. With --out, write the result of a request that this
+home made, after verifying it under the public key.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return a.requestStatus(c.Context(), args[0], w) },
+	}
+	w.flags(c)
+	return c
+}
+
+func (a *app) requestStatus(ctx context.Context, name string, w waiting) error {
+	name = strings.ToLower(name)
+	s, err := a.system()
+	if err != nil {
+		return err
+	}
+	r, err := s.Kept(name)
+	server := a.server
+	switch {
+	case err == nil:
+		if server == "" {
+			server = r.Server
+		}
+	case errors.Is(err, fs.ErrNotExist):
+		// Somebody else's: its state can be seen, its result not verified.
+		digest, perr := envelope.ParseHash(name)
+		if perr != nil {
+			return usage(fmt.Sprintf("this home made no request %q", name), "for another's request give all 64 digits")
+		}
+		if w.out != "" {
+			return usage("the result can be verified only where the request was made", "leave out --out")
+		}
+		r = &client.Signed{Digest: digest}
+	default:
+		return err
+	}
+	if err := checkNew(w.out); err != nil {
+		return err
+	}
+	conn, _, err := a.dial(ctx, s, server)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if w.wait && r.Checked != nil {
+		return a.await(ctx, conn, r, w)
+	}
+	t, err := conn.Tracking(ctx, r.Digest)
+	if err != nil {
+		return err
+	}
+	if w.wait {
+		if t, err = conn.Follow(ctx, r.Digest, a.progress()); err != nil {
+			return err
+		}
+	}
+	if w.out != "" {
+		return a.deliver(r, t, w.out)
+	}
+	return a.result(trackingOf(t), func() { a.showTracking(t) })
+}
+
+// await follows a request to its end and delivers the result.
+func (a *app) await(ctx context.Context, conn *client.Conn, r *client.Signed, w waiting) error {
+	// A server that is away for ever must not keep us longer than the request
+	// lives.
+	limit := time.Unix(r.Request.Expires, 0).Add(30 * time.Second).Sub(a.now())
+	if w.timeout > 0 {
+		limit = min(limit, w.timeout)
+	}
+	within, cancel := context.WithTimeout(ctx, max(limit, 5*time.Second))
+	defer cancel()
+	t, err := conn.Follow(within, r.Digest, a.progress())
+	if err != nil {
+		if t != nil && errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("no signature within %s: %w", limit.Round(time.Second), &client.UnfinishedError{Tracking: t})
+		}
+		return term.WithHint(err, fmt.Sprintf("the request goes on; ask again: privyseal request status %s --wait", short(r.Digest)))
+	}
+	return a.deliver(r, t, w.out)
+}
+
+// deliver verifies a result and writes it.
+func (a *app) deliver(r *client.Signed, t *tracking, out string) error {
+	data, err := r.Result(t)
+	if err != nil {
+		return err
+	}
+	kind := "signature"
+	if r.Checked.Kind() == document.KindCertificate {
+		kind = "certificate"
+		data = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: data})
+	}
+	if out != "" {
+		if err := writeNew(out, data, 0o644); err != nil {
+			return err
+		}
+	}
+	done := struct {
+		Request envelope.Hash `json:"request"`
+		State   string        `json:"state"`
+		Kind    string        `json:"kind"`
+		File    string        `json:"file,omitempty"`
+		Result  []byte        `json:"result"`
+		Devices []string      `json:"devices"`
+		Wrong   []string      `json:"wrong"`
+	}{r.Digest, t.State, kind, out, data, signers(t), t.Wrong}
+	return a.result(done, func() {
+		if out == "" && kind == "certificate" {
+			fmt.Fprintf(a.out, "%s", data)
+		}
+		a.tell("signed by %s", strings.Join(signers(t), ", "))
+		for _, d := range t.Wrong {
+			a.tell("warning: device %s made a wrong partial signature", d)
+		}
+		if out != "" {
+			a.say("%s written to %s", kind, out)
+		}
+	})
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/lint"
+	"github.com/privyseal/privyseal/firmware/document"
+	"github.com/privyseal/privyseal/firmware/ledger"
+)
+
+func newShow(a *app, serial *string) *cobra.Command {
+	var public bool
+	c := &cobra.Command{
+		Use:   "show DIGEST...",
+		Short: "Show what you are asked to approve, decoded and checked",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			d, err := a.sit(c.Context(), *serial)
+			if err != nil {
+				return err
+			}
+			defer d.close()
+			return d.inbox(c.Context(), 0, "show a request", func(_ client.Keys, items []*client.Item, bad []refused) error {
+				d.printRefused(bad)
+				chosen, err := pick(items, args, false, "")
+				if err != nil {
+					return err
+				}
+				return d.show(chosen, public)
+			})
+		},
+	}
+	publicFlag(c, &public)
+	return c
+}
+
+func publicFlag(c *cobra.Command, public *bool) {
+	c.Flags().BoolVar(public, "public", false, "also apply the rules for certificates that browsers trust")
+}
+
+// shown is an item in full.
+type shown struct {
+	itemJSON
+	View     *document.View `json:"view"`
+	Lint     []lint.Finding `json:"lint"`
+	LintFail string         `json:"lint_error,omitempty"`
+	Need     uint64         `json:"need"`
+	Approved []string       `json:"approved"`          // verified, in a chain
+	Claimed  []string       `json:"claimed"`           // as the message server tells it
+	Follows  string         `json:"follows,omitempty"` // device whose partial signature is covered
+	Others   []string       `json:"others"`            // who may approve here besides
+}
+
+func (d *desk) describe(i *client.Item, public bool) shown {
+	out := shown{
+		itemJSON: d.itemOf(i), View: i.View(), Lint: []lint.Finding{}, Need: i.Holder.Quorum,
+		Approved: i.Approved, Claimed: i.Claimed, Follows: i.Signed,
+	}
+	findings, err := i.Lint(public)
+	if err != nil {
+		out.LintFail = err.Error()
+	}
+	out.Lint = append(out.Lint, findings...)
+	s := d.sys.State()
+	for _, o := range s.OfficersFor(i.Request.Key, i.Device.ID, d.now().Unix()) {
+		if o.Person == d.officer.Person.ID || o.Person == i.Requester.Owner {
+			continue
+		}
+		out.Others = append(out.Others, d.personName(o.Person))
+	}
+	return out
+}
+
+func (d *desk) show(items []*client.Item, public bool) error {
+	var all []shown
+	for _, i := range items {
+		all = append(all, d.describe(i, public))
+	}
+	return d.result(all, func() {
+		for n, i := range items {
+			if n > 0 {
+				d.say("")
+			}
+			d.print(i, all[n])
+		}
+	})
+}
+
+// print shows an item on a terminal.
+func (d *desk) print(i *client.Item, x shown) {
+	d.say("%s", strings.Repeat("=", min(d.width, 100)))
+	d.say("request %s", i.Digest)
+	for _, line := range x.View.Lines(min(d.width, 120)) {
+		d.say("%s", line)
+	}
+	if i.Checked.Kind() == document.KindCertificate || i.Checked.Kind() == document.KindIdentity {
+		d.say("\nFindings")
+		switch {
+		case x.LintFail != "":
+			d.say("  the certificate could not be examined: %s", x.LintFail)
+		case len(x.Lint) == 0:
+			d.say("  none")
+		}
+		for _, f := range x.Lint {
+			d.say("  %s", f)
+		}
+	}
+	d.say("\nYour word")
+	field := func(label, value string) { d.say("  %-22s%s", label, value) }
+	field("requester", d.personName(i.Requester.Owner)+", signature verified")
+	if x.Own {
+		field("", "THIS IS YOUR OWN REQUEST: others must approve it")
+	}
+	field("device", deviceName(i.Device)+", its one-time key verified")
+	field("needs", fmt.Sprintf("%d officers of this device", x.Need))
+	have := len(i.Approved)
+	switch {
+	case i.Request.Route.Approvals == document.ApprovalsChain:
+		field("approved before you", listOr(i.Approved, "nobody"))
+	default:
+		have = len(i.Claimed)
+		field("approved so far", listOr(i.Claimed, "nobody")+" (as the message server tells it)")
+	}
+	if x.Follows != "" {
+		field("follows", "the partial signature of "+x.Follows)
+	}
+	field("still needed", fmt.Sprint(max(int(x.Need)-have, 0)))
+	field("others who may", listOr(x.Others, "nobody"))
+}
+
+func listOr(names []string, none string) string {
+	if len(names) == 0 {
+		return none
+	}
+	return strings.Join(names, ", ")
+}
+
+// personName is a person or device as people know it.
+func (d *desk) personName(id string) string { return personName(d.sys.State(), id) }
+
+func personName(s ledger.State, id string) string {
+	if p, ok := s.Person(id); ok {
+		return fmt.Sprintf("%s (%s)", p.Name, p.ID)
+	}
+	if dev, ok := s.Device(id); ok {
+		return "device " + deviceName(dev)
+	}
+	return id
+}
+
+// deviceName is a device with what everybody who trusts it should know.
+func deviceName(d ledger.Device) string {
+	name := fmt.Sprintf("%s (%s)", d.ID, d.Name)
+	if d.Unattended {
+		name += " UNATTENDED"
+	}
+	return name
+}

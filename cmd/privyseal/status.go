@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/document"
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
+)
+
+func newStatus(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show how all sites and devices are",
+		Long: `Show how all sites and devices are, as their message servers tell it. It decides
+nothing: what a device signs is verified where it counts.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.status(c.Context()) },
+	}
+}
+
+// siteJSON and deviceStatusJSON are the JSON form of a status.
+type siteJSON struct {
+	ID      string             `json:"id"`
+	Name    string             `json:"name"`
+	Silent  bool               `json:"silent"`
+	Text    string             `json:"text,omitempty"`
+	Version string             `json:"version"`
+	Open    uint64             `json:"open_requests"`
+	Devices []deviceStatusJSON `json:"devices"`
+}
+
+type deviceStatusJSON struct {
+	ID         string        `json:"id"`
+	Name       string        `json:"name"`
+	Linked     bool          `json:"linked"`
+	Silent     bool          `json:"silent"`
+	Text       string        `json:"text,omitempty"`
+	Phase      string        `json:"phase"` // "" if it does not answer
+	Firmware   envelope.Hash `json:"firmware"`
+	Use        string        `json:"use"`
+	Unattended bool          `json:"unattended"`
+	Certified  bool          `json:"certified"`
+	Shares     []string      `json:"shares"`
+	Partials   uint64        `json:"partials"`
+	Token      string        `json:"token"`
+	Height     uint64        `json:"height"`
+	LogHead    envelope.Hash `json:"log_head"`
+	Log        uint64        `json:"log"`
+	Officers   []string      `json:"officers"`
+	Warnings   []string      `json:"warnings"`
+}
+
+func (a *app) status(ctx context.Context) error {
+	s, err := a.system()
+	if err != nil {
+		return err
+	}
+	conn, srv, err := a.dial(ctx, s, a.server)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	got, err := conn.Status(ctx)
+	if err != nil {
+		return err
+	}
+	state := s.State()
+	if got.System != state.System() {
+		return fmt.Errorf("message server %s belongs to another system, %s", srv.ID, got.System)
+	}
+	out := struct {
+		System envelope.Hash `json:"system"`
+		Name   string        `json:"name"`
+		Height uint64        `json:"height"`
+		Head   envelope.Hash `json:"head"`
+		Server string        `json:"server"`
+		Sites  []siteJSON    `json:"sites"`
+	}{state.System(), state.Name(), state.Height(), state.Head(), srv.ID, nil}
+	for _, x := range got.Servers {
+		out.Sites = append(out.Sites, siteOf(state, x, a.now().Unix()))
+	}
+	return a.result(out, func() {
+		a.say("system %q  %s", out.Name, out.System)
+		a.say("ledger at %d (%s), as message server %s and its peers tell it", out.Height, short(out.Head), srv.ID)
+		for _, site := range out.Sites {
+			a.printSite(site)
+		}
+	})
+}
+
+func siteOf(s ledger.State, x api.ServerStatus, now int64) siteJSON {
+	site := siteJSON{ID: x.ID, Name: x.Name, Silent: x.Silent, Text: x.Text, Version: x.Version, Open: x.Open, Devices: []deviceStatusJSON{}}
+	for _, d := range x.Devices {
+		j := deviceStatusJSON{
+			ID: d.Device, Name: d.Name, Linked: d.Linked, Silent: d.Silent, Text: d.Text,
+			Shares: []string{}, Officers: []string{}, Warnings: []string{},
+		}
+		row, known := s.Device(d.Device)
+		j.Unattended = row.Unattended
+		if st := d.Status; st != nil {
+			j.Phase, j.Firmware, j.Use, j.Certified, j.Partials = st.Phase, st.Firmware, st.Use, st.Certified, st.Partials
+			j.Token, j.Height, j.LogHead, j.Log = st.Token, st.Height, st.LogHead, st.Log
+			j.Shares, j.Officers = append(j.Shares, st.Shares...), append(j.Officers, st.Officers...)
+			j.Unattended = j.Unattended || st.Unattended
+			switch {
+			case !known:
+				j.Warnings = append(j.Warnings, "it is not in the ledger")
+			case st.Firmware != row.Firmware:
+				j.Warnings = append(j.Warnings, "it runs another firmware than the ledger says: "+st.Firmware.String())
+			}
+			if _, ok := s.Knows(st.LedgerHead); !ok {
+				j.Warnings = append(j.Warnings, "it has another ledger than this home")
+			} else if st.Height < s.Height() {
+				j.Warnings = append(j.Warnings, fmt.Sprintf("its ledger is %d entries behind", s.Height()-st.Height))
+			}
+		}
+		for _, n := range s.Notices(d.Device, now) {
+			j.Warnings = append(j.Warnings, fmt.Sprintf("maintenance until %s: %s", timeText(n.Until), document.Escape(n.Text)))
+		}
+		site.Devices = append(site.Devices, j)
+	}
+	return site
+}
+
+func (a *app) printSite(x siteJSON) {
+	line := fmt.Sprintf("\nsite %s  %s", x.ID, x.Name)
+	switch {
+	case x.Silent:
+		line += "  SILENT: " + x.Text
+	default:
+		line += fmt.Sprintf("  version %s, %d open requests", listOr([]string{x.Version}, "?"), x.Open)
+	}
+	a.say("%s", line)
+	for _, d := range x.Devices {
+		a.say("  %-14s %-20s %s", d.ID, d.Name, d.text())
+		for _, w := range d.Warnings {
+			a.say("  %-14s WARNING: %s", "", w)
+		}
+	}
+}
+
+func (d *deviceStatusJSON) text() string {
+	var parts []string
+	switch {
+	case d.Phase != "":
+		parts = append(parts, d.Phase)
+	case !d.Linked:
+		parts = append(parts, "NO LINK to its message server")
+	case d.Silent:
+		parts = append(parts, "SILENT")
+	}
+	if d.Text != "" {
+		parts = append(parts, d.Text)
+	}
+	if d.Unattended {
+		parts = append(parts, "UNATTENDED")
+	}
+	if d.Phase == firmware.PhaseReady || d.Phase == firmware.PhaseLocked {
+		parts = append(parts, "shares used "+d.Use, fmt.Sprintf("%d shares, %d partial signatures", len(d.Shares), d.Partials))
+		if !d.Certified {
+			parts = append(parts, "not certified yet")
+		}
+		if d.Token != "" {
+			parts = append(parts, "token "+d.Token)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// dateText is the day of a time.
+func dateText(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.DateOnly) }

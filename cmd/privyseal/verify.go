@@ -1,0 +1,168 @@
+package main
+
+import (
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/firmware/document"
+	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/threshold"
+)
+
+func newVerify(a *app) *cobra.Command {
+	return group("verify", "Verify what the system signed, by the keys in its genesis", newVerifyFile(a), newVerifyCertificate(a))
+}
+
+func newVerifyFile(a *app) *cobra.Command {
+	var signature, key, algorithm string
+	c := &cobra.Command{
+		Use:   "file FILE --signature FILE --key KEY",
+		Short: "Verify a signature on a file, and print how OpenSSL does the same",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return a.verifyFile(args[0], signature, key, threshold.Algorithm(algorithm))
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&signature, "signature", "", "the signature (default: FILE.sig)")
+	f.StringVar(&key, "key", "", "id of the key (default: the only one for files)")
+	f.StringVar(&algorithm, "algorithm", "", "RS256 and so on (default: whichever fits)")
+	return c
+}
+
+func (a *app) verifyFile(path, signature, key string, alg threshold.Algorithm) error {
+	s, err := a.system()
+	if err != nil {
+		return err
+	}
+	q := asking{Wish: client.Wish{Key: key, Kind: document.KindFile}}
+	k, _, err := q.keyOf(s.State())
+	if err != nil {
+		return err
+	}
+	if signature == "" {
+		signature = path + ".sig"
+	}
+	sig, err := readSmall(signature, 64<<10)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if alg, err = client.VerifyFile(s.State(), k.ID, alg, f, sig); err != nil {
+		return err
+	}
+	commands := opensslFile(k, alg, path, signature)
+	return a.result(struct {
+		File      string   `json:"file"`
+		Valid     bool     `json:"valid"`
+		Key       string   `json:"key"`
+		Algorithm string   `json:"algorithm"`
+		OpenSSL   []string `json:"openssl"`
+	}{path, true, k.ID, string(alg), commands}, func() {
+		a.say("%s: good signature (%s) by key %s (%s) of system %q", path, alg, k.ID, k.Name, s.State().Name())
+		a.say("\nOpenSSL does the same:\n  %s", strings.Join(commands, "\n  "))
+	})
+}
+
+// opensslFile is how anybody verifies a signature without this program.
+func opensslFile(k ledger.Key, alg threshold.Algorithm, path, signature string) []string {
+	pem := shellQuote(k.ID + ".pem")
+	check := fmt.Sprintf("openssl dgst -sha%d -verify %s -signature %s", alg.Hash().Size()*8, pem, shellQuote(signature))
+	if alg.PSS() {
+		check += fmt.Sprintf(" -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:%d", alg.SaltLen())
+	}
+	return []string{
+		fmt.Sprintf("privyseal system export %s --public --out %s", shellQuote(k.ID), pem),
+		check + " " + shellQuote(path),
+	}
+}
+
+func newVerifyCertificate(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "certificate FILE",
+		Short: "Verify a certificate under the roots in the genesis",
+		Args:  cobra.ExactArgs(1),
+		RunE:  func(_ *cobra.Command, args []string) error { return a.verifyCertificate(args[0]) },
+	}
+}
+
+func (a *app) verifyCertificate(path string) error {
+	s, err := a.system()
+	if err != nil {
+		return err
+	}
+	data, err := readSmall(path, 256<<10)
+	if err != nil {
+		return err
+	}
+	der, err := client.ReadCertificate(data)
+	if err != nil {
+		return err
+	}
+	k, cert, err := client.VerifyCertificate(s.State(), der, a.now().Unix())
+	if err != nil {
+		return err
+	}
+	commands := []string{
+		fmt.Sprintf("privyseal system export %s --out %s", shellQuote(k.ID), shellQuote(k.ID+".pem")),
+		fmt.Sprintf("openssl verify -CAfile %s %s", shellQuote(k.ID+".pem"), shellQuote(path)),
+	}
+	out := struct {
+		File      string   `json:"file"`
+		Valid     bool     `json:"valid"`
+		Key       string   `json:"key"`
+		Subject   string   `json:"subject"`
+		Issuer    string   `json:"issuer"`
+		Serial    string   `json:"serial"`
+		Names     []string `json:"names"`
+		NotBefore int64    `json:"not_before"`
+		NotAfter  int64    `json:"not_after"`
+		OpenSSL   []string `json:"openssl"`
+	}{
+		path, true, k.ID, document.Escape(cert.Subject.String()), document.Escape(cert.Issuer.String()), hex.EncodeToString(cert.SerialNumber.Bytes()),
+		namesOf(cert), cert.NotBefore.Unix(), cert.NotAfter.Unix(), commands,
+	}
+	return a.result(out, func() {
+		a.say("%s: good certificate under key %s (%s) of system %q", path, k.ID, k.Name, s.State().Name())
+		a.say("  subject   %s", out.Subject)
+		a.say("  names     %s", listOr(out.Names, "none"))
+		a.say("  issuer    %s", out.Issuer)
+		a.say("  serial    %s", out.Serial)
+		a.say("  validity  %s to %s", timeText(out.NotBefore), timeText(out.NotAfter))
+		a.say("\nOpenSSL does the same:\n  %s", strings.Join(commands, "\n  "))
+	})
+}
+
+func namesOf(c *x509.Certificate) []string {
+	out := []string{}
+	add := func(list []string) {
+		for _, n := range list {
+			out = append(out, document.Escape(n))
+		}
+	}
+	add(c.DNSNames)
+	add(c.EmailAddresses)
+	for _, ip := range c.IPAddresses {
+		out = append(out, ip.String())
+	}
+	for _, u := range c.URIs {
+		out = append(out, document.Escape(u.String()))
+	}
+	return out
+}
+
+// pemOf is a DER object as other programs read it.
+func pemOf(label string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: label, Bytes: der})
+}

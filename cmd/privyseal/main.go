@@ -115,7 +115,8 @@ signing devices make it together. This program is what people type.`,
 	f.StringVar(&a.server, "server", "", "id of the message server to use (default: the home's own; for officers, their devices')")
 	f.StringVar(&a.pinentry, "pinentry", "", "program that asks for PINs (default: $"+term.PinentryVar+", else the terminal)")
 	f.BoolVar(&a.json, "json", false, "print JSON")
-	c.AddCommand(newJoin(a), newRequest(a), newRequesterKey(a), newOfficer(a), newStatus(a), newVerify(a), newSystem(a))
+	c.AddCommand(newJoin(a), newRequest(a), newRequesterKey(a), newOfficer(a), newStatus(a), newVerify(a), newSystem(a),
+		newCeremony(a), newCard(a))
 	a.watch(c)
 	return c
 }

@@ -236,4 +236,3 @@ func Orders(indices ...uint64) [][]uint64 {
 	}
 	return out
 }
-

@@ -55,14 +55,15 @@ var Devices = []string{"d1", "d2", "d3", "d4", "d5"}
 
 // System is everyone and everything.
 type System struct {
-	State   ledger.State
-	Bundle  ledger.Bundle
-	Devices map[string]*firmwaretest.Device
-	Servers map[string]ledgertest.Pair // by device: the keys of its message server
-	Cards   map[uint32]*firmwaretest.Card
-	People  map[string][]*firmwaretest.Card // by person
-	Robot   crypto.Signer                   // Program's software key
-	Boot    map[string]crypto.Signer        // the devices' boot keys, from their disks
+	State    ledger.State
+	Bundle   ledger.Bundle
+	Devices  map[string]*firmwaretest.Device
+	Servers  map[string]ledgertest.Pair // by device: the keys of its message server
+	Cards    map[uint32]*firmwaretest.Card
+	People   map[string][]*firmwaretest.Card // by person
+	Robot    crypto.Signer                   // Program's software key
+	BootKeys map[string]crypto.Signer        // the devices' boot keys, from their disks
+	SignKeys map[string]crypto.Signer        // the devices' signature keys, in their tokens: for corrupt devices
 
 	t      testing.TB
 	shared *shared
@@ -116,7 +117,8 @@ func New(t testing.TB, options ...Option) *System {
 	t.Helper()
 	s := &System{
 		Devices: map[string]*firmwaretest.Device{}, Servers: map[string]ledgertest.Pair{}, Cards: map[uint32]*firmwaretest.Card{},
-		People: map[string][]*firmwaretest.Card{}, Boot: map[string]crypto.Signer{}, t: t,
+		People: map[string][]*firmwaretest.Card{}, BootKeys: map[string]crypto.Signer{},
+		SignKeys: map[string]crypto.Signer{}, t: t,
 		shared: &shared{now: time.Unix(1_800_000_000, 0), taps: map[string]hsm.TraceFunc{}, frames: map[string][]Frame{}},
 	}
 	r := newRoom(s)
@@ -253,7 +255,9 @@ func (r *room) device(maker *firmwaretest.Maker, n int, id string) {
 		ID: server, Name: "Server " + server, Sign: ledgertest.SPKI(s.t, pair.Sign.Public()), Agree: ledgertest.SPKI(s.t, pair.Agree.PublicKey()),
 		TLS: envelope.HashOf("tls", []byte(id)), URL: "https://" + server + ".test", Route: server + ".test:4222",
 	})
-	s.Devices[id] = maker.NewTraced(s.t, id, s.Now, s.trace(id), func(c *firmware.Config) { s.Boot[id] = c.Boot })
+	s.Devices[id] = maker.NewTraced(s.t, id, s.Now, s.trace(id), func(c *firmware.Config) {
+		s.BootKeys[id], s.SignKeys[id] = c.Boot, c.Local.Sign
+	})
 	d := ceremony.PlanDevice{
 		ID: id, Name: "Device " + id, Server: server, Model: firmwaretest.Model, Serial: "serial-" + id, Use: "token", UnlockQuorum: 2,
 	}

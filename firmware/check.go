@@ -22,6 +22,14 @@ func (m *Machine) checkAsk(c *ctx, in CheckAsk) (*CheckCommit, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.last() {
+		// The last place of a chain advances a value that nobody proved, and
+		// nobody needs a proof, since it verifies the signature before it lets
+		// go of it. An answer here would let go of w = x² for an x of the
+		// device before: from the square of a signature and its encoded
+		// message follows the signature (e is odd), of whatever x was made of.
+		return nil, refuse(CodeMessage, "device %s has the last place of the chain: it verifies the signature itself, there is nothing to check", m.cfg.Local.ID)
+	}
 	out := &CheckCommit{Request: t.digest, Index: t.holder.Index}
 	k := &check{key: t.key, index: t.holder.Index, x: t.x}
 	err = m.useShare(c, t, func(e threshold.Exponentiator, _ *threshold.Secret) error {

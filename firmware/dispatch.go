@@ -2,6 +2,7 @@ package firmware
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/firmware/envelope"
@@ -46,7 +47,7 @@ func (m *Machine) dispatch(c *ctx, v *envelope.Verified) (string, any, error) {
 	case TypeRegister:
 		return handle(m, c, v, typ, TypeStatus, PhaseReady, (*Machine).register)
 	}
-	if m.session != nil {
+	if m.session != nil && m.state.genesis == nil {
 		return m.ceremony(c, v)
 	}
 	return "", nil, refuse(CodeMessage, "a device takes no message of type %q", typ)
@@ -114,13 +115,20 @@ func (m *Machine) hello(c *ctx, v *envelope.Verified) (string, any, error) {
 			a := m.session.Adopt(o)
 			return a.Type, a.Payload, nil
 		}
-		if err := m.forget(c); err != nil {
-			return "", nil, err
+		if m.state.pending != nil {
+			if err := ceremony.MayForget(m.state.pending, o); err != nil {
+				return "", nil, faulty(CodePhase, err)
+			}
 		}
 	}
+	// The new attempt begins before the old one is forgotten: an opening that
+	// this device refuses costs it nothing.
 	s, a, err := ceremony.Begin(m.ceremonyInputs(c), m.cfg.Local, v)
 	if err != nil {
 		return "", nil, faulty(CodeMessage, err)
+	}
+	if err := m.forget(c); err != nil {
+		return "", nil, err
 	}
 	m.session = s
 	return a.Type, a.Payload, nil
@@ -167,6 +175,12 @@ func (m *Machine) ceremony(c *ctx, v *envelope.Verified) (string, any, error) {
 		err = m.forget(c)
 	}
 	if err != nil {
+		// The session is ahead of the records. What is in them is resumed at
+		// the next hello; an attempt that is not in them begins anew.
+		if m.session != nil {
+			m.session.Wipe()
+			m.session = nil
+		}
 		return "", nil, err
 	}
 	return a.Type, a.Payload, nil
@@ -178,6 +192,15 @@ func (m *Machine) commission(c *ctx, a *ceremony.Answer) error {
 	raw, err := envelope.Marshal(a.Bundle)
 	if err != nil {
 		return err
+	}
+	// A crash while an attempt was being forgotten may have cost the shares:
+	// better no device than one that cannot do what the genesis says.
+	if m.state.pending != nil {
+		for _, id := range m.state.pending.Shares {
+			if _, _, err := m.cfg.Token.GetObject(ceremony.ShareObject(id)); err != nil {
+				return faulty(CodeShare, fmt.Errorf("share %s is not in the token any more; begin a new attempt: %w", id, err))
+			}
+		}
 	}
 	if err := c.add(recCommissioned, raw); err != nil {
 		return err

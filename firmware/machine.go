@@ -315,12 +315,16 @@ func (m *Machine) sender(u *envelope.Unverified) (*ecdsa.PublicKey, *ecdh.Public
 	if h.Type == ceremony.TypeHello {
 		return helloKeys(u)
 	}
-	if strings.HasPrefix(h.Type, "ceremony.") || h.Type == TypeGenesisAsk {
+	inCeremony := strings.HasPrefix(h.Type, "ceremony.")
+	if m.state.genesis == nil && (inCeremony || h.Type == TypeGenesisAsk) {
 		if m.session == nil {
 			return nil, nil, errors.New("no ceremony is going on; begin with hello")
 		}
 		o := m.session.Open()
 		return o.Desk(), o.DeskAgree(), nil
+	}
+	if inCeremony { // the desk's word ended with the commitment
+		return nil, nil, errors.New("this device has been through its ceremony")
 	}
 	d, ok := m.self()
 	if !ok {

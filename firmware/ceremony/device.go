@@ -157,10 +157,13 @@ func (s *Session) Again(hello *envelope.Verified) (*Answer, error) {
 	if err := envelope.Decode(hello, TypeHello, MessageVersion, &h); err != nil {
 		return nil, err
 	}
-	if string(h.Open) != string(s.open.raw) || h.Leave {
+	switch {
+	case string(h.Open) != string(s.open.raw):
 		return nil, ErrAttempt
-	}
-	if s.stage == Ready {
+	case s.stage < Ready: // Leave is about a genesis, and this attempt has none
+	case h.Leave:
+		return nil, ErrAttempt
+	default:
 		return &Answer{Type: TypeCommitted, Payload: Committed{Phase: "prepared"}}, nil
 	}
 	return s.identity()
@@ -186,6 +189,21 @@ func (s *Session) MayLeaveFor(o *VerifiedOpen) error {
 		return fmt.Errorf("%w, by another administrator; only 'privyseal-device reset' ends it", ErrAttempt)
 	case o.Attempt() < s.open.Attempt() || o.Attempt() == s.open.Attempt() && o.digest != s.open.digest:
 		return fmt.Errorf("%w: number %d; begin number %d", ErrAttempt, s.open.Attempt(), s.open.Attempt()+1)
+	}
+	return nil
+}
+
+// MayForget says whether a device that signed a genesis may forget it for an
+// opening: only for one of a later attempt than that in which it signed. The
+// word to leave, by which the attempt itself began, comes again whenever a
+// message server repeats it.
+func MayForget(p *Pending, o *VerifiedOpen) error {
+	signed, err := reopen(p.Open)
+	if err != nil {
+		return err
+	}
+	if o.Attempt() <= signed.Attempt() {
+		return fmt.Errorf("%w: number %d, in which the genesis was signed; begin number %d to leave it", ErrAttempt, signed.Attempt(), signed.Attempt()+1)
 	}
 	return nil
 }
@@ -350,6 +368,9 @@ func (r *VerifiedRoster) verifyFrom(device, typ string, raw []byte, into any) (*
 // only at the word of the same administrator's desk: the desk first asks
 // every device whether the genesis was committed anywhere.
 func (s *Session) abort(Inputs, Abort) (*Answer, error) {
+	if s.stage == Done {
+		return nil, ErrOutOfOrder
+	}
 	s.Wipe()
 	return &Answer{Type: TypeCommitted, Payload: Committed{Phase: "fresh"}, Forget: true}, nil
 }

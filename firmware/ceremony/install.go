@@ -150,8 +150,10 @@ func PieceID(purpose, device, shareID, person string) string {
 	return "share/" + shareID + "/" + person
 }
 
-// TestDigest is what a subset signs to show that its shares fit: a value that
-// no document hashes to, since it is not a hash of any.
+// TestDigest is what a subset signs to show that its shares fit: the digest of
+// 32 bytes that are themselves a hash of the roster, the key and the subset. No
+// certificate and no command of the ledger has 32 bytes, and nobody chooses
+// them.
 func TestDigest(roster envelope.Hash, key string, subset threshold.Subset) []byte {
 	h := envelope.HashOf("privyseal ceremony test signature", roster[:], []byte(key), []byte{byte(subset >> 8), byte(subset)})
 	sum := sha256.Sum256(h[:])
@@ -206,6 +208,15 @@ func (s *Session) test(in Inputs, m Test) (*Answer, error) {
 	y, err := threshold.Partial(&key.Public, x, e)
 	if err != nil {
 		return nil, err
+	}
+	if key.Scheme == threshold.Multiplicative && m.Position+1 == key.T {
+		// The last place advanced a value that nobody proved: it lets go of the
+		// result only if that is the test signature. Otherwise the device before
+		// could have any value raised to this share, and with it a signature
+		// of its choice, before the system begins.
+		if _, err := threshold.FinishSequentialVarTime(&key.Public, threshold.RS256, TestDigest(s.roster.digest, key.ID, subset), y); err != nil {
+			return nil, fmt.Errorf("ceremony: the test signature of %v is wrong, by device %s or the one before: %w", subset, s.local.ID, err)
+		}
 	}
 	out := Tested{Roster: s.roster.digest, Key: m.Key, Order: m.Order, Position: m.Position, Y: y}
 	if needsProof(&key, m.Position) {

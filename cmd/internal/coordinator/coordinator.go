@@ -139,13 +139,13 @@ func (r *Request) Raw() []byte { return r.raw }
 func (r *Request) Expires() int64 { return r.request.Expires }
 
 // Idle reports whether nothing is left to do: the request is finished, and
-// devices and inboxes know it.
+// devices and inboxes know it, or its time is over and they need not.
 func (r *Request) Idle() bool {
 	if r.state == api.StateOpen {
 		return false
 	}
 	for _, d := range r.devices {
-		if r.toClose(d) || d.presented != d.shown {
+		if r.toClose(d) || d.presented != d.shown && r.now < r.request.Expires {
 			return false
 		}
 	}

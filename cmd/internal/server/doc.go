@@ -1,0 +1,12 @@
+// Package server is the message server of a site: between its signing devices,
+// which have no network, the people who come over HTTPS, and the servers of
+// the other sites.
+//
+// It relays the ceremony, takes requests and coordinates them (package
+// coordinator), keeps officers' inboxes, carries unlock approvals, and writes
+// down every message in and out. It is the devices' firewall: what is
+// malformed, unsigned, unknown or too much ends here.
+//
+// It is trusted with nothing. What counts is signed by requesters, officers and
+// devices, and checked by those whom it concerns.
+package server

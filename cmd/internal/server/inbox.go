@@ -1,0 +1,321 @@
+package server
+
+import (
+	"context"
+	"crypto/ecdh"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/cmd/internal/coordinator"
+	"github.com/privyseal/privyseal/cmd/internal/store/atomicfile"
+	"github.com/privyseal/privyseal/cmd/internal/transport/bus"
+	"github.com/privyseal/privyseal/cmd/internal/transport/web"
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
+)
+
+// inboxSet is all that the officers of one device are asked about one request.
+// It replaces the one before it, if its revision is not lower, so that it can
+// be sent again and arrive in any order. One without items withdraws them.
+type inboxSet struct {
+	Coordinator string        `cbor:"1,keyasint"` // server id
+	Request     envelope.Hash `cbor:"2,keyasint"`
+	Device      string        `cbor:"3,keyasint"`
+	Revision    uint64        `cbor:"4,keyasint"`
+	Expires     int64         `cbor:"5,keyasint"`
+	Message     []byte        `cbor:"6,keyasint"` // the request message, once for all items; empty without items
+	Items       []inboxEntry  `cbor:"7,keyasint"`
+}
+
+type inboxEntry struct {
+	Officer envelope.KeyID `cbor:"1,keyasint"` // of the 9D key
+	Content api.InboxItem  `cbor:"2,keyasint"` // Request empty: it is Message
+}
+
+// inbox is what officers of this site's devices are asked. Contents are on the
+// disk; in memory there is only who has something.
+type inbox struct {
+	mu      sync.Mutex
+	sets    map[envelope.Hash]*heldSet
+	seq     uint64
+	changed chan struct{} // closed at the next change
+}
+
+type heldSet struct {
+	seq         uint64 // cursor: rises with every change
+	coordinator string
+	request     envelope.Hash
+	device      string
+	revision    uint64
+	expires     int64
+	officers    []envelope.KeyID
+}
+
+func newInbox() *inbox {
+	return &inbox{sets: map[envelope.Hash]*heldSet{}, changed: make(chan struct{})}
+}
+
+func (x *inboxSet) key() envelope.Hash {
+	return envelope.HashOf("privyseal inbox set", []byte(x.Coordinator), x.Request[:], []byte(x.Device))
+}
+
+func (s *Server) inboxFile(key envelope.Hash) string {
+	return filepath.Join(s.dir, dirInbox, hex.EncodeToString(key[:])+".set")
+}
+
+// present hands officers of a device, at whatever site, their items.
+func (s *Server) present(message []byte, digest envelope.Hash, expires int64, p coordinator.Present) error {
+	sys := s.system()
+	d, ok := sys.state.Device(p.Device)
+	if !ok {
+		return fmt.Errorf("device %s is not in the ledger", p.Device)
+	}
+	set := inboxSet{Coordinator: s.cfg.ID, Request: digest, Device: p.Device, Revision: p.Revision, Expires: expires}
+	for _, it := range p.Items {
+		c := it.Content
+		c.Request, set.Message = nil, message
+		set.Items = append(set.Items, inboxEntry{it.Officer, c})
+	}
+	if d.Server == s.cfg.ID {
+		return s.takeSet(&set)
+	}
+	b := s.theBus()
+	if b == nil {
+		return errors.New("there is no way to other sites")
+	}
+	msg, err := envelope.Marshal(set)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, siteTimeout)
+	defer cancel()
+	_, err = b.Request(ctx, bus.Subject(d.Server, "inbox"), msg)
+	return err
+}
+
+// serveInbox takes a set from another site. What it says is not believed:
+// officers verify what they are asked.
+func (s *Server) serveInbox(_ context.Context, msg []byte) ([]byte, error) {
+	var set inboxSet
+	if err := envelope.Unmarshal(msg, &set); err != nil {
+		return nil, err
+	}
+	return nil, s.takeSet(&set)
+}
+
+func (s *Server) takeSet(set *inboxSet) error {
+	sys := s.system()
+	if d, ok := sys.state.Device(set.Device); !ok || d.Server != s.cfg.ID {
+		return fmt.Errorf("device %s is not of this site", set.Device)
+	}
+	if _, ok := sys.state.Server(set.Coordinator); !ok {
+		return fmt.Errorf("server %s is not in the ledger", set.Coordinator)
+	}
+	for _, e := range set.Items {
+		if id, ok := sys.state.Identity(e.Officer); !ok || id.AgreeKey == nil {
+			return fmt.Errorf("key %s is no officer's", e.Officer)
+		}
+	}
+	data, err := envelope.Marshal(set)
+	if err != nil {
+		return err
+	}
+	key := set.key()
+	x := s.inbox
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	old := x.sets[key]
+	if old != nil && old.revision > set.Revision {
+		return nil // overtaken
+	}
+	if old == nil && len(x.sets) >= maxSets {
+		return errors.New("the inboxes of this site are full")
+	}
+	if err := atomicfile.Write(s.inboxFile(key), data, 0o600); err != nil {
+		return err
+	}
+	x.put(key, set)
+	s.audit.log.Info("inbox", "coordinator", set.Coordinator, "request", set.Request.String(), "device", set.Device, "revision", set.Revision, "items", len(set.Items))
+	return nil
+}
+
+// put notes a set; the caller holds the lock.
+func (x *inbox) put(key envelope.Hash, set *inboxSet) {
+	x.seq++
+	h := &heldSet{seq: x.seq, coordinator: set.Coordinator, request: set.Request, device: set.Device, revision: set.Revision, expires: set.Expires}
+	for _, e := range set.Items {
+		h.officers = append(h.officers, e.Officer)
+	}
+	x.sets[key] = h
+	close(x.changed)
+	x.changed = make(chan struct{})
+}
+
+// loadInbox reads what an earlier run kept.
+func (s *Server) loadInbox() error {
+	files, err := filepath.Glob(filepath.Join(s.dir, dirInbox, "*.set"))
+	if err != nil {
+		return err
+	}
+	s.inbox.mu.Lock()
+	defer s.inbox.mu.Unlock()
+	for _, path := range files {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		var set inboxSet
+		if err := envelope.Unmarshal(data, &set); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		s.inbox.put(set.key(), &set)
+	}
+	return nil
+}
+
+func (s *Server) sweepInbox() {
+	s.inbox.mu.Lock()
+	defer s.inbox.mu.Unlock()
+	for key, h := range s.inbox.sets {
+		if h.expires <= s.unix() {
+			os.Remove(s.inboxFile(key))
+			delete(s.inbox.sets, key)
+		}
+	}
+}
+
+// due lists an officer's sets after a cursor, oldest first.
+func (x *inbox) due(officer envelope.KeyID, since uint64, now int64) (keys []envelope.Hash, seqs []uint64, changed <-chan struct{}) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	type entry struct {
+		key envelope.Hash
+		seq uint64
+	}
+	var found []entry
+	for key, h := range x.sets {
+		if h.seq > since && h.expires > now && slices.Contains(h.officers, officer) {
+			found = append(found, entry{key, h.seq})
+		}
+	}
+	slices.SortFunc(found, func(a, b entry) int { return int(int64(a.seq) - int64(b.seq)) })
+	for _, e := range found[:min(len(found), maxBatch)] {
+		keys, seqs = append(keys, e.key), append(seqs, e.seq)
+	}
+	return keys, seqs, x.changed
+}
+
+// coordinators are the servers that asked about a request at a device, also
+// those that do not ask any more: they say best why.
+func (x *inbox) coordinators(request envelope.Hash, device string) []string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var out []string
+	for _, h := range x.sets {
+		if h.request == request && h.device == device && !slices.Contains(out, h.coordinator) {
+			out = append(out, h.coordinator)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// pollInbox is GET /v1/inbox: items sealed to the officer's 9D key, so that
+// nobody else learns what he is asked.
+func (s *Server) pollInbox(ctx context.Context, source string, p web.Poll) (web.Batch, error) {
+	sys, err := s.must()
+	if err != nil {
+		return nil, err
+	}
+	officer, err := envelope.ParseKeyID(p.Inbox)
+	if err != nil {
+		return nil, web.Malformed(err)
+	}
+	id, ok := sys.state.Identity(officer)
+	if !ok || id.AgreeKey == nil || id.Kind != ledger.OwnerPerson {
+		return nil, web.Denied(fmt.Errorf("key %s is not the agreement key of anybody's card", officer))
+	}
+	deadline := time.NewTimer(p.Wait)
+	defer deadline.Stop()
+	for {
+		keys, seqs, changed := s.inbox.due(officer, p.Since, s.unix())
+		if len(keys) > 0 {
+			return s.sealItems(sys, source, id, keys, seqs)
+		}
+		select {
+		case <-changed:
+		case <-deadline.C:
+			return nil, nil
+		case <-ctx.Done():
+			return nil, nil
+		case <-s.ctx.Done():
+			return nil, nil
+		}
+	}
+}
+
+func (s *Server) sealItems(sys *system, source string, officer ledger.Identity, keys []envelope.Hash, seqs []uint64) (web.Batch, error) {
+	var batch web.Batch
+	octets := 0
+	for i, key := range keys {
+		sealed, err := s.sealItem(sys, source, officer, key)
+		if err != nil {
+			return nil, err
+		}
+		if sealed == nil {
+			continue // withdrawn meanwhile
+		}
+		if octets += len(sealed); octets > web.MaxBody/2 && len(batch) > 0 {
+			break // the next poll brings the rest
+		}
+		batch = append(batch, web.Message{Cursor: seqs[i], Body: sealed})
+	}
+	return batch, nil
+}
+
+func (s *Server) sealItem(sys *system, source string, officer ledger.Identity, key envelope.Hash) ([]byte, error) {
+	data, err := os.ReadFile(s.inboxFile(key))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var set inboxSet
+	if err := envelope.Unmarshal(data, &set); err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(set.Items, func(e inboxEntry) bool { return e.Officer == officer.ID })
+	if i < 0 {
+		return nil, nil
+	}
+	item := set.Items[i].Content
+	item.Request = set.Message
+	body, err := envelope.Marshal(item)
+	if err != nil {
+		return nil, err
+	}
+	now := s.unix()
+	if set.Expires <= now {
+		return nil, nil
+	}
+	raw, err := envelope.Sign(rand.Reader, s.keys.sign, envelope.Header{
+		Type: api.TypeInboxItem, Version: api.InboxItemVersion, System: sys.state.System(), LedgerHead: sys.state.Head(),
+		To: []envelope.KeyID{officer.ID}, Created: now, Expires: set.Expires,
+	}, body)
+	if err != nil {
+		return nil, err
+	}
+	if u, err := envelope.Parse(raw); err == nil {
+		s.audit.message("out", source, u.Header(), u.UnverifiedDigest(), "request", set.Request.String(), "device", set.Device)
+	}
+	return envelope.Seal(rand.Reader, raw, []*ecdh.PublicKey{officer.AgreeKey})
+}

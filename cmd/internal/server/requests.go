@@ -1,0 +1,354 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/cmd/internal/coordinator"
+	"github.com/privyseal/privyseal/cmd/internal/store/atomicfile"
+	"github.com/privyseal/privyseal/cmd/internal/transport/web"
+	"github.com/privyseal/privyseal/firmware/envelope"
+)
+
+// requests are those that this server coordinates. Each has its message and
+// its last record in a file; a finished one only its result.
+type requests struct {
+	admission sync.Mutex // one new request, or system, at a time
+	mu        sync.Mutex
+	open      map[envelope.Hash]*running
+}
+
+// running is a request with its coordinator.
+type running struct {
+	mu      sync.Mutex
+	r       *coordinator.Request
+	owner   envelope.KeyID
+	changed chan struct{} // closed at the next change
+	over    bool          // its result is on the disk
+}
+
+func newRequests() *requests { return &requests{open: map[envelope.Hash]*running{}} }
+
+// Suffixes of a request's files.
+const (
+	suffixRequest = ".request" // the message
+	suffixState   = ".state"   // the coordinator's record
+	suffixResult  = ".result"  // api.Tracking, when all is over
+)
+
+func (s *Server) requestFile(digest envelope.Hash, suffix string) string {
+	return filepath.Join(s.dir, dirRequests, hex.EncodeToString(digest[:])+suffix)
+}
+
+func (s *Server) coordinatorConfig(sys *system) coordinator.Config {
+	return coordinator.Config{State: sys.state, Site: s.cfg.ID, Rand: rand.Reader}
+}
+
+// takeRequest is POST /v1/request.
+func (s *Server) takeRequest(_ context.Context, source string, body []byte) ([]byte, error) {
+	sys, err := s.must()
+	if err != nil {
+		return nil, err
+	}
+	u, err := s.unseal(body)
+	if err != nil {
+		s.audit.refused(source, "request", err)
+		return nil, web.Malformed(err)
+	}
+	raw := u.Raw()
+	if len(raw) > maxRequest {
+		return nil, web.Refused(fmt.Errorf("the request has %d octets, at most %d travel: sign a digest of it with a key that allows this", len(raw), maxRequest))
+	}
+	s.requests.admission.Lock()
+	defer s.requests.admission.Unlock()
+	digest := u.UnverifiedDigest()
+	if s.known(digest) {
+		return envelope.Marshal(api.Accepted{Request: digest})
+	}
+	r, err := coordinator.New(s.coordinatorConfig(sys), raw, s.unix())
+	if err != nil {
+		s.audit.refused(source, "request", err)
+		return nil, classify(err)
+	}
+	if err := s.room(u.Header().Signer); err != nil {
+		return nil, err
+	}
+	s.audit.message("in", source, u.Header(), digest)
+	// The message first: a crash between the two files makes the next start
+	// begin the request anew, which loses nothing.
+	if err := atomicfile.Write(s.requestFile(digest, suffixRequest), raw, 0o600); err != nil {
+		return nil, err
+	}
+	s.run(r, u.Header().Signer)
+	return envelope.Marshal(api.Accepted{Request: digest})
+}
+
+// classify turns a coordinator's refusal of a request into an HTTP answer.
+func classify(err error) error {
+	var form *envelope.HeaderError
+	var encoding *envelope.EncodingError
+	switch {
+	case errors.Is(err, coordinator.ErrSigner):
+		return web.Denied(err)
+	case errors.As(err, &form), errors.As(err, &encoding):
+		return web.Malformed(err)
+	}
+	return web.Refused(err)
+}
+
+func (s *Server) known(digest envelope.Hash) bool {
+	if s.find(digest) != nil {
+		return true
+	}
+	_, err := os.Stat(s.requestFile(digest, suffixResult))
+	return err == nil
+}
+
+// room refuses what would saturate the server, each requester for himself.
+func (s *Server) room(owner envelope.KeyID) error {
+	s.requests.mu.Lock()
+	defer s.requests.mu.Unlock()
+	n := 0
+	for _, q := range s.requests.open {
+		if q.owner == owner {
+			n++
+		}
+	}
+	if len(s.requests.open) >= maxOpen || n >= maxOpenOf {
+		return web.Busy(fmt.Errorf("too many requests are open (%d, %d of them yours)", len(s.requests.open), n))
+	}
+	return nil
+}
+
+func (s *Server) find(digest envelope.Hash) *running {
+	s.requests.mu.Lock()
+	defer s.requests.mu.Unlock()
+	return s.requests.open[digest]
+}
+
+// run lets a coordinator work.
+func (s *Server) run(r *coordinator.Request, owner envelope.KeyID) {
+	q := &running{r: r, owner: owner, changed: make(chan struct{})}
+	s.requests.mu.Lock()
+	s.requests.open[r.Digest()] = q
+	s.requests.mu.Unlock()
+	s.step(q, func(now int64) coordinator.Effects { return r.Start(now) })
+}
+
+// step takes one event through a coordinator and carries out the effects.
+func (s *Server) step(q *running, event func(now int64) coordinator.Effects) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.over || s.ctx.Err() != nil {
+		return
+	}
+	s.carryOut(q, event(s.unix()))
+}
+
+// carryOut makes the record durable, then acts. The caller holds the lock.
+func (s *Server) carryOut(q *running, e coordinator.Effects) {
+	if e.Record != nil {
+		if err := atomicfile.Write(s.requestFile(q.r.Digest(), suffixState), e.Record, 0o600); err != nil {
+			s.fatal(err)
+			return
+		}
+		close(q.changed)
+		q.changed = make(chan struct{})
+	}
+	for _, a := range e.Actions {
+		switch a := a.(type) {
+		case coordinator.Ask:
+			s.spawn(func() { s.carryAsk(q, a) })
+		case coordinator.Present:
+			s.spawn(func() { s.carryPresent(q, a) })
+		}
+	}
+	if q.r.Idle() {
+		s.conclude(q)
+	}
+}
+
+func (s *Server) carryAsk(q *running, a coordinator.Ask) {
+	ctx, cancel := s.asking()
+	defer cancel()
+	var raw []byte
+	body, err := envelope.Marshal(a.Payload)
+	if err == nil {
+		raw, err = s.ask(ctx, a.Device, a.Type, body)
+	}
+	s.step(q, func(now int64) coordinator.Effects {
+		if err != nil {
+			return q.r.Silent(now, a.ID, err.Error())
+		}
+		return q.r.Answer(now, a.ID, raw)
+	})
+}
+
+func (s *Server) carryPresent(q *running, p coordinator.Present) {
+	err := s.present(q.r.Raw(), q.r.Digest(), q.r.Expires(), p)
+	if err != nil {
+		s.audit.refused(p.Device, "inbox", err)
+	}
+	s.step(q, func(now int64) coordinator.Effects { return q.r.Presented(now, p, err == nil) })
+}
+
+// conclude keeps the result of a request for which nothing is left to do, and
+// forgets the rest. A crash before the last line repeats what is idempotent.
+func (s *Server) conclude(q *running) {
+	digest := q.r.Digest()
+	data, err := envelope.Marshal(q.r.Tracking())
+	if err == nil {
+		err = atomicfile.Write(s.requestFile(digest, suffixResult), data, 0o600)
+	}
+	if err != nil {
+		s.fatal(err)
+		return
+	}
+	q.over = true
+	for _, suffix := range []string{suffixState, suffixRequest} {
+		if err := os.Remove(s.requestFile(digest, suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.log.Warn("cannot remove", "err", err)
+		}
+	}
+	s.requests.mu.Lock()
+	delete(s.requests.open, digest)
+	s.requests.mu.Unlock()
+	s.audit.log.Info("request over", "request", digest.String(), "state", q.r.Tracking().State)
+}
+
+func (s *Server) tickRequests() {
+	s.requests.mu.Lock()
+	all := make([]*running, 0, len(s.requests.open))
+	for _, q := range s.requests.open {
+		all = append(all, q)
+	}
+	s.requests.mu.Unlock()
+	for _, q := range all {
+		s.step(q, func(now int64) coordinator.Effects { return q.r.Tick(now) })
+	}
+}
+
+// resume goes on with what was open when the server stopped.
+func (s *Server) resume() error {
+	sys := s.system()
+	files, err := filepath.Glob(filepath.Join(s.dir, dirRequests, "*"+suffixRequest))
+	if err != nil {
+		return err
+	}
+	for _, path := range files {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if err := s.resumeOne(sys, raw, strings.TrimSuffix(path, suffixRequest)); err != nil {
+			// One that cannot be read any more must not keep the server down.
+			s.log.Error("a request is set aside", "file", path, "err", err)
+			if err := os.Rename(path, path+".bad"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Server) resumeOne(sys *system, raw []byte, base string) error {
+	u, err := envelope.Parse(raw)
+	if err != nil {
+		return err
+	}
+	var r *coordinator.Request
+	state, err := os.ReadFile(base + suffixState)
+	switch {
+	case err == nil:
+		r, err = coordinator.Resume(s.coordinatorConfig(sys), raw, state, s.unix())
+	case errors.Is(err, fs.ErrNotExist):
+		r, err = coordinator.New(s.coordinatorConfig(sys), raw, s.unix())
+	}
+	if err != nil {
+		return err
+	}
+	s.run(r, u.Header().Signer)
+	return nil
+}
+
+// track is GET /v1/tracking.
+func (s *Server) track(ctx context.Context, _ string, p web.Poll) (web.Batch, error) {
+	digest, err := envelope.ParseHash(p.Inbox)
+	if err != nil {
+		return nil, web.Malformed(err)
+	}
+	deadline := time.NewTimer(p.Wait)
+	defer deadline.Stop()
+	for {
+		t, changed, err := s.tracking(digest)
+		if err != nil {
+			return nil, err
+		}
+		if t.Revision > p.Since {
+			body, err := envelope.Marshal(t)
+			return web.Batch{{Cursor: t.Revision, Body: body}}, err
+		}
+		if changed == nil {
+			return nil, nil // it will not change any more
+		}
+		select {
+		case <-changed:
+		case <-deadline.C:
+			return nil, nil
+		case <-ctx.Done():
+			return nil, nil
+		case <-s.ctx.Done():
+			return nil, nil
+		}
+	}
+}
+
+// tracking says where a request stands, and how to learn of a change; nil if
+// there will be none.
+func (s *Server) tracking(digest envelope.Hash) (*api.Tracking, <-chan struct{}, error) {
+	if q := s.find(digest); q != nil {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		t := q.r.Tracking()
+		return &t, q.changed, nil
+	}
+	data, err := os.ReadFile(s.requestFile(digest, suffixResult))
+	if err != nil {
+		return nil, nil, web.NotFound(fmt.Errorf("request %s is not known at server %s", digest, s.cfg.ID))
+	}
+	var t api.Tracking
+	if err := envelope.Unmarshal(data, &t); err != nil {
+		return nil, nil, err
+	}
+	return &t, nil, nil
+}
+
+// sweep removes results that nobody may ask for any more, and what has expired
+// in inboxes and queues.
+func (s *Server) sweep() {
+	files, _ := filepath.Glob(filepath.Join(s.dir, dirRequests, "*"+suffixResult))
+	for _, path := range files {
+		if info, err := os.Stat(path); err != nil || s.now().Sub(info.ModTime()) < keepResults {
+			continue
+		}
+		var t api.Tracking
+		data, err := os.ReadFile(path)
+		if err == nil && envelope.Unmarshal(data, &t) == nil && time.Unix(t.Expires, 0).Add(keepResults).Before(s.now()) {
+			os.Remove(path)
+		}
+	}
+	s.sweepInbox()
+	if _, err := s.store.Sweep(); err != nil {
+		s.log.Warn("sweeping the queue", "err", err)
+	}
+}

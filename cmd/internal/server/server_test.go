@@ -1,0 +1,378 @@
+package server
+
+import (
+	"context"
+	"crypto/ecdh"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/cmd/internal/coordinator/coordtest"
+	"github.com/privyseal/privyseal/cmd/internal/transport/link"
+	"github.com/privyseal/privyseal/cmd/internal/transport/pinned"
+	"github.com/privyseal/privyseal/cmd/internal/transport/web"
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
+)
+
+// rig is a system of two sites over real sockets: devices 1 to 3 at the first,
+// 4 and 5 at the second.
+type rig struct {
+	t       *testing.T
+	sys     *ledgertest.System
+	dirs    map[string]string
+	servers map[string]*Server
+	rows    map[string]*ledger.Server
+	clients map[string]*web.Client
+	devices map[string]*coordtest.Device
+	stops   map[string]context.CancelFunc
+	now     int64 // offset of the test system's clock from the real one
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t, dirs: map[string]string{}, servers: map[string]*Server{}, rows: map[string]*ledger.Server{},
+		clients: map[string]*web.Client{}, devices: map[string]*coordtest.Device{}, stops: map[string]context.CancelFunc{}}
+	sockets, err := os.MkdirTemp("", "ps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(sockets) })
+	for i, id := range []string{"server-1", "server-2"} {
+		dir := filepath.Join(t.TempDir(), id)
+		row, err := Init(dir, Config{
+			ID: id, Name: fmt.Sprintf("Site %d", i+1), HTTPS: freeAddr(t), Route: freeAddr(t), Links: []string{"unix:" + filepath.Join(sockets, id)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.dirs[id], r.rows[id] = dir, row
+	}
+	r.sys = ledgertest.New(t, func(g *ledger.Genesis) {
+		g.Servers = []ledger.Server{*r.rows["server-1"], *r.rows["server-2"]}
+		for i := range g.Devices {
+			g.Devices[i].Server = "server-1"
+			if i >= 3 {
+				g.Devices[i].Server = "server-2"
+			}
+		}
+	})
+	r.now = r.sys.Now - time.Now().Unix()
+	for id := range r.dirs {
+		r.start(id)
+	}
+	for _, d := range r.sys.Genesis.Devices {
+		r.devices[d.ID] = coordtest.NewDevice(t, r.sys, d.ID, r.unix)
+		r.connect(d.ID)
+	}
+	return r
+}
+
+func (r *rig) clock() time.Time { return time.Unix(time.Now().Unix()+r.now, 0) }
+func (r *rig) unix() int64      { return r.clock().Unix() }
+
+func (r *rig) start(id string) {
+	r.t.Helper()
+	s, err := Start(r.dirs[id], Options{Now: r.clock})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.servers[id] = s
+	r.t.Cleanup(s.Close)
+	c, err := web.NewClient(r.rows[id].URL, pinned.Pin(r.rows[id].TLS))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(c.Close)
+	r.clients[id] = c
+}
+
+// connect keeps an emulated device linked to its server.
+func (r *rig) connect(id string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	r.stops[id] = cancel
+	r.t.Cleanup(cancel)
+	row, _ := r.sys.State.Device(id)
+	cfg, err := LoadConfig(r.dirs[row.Server])
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		link.Keep(ctx, cfg.Links[0], link.Options{ID: id}, func(ctx context.Context, c *link.Conn) error {
+			for {
+				frame, err := c.Recv(ctx)
+				if err != nil {
+					return err
+				}
+				if out := r.handle(id, frame); out != nil {
+					if err := c.Send(ctx, out); err != nil {
+						return err
+					}
+				}
+			}
+		})
+	}()
+	r.t.Cleanup(func() { cancel(); <-done })
+}
+
+// handle is a device's side of a frame: only its own server may speak to it.
+func (r *rig) handle(id string, frame []byte) []byte {
+	d := r.devices[id]
+	raw := frame
+	if _, err := envelope.PeekRecipients(frame); err == nil {
+		if raw, err = envelope.Open(frame, d.Agree); err != nil {
+			r.t.Errorf("device %s: %v", id, err)
+			return nil
+		}
+	}
+	u, err := envelope.Parse(raw)
+	if err != nil {
+		r.t.Errorf("device %s: %v", id, err)
+		return nil
+	}
+	row, _ := r.sys.State.Device(id)
+	server, _ := r.sys.State.Server(row.Server)
+	key, err := parseKey(server.Sign)
+	if err != nil {
+		r.t.Error(err)
+	}
+	v, err := u.Verify(key)
+	if err != nil {
+		r.t.Errorf("device %s was spoken to by another than its server: %v", id, err)
+		return nil
+	}
+	typ, payload, ok := d.Handle(v.Header().Type, v.Payload())
+	if !ok {
+		return nil
+	}
+	agree, err := parseAgree(server.Agree)
+	if err != nil {
+		r.t.Error(err)
+	}
+	to, _ := envelope.KeyIDOf(agree)
+	sealed, err := envelope.Seal(rand.Reader, d.Sign(typ, payload, v.Header().ID, to), []*ecdh.PublicKey{agree})
+	if err != nil {
+		r.t.Error(err)
+	}
+	return sealed
+}
+
+// post sends a message of people, sealed to the server.
+func (r *rig) post(server, path string, raw []byte, into any) error {
+	r.t.Helper()
+	agree, err := parseAgree(r.rows[server].Agree)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	sealed, err := envelope.Seal(rand.Reader, raw, []*ecdh.PublicKey{agree})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return r.send(server, path, sealed, into)
+}
+
+func (r *rig) send(server, path string, body []byte, into any) error {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Second)
+	defer cancel()
+	out, err := r.clients[server].Post(ctx, path, body)
+	if err != nil {
+		return err
+	}
+	if err := envelope.Unmarshal(out, into); err != nil {
+		r.t.Fatal(err)
+	}
+	return nil
+}
+
+// commission hands both servers the system.
+func (r *rig) commission() {
+	r.t.Helper()
+	b, err := envelope.Marshal(r.sys.Bundle)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	body, err := envelope.Marshal(api.System{Bundle: b})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for id := range r.dirs {
+		var out api.System
+		if err := r.send(id, api.PathSystem, body, &out); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// work lets officers approve what their inboxes hold, at their own sites,
+// until the request is over.
+func (r *rig) work(coordinator string, digest envelope.Hash, idle map[string]bool) *api.Tracking {
+	r.t.Helper()
+	deadline := time.Now().Add(60 * time.Second)
+	var last *api.Tracking
+	for time.Now().Before(deadline) {
+		for _, o := range r.sys.Genesis.Officers {
+			if !idle[o.Person] {
+				r.approveAll(o)
+			}
+		}
+		t := r.tracking(coordinator, digest, 0, 200*time.Millisecond)
+		if t != nil {
+			last = t
+			if t.State != api.StateOpen {
+				return t
+			}
+		}
+	}
+	r.t.Fatalf("not over in time: %+v", last)
+	return nil
+}
+
+func (r *rig) tracking(server string, digest envelope.Hash, since uint64, wait time.Duration) *api.Tracking {
+	r.t.Helper()
+	batch, err := r.clients[server].Poll(context.Background(), api.PathTracking, web.Poll{Inbox: digest.String(), Since: since, Wait: wait})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if len(batch) == 0 {
+		return nil
+	}
+	var t api.Tracking
+	if err := envelope.Unmarshal(batch[0].Body, &t); err != nil {
+		r.t.Fatal(err)
+	}
+	return &t
+}
+
+func (r *rig) inbox(o ledger.Officer) []api.InboxItem {
+	r.t.Helper()
+	p := r.sys.Persons[o.Person]
+	row, _ := r.sys.State.Device(o.Device)
+	id, err := envelope.KeyIDOf(p.Card().Agree.PublicKey())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	batch, err := r.clients[row.Server].Poll(context.Background(), api.PathInbox, web.Poll{Inbox: id.String()})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var items []api.InboxItem
+	for _, m := range batch {
+		raw, err := envelope.Open(m.Body, p.Card().Agree)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		u, err := envelope.Parse(raw)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		key, _ := parseKey(r.rows[row.Server].Sign)
+		v, err := u.Verify(key)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		var it api.InboxItem
+		if err := envelope.Decode(v, api.TypeInboxItem, api.InboxItemVersion, &it); err != nil {
+			r.t.Fatal(err)
+		}
+		items = append(items, it)
+	}
+	return items
+}
+
+func (r *rig) approveAll(o ledger.Officer) {
+	r.t.Helper()
+	row, _ := r.sys.State.Device(o.Device)
+	for _, it := range r.inbox(o) {
+		var out api.Approved
+		err := r.post(row.Server, api.PathApproval, coordtest.Approve(r.t, r.sys, r.sys.Persons[o.Person], it, r.unix(), ""), &out)
+		var status *web.StatusError
+		if errors.As(err, &status) && status.Code == http.StatusConflict {
+			continue // the item was overtaken
+		}
+		if err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+func (r *rig) request(server string, raw []byte) envelope.Hash {
+	r.t.Helper()
+	var out api.Accepted
+	if err := r.post(server, api.PathRequest, raw, &out); err != nil {
+		r.t.Fatal(err)
+	}
+	return out.Request
+}
+
+func TestTwoSites(t *testing.T) {
+	r := newRig(t)
+	var status api.SystemStatus
+	if err := r.send("server-1", api.PathStatus, nil, &status); err != nil {
+		t.Fatal(err)
+	}
+	if !status.System.IsZero() || len(status.Servers) != 1 {
+		t.Errorf("before the ceremony: %+v", status)
+	}
+	r.commission()
+	r.waitStatus()
+	for _, m := range []string{"set", "chain"} {
+		t.Run("certificate "+m, func(t *testing.T) {
+			digest := r.request("server-1", coordtest.CertificateRequest(t, r.sys, m, r.unix(), 3600))
+			if out := r.work("server-1", digest, nil); out.State != api.StateDone || len(out.Document) == 0 {
+				t.Fatalf("%s: %s", out.State, out.Text)
+			}
+		})
+		t.Run("file "+m, func(t *testing.T) {
+			// By devices of both sites, coordinated by the one with fewer of them.
+			digest := r.request("server-2", coordtest.FileRequest(t, r.sys, m, r.unix(), 3600, "device-5", "device-1", "device-2"))
+			if out := r.work("server-2", digest, nil); out.State != api.StateDone || len(out.Signature) == 0 {
+				t.Fatalf("%s: %s", out.State, out.Text)
+			}
+		})
+	}
+}
+
+// waitStatus waits until both sites see each other and all devices.
+func (r *rig) waitStatus() {
+	r.t.Helper()
+	var status api.SystemStatus
+	for range 100 {
+		if err := r.send("server-1", api.PathStatus, nil, &status); err != nil {
+			r.t.Fatal(err)
+		}
+		ready := 0
+		for _, s := range status.Servers {
+			for _, d := range s.Devices {
+				if d.Status != nil {
+					ready++
+				}
+			}
+		}
+		if ready == ledgertest.Devices {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	r.t.Fatalf("not all are ready: %+v", status)
+}

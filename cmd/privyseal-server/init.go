@@ -1,0 +1,70 @@
+package main
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/privyseal/privyseal/cmd/internal/server"
+	"github.com/privyseal/privyseal/cmd/internal/term"
+)
+
+func newInit() *cobra.Command {
+	var c server.Config
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "init --dir DIR --id ID --name NAME --https HOST:PORT --link ADDRESS",
+		Short: "Make a message server: its keys, its directory",
+		Long: `Make a message server in a directory: its signature, agreement and TLS keys, its
+configuration, and DIR/identity.json, which the ceremony's file names. Nothing
+existing is overwritten.
+
+The identity is printed. It holds nothing secret.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := absolute(c.Links); err != nil {
+				return err
+			}
+			id, err := server.Init(dir, c)
+			if errors.Is(err, server.ErrExists) {
+				return term.WithHint(err, "choose another directory, or start that server with 'privyseal-server run --dir "+dir+"'")
+			}
+			if err != nil {
+				return err
+			}
+			return term.PrintJSON(cmd.OutOrStdout(), id)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&dir, "dir", "", "the server's directory")
+	f.StringVar(&c.ID, "id", "", "permanent id")
+	f.StringVar(&c.Name, "name", "", "name of the site, for people")
+	f.StringVar(&c.HTTPS, "https", "", "host:port where people and programs reach it")
+	f.StringVar(&c.Route, "route", "", "host:port where other sites reach it (default: it only dials out)")
+	f.StringSliceVar(&c.Links, "link", nil, "where its devices dial in: unix:PATH or tls:HOST:PORT, several with commas")
+	f.StringVar(&c.ListenHTTPS, "listen-https", "", "host:port to listen on for people, if not the one above")
+	f.StringVar(&c.ListenRoute, "listen-route", "", "host:port to listen on for sites, if not the one above")
+	f.StringSliceVar(&c.DevicePins, "device-pin", nil, "SHA-256 of the transport keys that devices may have (tls links; default: any)")
+	for _, name := range []string{"dir", "id", "name", "https", "link"} {
+		_ = cmd.MarkFlagRequired(name)
+	}
+	return cmd
+}
+
+// absolute makes socket paths independent of where the server is started.
+func absolute(links []string) error {
+	for i, l := range links {
+		path, ok := strings.CutPrefix(l, "unix:")
+		if !ok {
+			continue
+		}
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return err
+		}
+		links[i] = "unix:" + abs
+	}
+	return nil
+}

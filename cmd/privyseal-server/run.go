@@ -1,0 +1,50 @@
+package main
+
+import (
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/privyseal/privyseal/cmd/internal/server"
+)
+
+// Memory: a message server holds little and passes much through. A small heap
+// between collections costs it nothing that anybody waits for; the soft limit
+// makes the collector work harder only when large documents are on their way.
+const (
+	gcPercent   = 40
+	memoryLimit = 64 << 20
+)
+
+func newRun() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "run --dir DIR",
+		Short: "Run the message server",
+		Long: `Run the message server. Before the ceremony it relays the ceremony's messages to
+its devices and nothing else; with the system that the ceremony hands it, it
+takes requests, keeps officers' inboxes and joins the other sites.
+
+It goes on with every request that was open when it stopped, however it stopped.
+DIR/audit.log has a line for every message in and out. DIR/rules.json, if there,
+holds the firewall's rules and is read again when it changes.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			debug.SetGCPercent(gcPercent)
+			debug.SetMemoryLimit(memoryLimit)
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			s, err := server.Start(dir, server.Options{Log: log})
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			debug.FreeOSMemory()
+			log.Info("message server runs", "id", s.ID(), "url", s.URL())
+			return s.Wait(cmd.Context())
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", "", "the server's directory")
+	_ = cmd.MarkFlagRequired("dir")
+	return cmd
+}

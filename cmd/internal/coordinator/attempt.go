@@ -162,6 +162,11 @@ func (r *Request) partial(t *attempt, i int, v *envelope.Verified) error {
 			r.end(fmt.Sprintf("device %s made a wrong partial signature", d.id), d)
 			return nil
 		}
+	} else if r.sequential() && r.outOfRange(p.Y) {
+		// What is no partial signature at all is not handed on: the next device
+		// could only refuse it, and would look like the one that failed.
+		r.end(fmt.Sprintf("device %s made a partial signature that is out of range", d.id), d)
+		return nil
 	}
 	t.partials[i], t.raws[i] = p, v.Raw()
 	r.dirty = r.dirty || r.sequential()

@@ -4,12 +4,12 @@ import (
 	"crypto/rand"
 	"fmt"
 	mathrand "math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/coordinator"
 	"github.com/privyseal/privyseal/cmd/internal/coordinator/coordtest"
-	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
@@ -33,9 +33,39 @@ type sim struct {
 	crash func() bool
 }
 
-func newSim(t *testing.T, options ...ledgertest.Option) *sim {
+func newSim(t *testing.T) *sim {
 	t.Helper()
-	s := &sim{t: t, sys: ledgertest.New(t, options...), devices: map[string]*coordtest.Device{}, inbox: map[string]coordinator.Present{}, silent: map[string]bool{}}
+	return newSimOf(t, plain(t))
+}
+
+// Systems are made once: no test changes one.
+var systems struct {
+	sync.Mutex
+	plain, inToken *ledgertest.System
+}
+
+func plain(t *testing.T) *ledgertest.System {
+	systems.Lock()
+	defer systems.Unlock()
+	if systems.plain == nil {
+		systems.plain = ledgertest.New(t)
+	}
+	return systems.plain
+}
+
+// tokens is the system whose devices use shares in their tokens where they can.
+func tokens(t *testing.T) *ledgertest.System {
+	systems.Lock()
+	defer systems.Unlock()
+	if systems.inToken == nil {
+		systems.inToken = ledgertest.New(t, inToken)
+	}
+	return systems.inToken
+}
+
+func newSimOf(t *testing.T, sys *ledgertest.System) *sim {
+	t.Helper()
+	s := &sim{t: t, sys: sys, devices: map[string]*coordtest.Device{}, inbox: map[string]coordinator.Present{}, silent: map[string]bool{}}
 	s.now = s.sys.Now
 	for _, d := range s.sys.Genesis.Devices {
 		s.devices[d.ID] = coordtest.NewDevice(t, s.sys, d.ID, func() int64 { return s.now })
@@ -177,9 +207,9 @@ func (s *sim) signed(t api.Tracking) {
 	if t.State != api.StateDone || len(t.Signature) == 0 || len(t.Document) == 0 || t.Made != t.Need {
 		s.t.Fatalf("not signed: %s: %s\n%+v", t.State, t.Text, t.Attempts)
 	}
-	for id, d := range s.devices {
-		if d.Fault == coordtest.Good && !d.Closed(t.Request) {
-			s.t.Errorf("device %s was not told that the request is closed", id)
+	for _, x := range t.Devices {
+		if d := s.devices[x.Device]; d.Fault == coordtest.Good && !d.Closed(t.Request) {
+			s.t.Errorf("device %s was not told that the request is closed", d.ID)
 		}
 	}
 	for id, p := range s.inbox {
@@ -207,5 +237,3 @@ func inToken(g *ledger.Genesis) {
 }
 
 func device(i int) string { return fmt.Sprintf("device-%d", i) }
-
-var _ = firmware.TypeTask

@@ -91,6 +91,12 @@ func Approve(t testing.TB, sys *ledgertest.System, p *ledgertest.Person, it api.
 // CertificateRequest is a request of the program for a certificate.
 func CertificateRequest(t testing.TB, sys *ledgertest.System, approvals string, now, life int64, devices ...string) []byte {
 	t.Helper()
+	return CertificateRequestBy(t, sys, ledgertest.Program, sys.Persons[ledgertest.Program].Software, approvals, now, life, devices...)
+}
+
+// CertificateRequestBy is one in a requester's name, signed with any key.
+func CertificateRequestBy(t testing.TB, sys *ledgertest.System, requester string, signer *ecdsa.PrivateKey, approvals string, now, life int64, devices ...string) []byte {
+	t.Helper()
 	k := sys.Keys[ledgertest.KeyCertificates].Ledger
 	if len(devices) == 0 {
 		for _, h := range k.Holders {
@@ -112,9 +118,9 @@ func CertificateRequest(t testing.TB, sys *ledgertest.System, approvals string, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return SignRequest(t, sys, sys.Persons[ledgertest.Program].Software, document.Request{
+	return SignRequest(t, sys, signer, document.Request{
 		Key: k.ID, Epoch: k.Epoch, Algorithm: "RS256", Kind: document.KindCertificate, Document: b.TBS, CSR: b.CSR,
 		Route:     document.Route{Mode: document.ModeParallel, Approvals: approvals, Devices: devices},
-		Requester: ledgertest.Program, Created: now, Expires: now + life,
+		Requester: requester, Created: now, Expires: now + life,
 	})
 }

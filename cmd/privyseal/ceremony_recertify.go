@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/privyseal/privyseal/cmd/internal/client"
@@ -16,6 +17,9 @@ const (
 	// recertifyLife is how long the requests for certificates stand: as long
 	// as a ceremony may be interrupted for a night.
 	recertifyLife = 24 * time.Hour
+	// signPatience is how long devices have to make all the certificates once
+	// enough officers approved, before further officers are asked.
+	signPatience = 20 * time.Second
 	// inboxPatience is how long an officer's workstation waits for an item that
 	// is on its way from another site.
 	inboxPatience = 30 * time.Second
@@ -37,8 +41,8 @@ func (a *app) recertify(ctx context.Context, r *room, s ledger.State) ([][]byte,
 		return nil, err
 	}
 	key, _ := s.LedgerKey()
-	for _, h := range key.Holders {
-		if a.allDone(ctx, conn, open) {
+	for i, h := range key.Holders {
+		if uint64(i) >= key.T && a.allDone(ctx, conn, open) {
 			break // enough devices have signed: the other officers need not be asked
 		}
 		for _, o := range s.OfficersFor(key.ID, h.Device, a.now().Unix()) {
@@ -109,11 +113,13 @@ func deviceRequest(s ledger.State, raw []byte, server string, now int64) (*clien
 	return out, err
 }
 
-// allDone reports whether every request has its signature.
+// allDone reports whether every request has its signature, after giving the
+// devices some time to make it.
 func (a *app) allDone(ctx context.Context, conn *client.Conn, open map[envelope.Hash]*client.Signed) bool {
+	ctx, cancel := context.WithTimeout(ctx, signPatience)
+	defer cancel()
 	for digest := range open {
-		t, err := conn.Tracking(ctx, digest)
-		if err != nil || len(t.Signature) == 0 {
+		if t, err := conn.Follow(ctx, digest, nil); err != nil || len(t.Signature) == 0 {
 			return false
 		}
 	}
@@ -169,8 +175,9 @@ func (a *app) approveOne(ctx context.Context, conn *client.Conn, officer *client
 	if err != nil {
 		return err
 	}
-	if _, err := conn.Say(ctx, approval); err != nil {
-		return err
+	var refused *client.RefusedError
+	if _, err := conn.Say(ctx, approval); err != nil && !(errors.As(err, &refused) && refused.Code == http.StatusConflict) {
+		return err // a conflict: others were enough meanwhile
 	}
 	done[item.Digest] = true
 	return nil

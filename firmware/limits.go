@@ -2,9 +2,13 @@ package firmware
 
 const (
 	// maxOffers bounds the one-time keys in memory: a saturated server cannot
-	// make the device grow. A key takes about 100 bytes; the bound is for the
-	// requests that officers can have open at one device.
+	// make the device grow. A key takes about 2 KB with its offer; the bound is
+	// for the requests that officers can have open at one device.
 	maxOffers = 4096
+
+	// maxOffersOfOne bounds those for the requests of one requester, so that
+	// nobody alone can keep the others out until his requests expire.
+	maxOffersOfOne = maxOffers / 4
 
 	// maxAttempts is how often one request may be answered: each subset of a
 	// 3-of-5 key that a device is in, with checks of wrong partials.
@@ -22,6 +26,12 @@ const (
 
 	// maxRegister bounds the certificates that one device keeps.
 	maxRegister = 512
+
+	// maxRefusals is how many refusals are recorded in refusalWindow seconds:
+	// enough to see an attack in the log, and a tenth of what would fill the
+	// journal in ten years.
+	maxRefusals   = 64
+	refusalWindow = 3600
 
 	// requestSkew is how far a requester's or officer's clock may be ahead, in
 	// seconds.

@@ -10,6 +10,7 @@
 package firmware
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdh"
 	"crypto/ecdsa"
@@ -72,8 +73,6 @@ type Effects struct {
 	// set the caller removes the transport PIN. A crash before that repeats it
 	// at the next start.
 	SetPIN []byte
-	// DropTransportPIN is set when the token has its final PIN.
-	DropTransportPIN bool
 
 	// Reply is the sealed answer, or nil.
 	Reply []byte
@@ -97,6 +96,12 @@ type Machine struct {
 	unlocks *unlocking
 	checks  map[offerKey]*check
 	made    uint64 // partial signatures since the start
+
+	seen     int64 // the latest time that any step was given
+	refusals struct {
+		since int64 // begin of the hour in which they are counted
+		n     int
+	}
 }
 
 // offerKey names what a one-time key is for.
@@ -112,12 +117,13 @@ type offer struct {
 	raw      []byte
 	expires  int64
 	attempts int
+	owner    string // who made the request
 }
 
 // New folds the device's records into a machine. A device that is commissioned
 // starts locked; one that was prepared goes on with its ceremony.
 func New(cfg Config, records [][]byte, now int64) (*Machine, error) {
-	m := &Machine{cfg: cfg, state: newState(), offers: map[offerKey]*offer{}, checks: map[offerKey]*check{}}
+	m := &Machine{cfg: cfg, state: newState(), offers: map[offerKey]*offer{}, checks: map[offerKey]*check{}, seen: now}
 	for _, r := range records {
 		next, err := m.state.foldVerified(r)
 		if err != nil {
@@ -126,11 +132,33 @@ func New(cfg Config, records [][]byte, now int64) (*Machine, error) {
 		m.state = next
 	}
 	if m.state.genesis != nil {
-		if _, ok := m.state.ledger.Device(cfg.Local.ID); !ok {
-			return nil, fmt.Errorf("firmware: device %s is not in the genesis it holds", cfg.Local.ID)
+		if err := m.isListed(); err != nil {
+			return nil, err
 		}
 	}
 	return m, nil
+}
+
+// isListed checks that this device, by its keys, is in the genesis it holds. A
+// genesis carries a signature by each of its devices' tokens: whoever writes
+// to the disk cannot put another one in its place.
+func (m *Machine) isListed() error {
+	d, ok := m.state.ledger.Device(m.cfg.Local.ID)
+	if !ok {
+		return fmt.Errorf("firmware: device %s is not in the genesis it holds", m.cfg.Local.ID)
+	}
+	sign, err := x509.MarshalPKIXPublicKey(m.cfg.Local.Sign.Public())
+	if err != nil {
+		return err
+	}
+	agree, err := x509.MarshalPKIXPublicKey(m.cfg.Local.Agree)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(d.Sign, sign) || !bytes.Equal(d.Agree, agree) || !bytes.Equal(d.Boot, m.cfg.Local.Boot) {
+		return fmt.Errorf("firmware: the genesis that device %s holds lists other keys for it: the records or the token are another device's", d.ID)
+	}
+	return nil
 }
 
 // Phases of a device.
@@ -181,13 +209,20 @@ func (m *Machine) Durable(e *Effects) {
 }
 
 // now is the device's time, which never falls: the clock, or the latest time
-// that the device or its ledger knows to have been.
+// that the device, its records or its ledger know to have been.
 func (m *Machine) now(in Inputs) int64 {
-	now := max(in.Now, m.state.mark)
+	m.seen = max(m.seen, in.Now, m.state.mark)
 	if m.state.genesis != nil {
-		now = max(now, m.state.ledger.Time())
+		m.seen = max(m.seen, m.state.ledger.Time())
 	}
-	return now
+	return m.seen
+}
+
+// expire erases the one-time keys for shares whose time is over. The one for
+// the PIN stays until the next takes its place: without it the device could not
+// read, and so not answer, what officers send too late.
+func (m *Machine) expire(now int64) {
+	m.dropOffers(func(_ offerKey, o *offer) bool { return o.expires <= now })
 }
 
 // ctx is what a handler works with.
@@ -205,6 +240,7 @@ func (m *Machine) Handle(in Inputs, frame []byte) Effects {
 	c := &ctx{Inputs: in, effect: &e}
 	c.draft = draft{state: m.state, now: m.now(in)}
 	c.Now = c.draft.now
+	m.expire(c.Now)
 	v, to, err := m.open(frame)
 	if err != nil {
 		e.Note = "message dropped: " + err.Error()
@@ -229,12 +265,27 @@ func (m *Machine) refusal(c *ctx, v *envelope.Verified, cause error) *Refusal {
 	r.Request = requestOf(v)
 	c.draft = draft{state: m.state, now: c.Now} // nothing of the failed step remains
 	c.effect.Note = "refused " + v.Header().Type + ": " + cause.Error()
-	if m.state.genesis != nil && !r.Request.IsZero() {
+	if m.state.genesis != nil && !r.Request.IsZero() && m.mayRecordRefusal(c) {
 		if err := c.add(recRefused, refusedBody{Request: r.Request, Code: r.Code, Text: clip(r.Text, 512)}); err != nil {
 			c.effect.Note += "; not recorded: " + err.Error()
 		}
 	}
 	return r
+}
+
+// mayRecordRefusal holds the log to a size: whoever speaks for the message
+// server could otherwise fill the disk, and with it end the device, by asking
+// for what is refused.
+func (m *Machine) mayRecordRefusal(c *ctx) bool {
+	r := &m.refusals
+	if c.Now-r.since >= refusalWindow {
+		r.since, r.n = c.Now, 0
+	}
+	if r.n++; r.n > maxRefusals {
+		c.effect.Note += fmt.Sprintf("; not recorded, since there were %d in this hour", r.n)
+		return false
+	}
+	return true
 }
 
 func clip(s string, n int) string {

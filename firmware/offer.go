@@ -52,6 +52,10 @@ func (m *Machine) acceptable(c *ctx, raw []byte) (*asked, error) {
 	if err := requesterIs(id, a.request.Requester); err != nil {
 		return nil, err
 	}
+	// What servers route by is what devices decide by.
+	if r := &a.request; h.Key != r.Key || h.Epoch != r.Epoch || h.Created != r.Created || h.Expires != r.Expires {
+		return nil, refuse(CodeMessage, "the request's header and payload name different keys, epochs or times")
+	}
 	if m.state.closed[a.digest] != 0 {
 		return nil, refuse(CodeClosed, "request %s is closed: it has its signature", a.digest)
 	}
@@ -114,9 +118,11 @@ func (m *Machine) offerAsk(c *ctx, v *envelope.Verified) (string, any, error) {
 	if o, ok := m.offers[k]; ok && o.expires > c.Now {
 		return TypeOffered, m.offered(o.raw, a.holder.Share), nil
 	}
-	m.dropOffers(func(_ offerKey, o *offer) bool { return o.expires <= c.Now })
 	if len(m.offers) >= maxOffers {
 		return "", nil, refuse(CodeOffer, "%d requests are open at this device; let some finish or expire", len(m.offers))
+	}
+	if n := m.offersOf(a.request.Requester); n >= maxOffersOfOne {
+		return "", nil, refuse(CodeOffer, "%d requests by %s are open at this device; let some finish or expire", n, a.request.Requester)
 	}
 	key, err := ecdh.P256().GenerateKey(c.Rand)
 	if err != nil {
@@ -135,12 +141,21 @@ func (m *Machine) offerAsk(c *ctx, v *envelope.Verified) (string, any, error) {
 		return "", nil, faulty(CodeInternal, err)
 	}
 	// The digest of a message that this token has just signed.
-	m.offers[k] = &offer{key: key, digest: u.UnverifiedDigest(), raw: raw, expires: expires}
+	m.offers[k] = &offer{key: key, digest: u.UnverifiedDigest(), raw: raw, expires: expires, owner: a.request.Requester}
 	return TypeOffered, m.offered(raw, a.holder.Share), nil
 }
 
 func (m *Machine) offered(raw []byte, shareID string) *Offered {
 	return &Offered{Offer: raw, Pieces: m.state.piecesFor(share.PurposeShare, shareID)}
+}
+
+func (m *Machine) offersOf(requester string) (n int) {
+	for _, o := range m.offers {
+		if o.owner == requester {
+			n++
+		}
+	}
+	return n
 }
 
 // dropOffers erases one-time keys. Go's ecdh.PrivateKey has no wipe: the

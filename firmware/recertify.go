@@ -104,7 +104,8 @@ func (m *Machine) register(c *ctx, in Register) (*Status, error) {
 		if err != nil {
 			return nil, faulty(CodeMessage, fmt.Errorf("certificate: %w", err))
 		}
-		known := slices.ContainsFunc(m.state.certificates, func(have []byte) bool { return string(have) == string(der) })
+		same := func(have []byte) bool { return string(have) == string(der) }
+		known := slices.ContainsFunc(m.state.certificates, same) || slices.ContainsFunc(fresh, same)
 		if !known && m.concerns(m.state.ledger, id) {
 			fresh = append(fresh, der)
 		}

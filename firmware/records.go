@@ -1,6 +1,7 @@
 package firmware
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -92,13 +93,11 @@ type state struct {
 
 func newState() *state { return &state{closed: map[envelope.Hash]int64{}} }
 
-// clone copies what apply changes, so that a record that does not fold leaves
-// nothing behind.
+// clone is a copy that shares what body replaces and never writes to, so that
+// a record that does not fold leaves nothing behind, and a long journal folds
+// in a time that grows with its length.
 func (s *state) clone() *state {
 	c := *s
-	c.closed = maps.Clone(s.closed)
-	c.entries = slices.Clone(s.entries)
-	c.certificates = slices.Clone(s.certificates)
 	return &c
 }
 
@@ -129,6 +128,11 @@ func (s *state) foldVerified(raw []byte) (*state, error) {
 }
 
 func (s *state) body(r *Record) error {
+	// A device is in one system for good, and commissioned only in the one that
+	// it prepared.
+	if (s.genesis != nil) != afterCommissioning(r.Kind) {
+		return errors.New("out of place")
+	}
 	switch r.Kind {
 	case recPrepared:
 		s.pending = new(ceremony.Pending)
@@ -141,14 +145,15 @@ func (s *state) body(r *Record) error {
 		if err := envelope.Unmarshal(r.Body, &b); err != nil {
 			return err
 		}
+		if s.pending == nil || !bytes.Equal(s.pending.Genesis, b.Genesis) {
+			return errors.New("not the genesis that the device prepared")
+		}
 		g, err := ledger.VerifyGenesis(b)
 		if err != nil {
 			return err
 		}
 		s.genesis, s.ledger = r.Body, ledger.New(g)
-		if s.pending != nil {
-			s.pin, s.pieces, s.pending = s.pending.PIN, s.pending.Pieces, nil
-		}
+		s.pin, s.pieces, s.pending = s.pending.PIN, s.pending.Pieces, nil
 		return nil
 	case recEntry:
 		var e ledger.SignedEntry
@@ -162,13 +167,14 @@ func (s *state) body(r *Record) error {
 		if s.ledger, err = ledger.ApplyVerified(s.ledger, v); err != nil {
 			return err
 		}
-		s.entries = append(s.entries, r.Body)
+		s.entries = append(slices.Clip(s.entries), r.Body)
 		return nil
 	case recClosed:
 		var c closedBody
 		if err := envelope.Unmarshal(r.Body, &c); err != nil {
 			return err
 		}
+		s.closed = maps.Clone(s.closed)
 		s.forgetExpired()
 		s.closed[c.Request] = c.Expires
 		return nil
@@ -177,13 +183,21 @@ func (s *state) body(r *Record) error {
 		if err := envelope.Unmarshal(r.Body, &c); err != nil {
 			return err
 		}
-		s.certificates = append(s.certificates, c.Certificates...)
+		s.certificates = append(slices.Clip(s.certificates), c.Certificates...)
 		return nil
 	case recUnlocked, recLocked, recPartial, recCheck, recRefused:
 		return nil // history only
 	default:
 		return fmt.Errorf("unknown kind %q: written by a newer firmware?", r.Kind)
 	}
+}
+
+func afterCommissioning(kind string) bool {
+	switch kind {
+	case recPrepared, recAborted, recCommissioned:
+		return false
+	}
+	return true
 }
 
 // forgetExpired drops closed requests that have expired anyway: time never

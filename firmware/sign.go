@@ -279,6 +279,9 @@ func (m *Machine) useShare(c *ctx, t *attempt, use func(e threshold.Exponentiato
 	if err != nil {
 		return faulty(CodeShare, fmt.Errorf("share %s: %w", t.holder.Share, err))
 	}
+	if err := stored.CheckFacts(shareFacts(&t.key, t.holder)); err != nil {
+		return faulty(CodeShare, err)
+	}
 	officers, err := m.joinPieces(t, stored)
 	if err != nil {
 		return faulty(CodeShare, err)
@@ -339,14 +342,19 @@ func (m *Machine) joinPieces(t *attempt, stored *share.Stored) (threshold.Secret
 		if err != nil {
 			return threshold.Secret{}, fmt.Errorf("the piece of %s: %w", q.Person, err)
 		}
-		pieces, owner[p.Index] = append(pieces, p), q.Person
+		pieces = append(pieces, p)
+		if other, ok := owner[p.Index]; ok {
+			return threshold.Secret{}, fmt.Errorf("%s and %s handed in the same piece, number %d", other, q.Person, p.Index)
+		}
+		owner[p.Index] = q.Person
 	}
 	if uint64(len(pieces)) < t.holder.Threshold {
 		return threshold.Secret{}, refuse(CodeOffer, "%d pieces are sealed to this device's one-time key, %d are needed: the device restarted since some officers approved; ask them again", len(pieces), t.holder.Threshold)
 	}
 	key, wrong, err := stored.RecoverOfficersKey(int(t.holder.Threshold), pieces)
-	for _, i := range wrong {
-		return threshold.Secret{}, fmt.Errorf("the piece of %s is wrong", owner[i])
+	if len(wrong) > 0 {
+		key.Wipe()
+		return threshold.Secret{}, fmt.Errorf("the piece of %s is wrong", owner[wrong[0]])
 	}
 	return key, err
 }

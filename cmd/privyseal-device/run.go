@@ -50,6 +50,7 @@ type device struct {
 	machine *firmware.Machine
 	journal *journal.Journal
 	gate    gate
+	started time.Time
 	end     context.CancelCauseFunc // ends the process with a reason
 	log     *slog.Logger
 }
@@ -112,7 +113,7 @@ func start(dir string, log *slog.Logger) (*device, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &device{dir: dir, cfg: c, token: devicetoken.New(t), log: log}
+	d := &device{dir: dir, cfg: c, token: devicetoken.New(t), started: time.Now(), log: log}
 	if err := d.begin(id); err != nil {
 		t.Close()
 		return nil, err
@@ -141,11 +142,17 @@ func (d *device) begin(id *identity) error {
 	local.Sign, local.Agree = sign, agree.PublicKey()
 	d.machine, err = firmware.New(firmware.Config{
 		Local: *local, Agree: agree, Boot: boot, Token: d.token, Memory: lockedMemory{},
-	}, records, time.Now().Unix())
+	}, records, d.now())
 	if err != nil {
 		return err
 	}
 	return d.openWithFile()
+}
+
+// now is the machine's clock, or where it would stand by now had nobody set it
+// back since the process began: a request that expired stays so.
+func (d *device) now() int64 {
+	return max(time.Now().Unix(), d.started.Add(time.Since(d.started)).Unix()) // Since goes by the monotonic clock
 }
 
 func (d *device) local(id *identity) (*ceremony.Local, error) {
@@ -194,6 +201,7 @@ func (d *device) openWithFile() error {
 	if err != nil {
 		return fmt.Errorf("finishing an interrupted commissioning: %w", err)
 	}
+	defer clear(next)
 	if err := d.setPIN(pin, next); err != nil {
 		return err
 	}
@@ -241,7 +249,7 @@ func (d *device) serve(ctx context.Context, c *link.Conn) error {
 // answer takes one message through the interpreter and carries out what it
 // decided: records first, durable; then the PIN; then the answer.
 func (d *device) answer(ctx context.Context, c *link.Conn, frame []byte) error {
-	e := d.machine.Handle(firmware.Inputs{Now: time.Now().Unix(), Rand: rand.Reader}, frame)
+	e := d.machine.Handle(firmware.Inputs{Now: d.now(), Rand: rand.Reader}, frame)
 	if e.Note != "" {
 		d.log.Info(e.Note)
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"errors"
+	"math/big"
 	"strings"
 	"testing"
 
@@ -66,4 +67,10 @@ func newRSA(t testing.TB) *rsa.PrivateKey {
 		t.Fatal(err)
 	}
 	return k
+}
+
+// negated is N − y.
+func negated(n, y []byte) []byte {
+	d := new(big.Int).Sub(new(big.Int).SetBytes(n), new(big.Int).SetBytes(y))
+	return d.FillBytes(make([]byte, len(n)))
 }

@@ -9,19 +9,16 @@ import (
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/threshold"
-	"github.com/privyseal/privyseal/hsm/devicetoken"
 )
 
-// forge is a partial message that a corrupt device signs with a value of its
+// lie is a partial message that a corrupt device signs with a value of its
 // choice.
-func (s *System) forge(device string, p firmware.Partial) []byte {
+func (s *System) lie(device string, p firmware.Partial) []byte {
 	s.t.Helper()
-	key, err := s.Devices[device].Token.Signer(devicetoken.LabelSign)
-	s.check(err)
 	body, err := envelope.Marshal(p)
 	s.check(err)
 	now := s.Now().Unix()
-	raw, err := envelope.Sign(rand.Reader, key, envelope.Header{
+	raw, err := envelope.Sign(rand.Reader, s.SignKey(device), envelope.Header{
 		Type: firmware.TypePartial, Version: firmware.MessageVersion, System: s.State.System(), LedgerHead: s.State.Head(),
 		Created: now, Expires: now + 300,
 	}, body)
@@ -40,10 +37,10 @@ func TestCheckOfHandedValue(t *testing.T) {
 
 	first, _, err := s.Part(b, order, 0) // d1 is corrupt, and so are its officers
 	s.check(err)
-	lie, _, err := s.Part(a, order, 0)
+	wrong, _, err := s.Part(a, order, 0)
 	s.check(err)
-	lie.Y = first.Y
-	prior := s.forge("d1", *lie)
+	wrong.Y = first.Y
+	prior := s.lie("d1", *wrong)
 
 	key := s.Key(Pair)
 	square := new(big.Int).SetBytes(first.Y)

@@ -16,7 +16,7 @@ func TestTaskFromAnotherServer(t *testing.T) {
 	c := newScene(t)
 	task := c.r.Task(c.offer, c.Approvals(c.r, c.offer, nil), c.order, 0)
 	for name, signer := range map[string]crypto.Signer{
-		"the server of d2": c.Servers["d2"].Sign, "the device itself": c.SignKeys["d1"], "its boot key": c.BootKeys["d1"],
+		"the server of d2": c.Servers["d2"].Sign, "the device itself": c.SignKey("d1"), "its boot key": c.BootKeys["d1"],
 		"an officer": c.a.Card.PrivateKey, "the administrator": c.People[Administrator][0].PrivateKey,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -29,6 +29,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 	"github.com/privyseal/privyseal/firmware/threshold"
 	"github.com/privyseal/privyseal/hsm"
+	"github.com/privyseal/privyseal/hsm/devicetoken"
 )
 
 // Keys of the system. Certs, SWA and Pair are used in the token by the devices
@@ -63,10 +64,10 @@ type System struct {
 	People   map[string][]*firmwaretest.Card // by person
 	Robot    crypto.Signer                   // Program's software key
 	BootKeys map[string]crypto.Signer        // the devices' boot keys, from their disks
-	SignKeys map[string]crypto.Signer        // the devices' signature keys, in their tokens: for corrupt devices
 
-	t      testing.TB
-	shared *shared
+	t       testing.TB
+	shared  *shared
+	configs map[string]firmware.Config
 }
 
 // shared is what copies of a System for several tests have in common.
@@ -117,8 +118,7 @@ func New(t testing.TB, options ...Option) *System {
 	t.Helper()
 	s := &System{
 		Devices: map[string]*firmwaretest.Device{}, Servers: map[string]ledgertest.Pair{}, Cards: map[uint32]*firmwaretest.Card{},
-		People: map[string][]*firmwaretest.Card{}, BootKeys: map[string]crypto.Signer{},
-		SignKeys: map[string]crypto.Signer{}, t: t,
+		People: map[string][]*firmwaretest.Card{}, BootKeys: map[string]crypto.Signer{}, t: t, configs: map[string]firmware.Config{},
 		shared: &shared{now: time.Unix(1_800_000_000, 0), taps: map[string]hsm.TraceFunc{}, frames: map[string][]Frame{}},
 	}
 	r := newRoom(s)
@@ -195,6 +195,18 @@ func (s *System) Key(id string) *ledger.Key {
 	return &k
 }
 
+// SignKey is a device's signature key in its token, for a device that is
+// corrupt.
+func (s *System) SignKey(device string) crypto.Signer {
+	s.t.Helper()
+	k, err := s.Devices[device].Token.Signer(devicetoken.LabelSign)
+	s.check(err)
+	return k
+}
+
+// config is what a device is, without its state.
+func (s *System) config(device string) firmware.Config { return s.configs[device] }
+
 // room is the ceremony.
 type room struct {
 	s    *System
@@ -255,9 +267,7 @@ func (r *room) device(maker *firmwaretest.Maker, n int, id string) {
 		ID: server, Name: "Server " + server, Sign: ledgertest.SPKI(s.t, pair.Sign.Public()), Agree: ledgertest.SPKI(s.t, pair.Agree.PublicKey()),
 		TLS: envelope.HashOf("tls", []byte(id)), URL: "https://" + server + ".test", Route: server + ".test:4222",
 	})
-	s.Devices[id] = maker.NewTraced(s.t, id, s.Now, s.trace(id), func(c *firmware.Config) {
-		s.BootKeys[id], s.SignKeys[id] = c.Boot, c.Local.Sign
-	})
+	s.Devices[id] = maker.NewTraced(s.t, id, s.Now, s.trace(id), func(c *firmware.Config) { s.BootKeys[id], s.configs[id] = c.Boot, *c })
 	d := ceremony.PlanDevice{
 		ID: id, Name: "Device " + id, Server: server, Model: firmwaretest.Model, Serial: "serial-" + id, Use: "token", UnlockQuorum: 2,
 	}

@@ -33,10 +33,10 @@ func (a *app) pinEntry() (e term.Entry, done func()) {
 	return term.NewEntry(a.pinentry, a.getenv, tty), func() { tty.Close() }
 }
 
-// withCard opens a card and calls f with its keys. The PIN is asked for once,
-// when the card first wants it, kept until f returns, and wiped. why says what
-// it is for.
-func (a *app) withCard(ctx context.Context, serial uint32, o card.Options, why string, f func(client.Keys) error) (err error) {
+// useCard opens a card and calls f with it. The PIN is asked for once, when
+// the card first wants it, kept until f returns, and wiped. why says what it is
+// for.
+func (a *app) useCard(ctx context.Context, serial uint32, o card.Options, why string, f func(*card.Card) error) (err error) {
 	entry, done := a.pinEntry()
 	defer done()
 	pin, forget := card.Batch(cardpin.Source(entry, why))
@@ -48,19 +48,27 @@ func (a *app) withCard(ctx context.Context, serial uint32, o card.Options, why s
 		return err
 	}
 	defer func() {
+		// A card that was not reset keeps its PIN verified: that is worth an error.
 		if e := c.Close(); err == nil {
 			err = e
 		}
 	}()
-	sign, err := c.Signer(ctx)
-	if err != nil {
-		return err
-	}
-	agree, err := c.Agreement(ctx)
-	if err != nil {
-		return err
-	}
-	return f(client.Keys{Sign: sign, Agree: agree})
+	return f(c)
+}
+
+// withCard is useCard for those who need its two keys.
+func (a *app) withCard(ctx context.Context, serial uint32, o card.Options, why string, f func(client.Keys) error) error {
+	return a.useCard(ctx, serial, o, why, func(c *card.Card) error {
+		sign, err := c.Signer(ctx)
+		if err != nil {
+			return err
+		}
+		agree, err := c.Agreement(ctx)
+		if err != nil {
+			return err
+		}
+		return f(client.Keys{Sign: sign, Agree: agree})
+	})
 }
 
 // openCard opens a card; a person at the terminal may insert it now.

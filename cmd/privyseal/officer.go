@@ -62,7 +62,7 @@ func (a *app) sit(ctx context.Context, serial string) (*desk, error) {
 		conn, _, err := a.dial(ctx, s, id)
 		var away *client.UnreachableError
 		switch {
-		case errors.As(err, &away) || errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		case errors.As(err, &away) && ctx.Err() == nil:
 			d.away = append(d.away, err)
 			continue
 		case err != nil:
@@ -150,6 +150,9 @@ func overdue(err error) bool {
 // cardTrouble tells whether it is the card that failed: then nothing more is
 // tried with it, least of all a PIN.
 func cardTrouble(err error) bool {
+	if errors.As(err, new(*client.UnreachableError)) || errors.As(err, new(*client.RefusedError)) {
+		return false
+	}
 	if errors.As(err, new(*card.PINError)) || errors.As(err, new(*card.WrongKeyError)) || errors.As(err, new(*term.PinentryError)) {
 		return true
 	}

@@ -152,10 +152,10 @@ func (d *deviceStatusJSON) text() string {
 	switch {
 	case d.Phase != "":
 		parts = append(parts, d.Phase)
-	case !d.Linked:
-		parts = append(parts, "NO LINK to its message server")
 	case d.Silent:
 		parts = append(parts, "SILENT")
+	case !d.Linked && d.Text == "":
+		parts = append(parts, "no link to its message server")
 	}
 	if d.Text != "" {
 		parts = append(parts, d.Text)

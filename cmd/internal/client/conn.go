@@ -87,6 +87,8 @@ func (c *Conn) explain(ctx context.Context, err error) error {
 		return term.WithHint(&RefusedError{c.name, status.Code, status.Message}, fmt.Sprintf("wait %s", status.RetryAfter))
 	case errors.As(err, &status):
 		return &RefusedError{c.name, status.Code, status.Message}
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return &UnreachableError{c.name, fmt.Errorf("no answer in time: %w", context.Cause(ctx))}
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
@@ -215,17 +217,19 @@ func (c *Conn) Follow(ctx context.Context, request envelope.Hash, see func(*api.
 	var last *api.Tracking
 	var since uint64
 	for {
+		began := time.Now()
 		t, err := c.tracking(ctx, request, since, pollWait)
 		var away *UnreachableError
 		switch {
 		case ctx.Err() != nil:
 			return last, context.Cause(ctx)
-		case errors.As(err, &away):
+		case errors.As(err, &away), err == nil && t == nil && time.Since(began) < retryWait:
+			// It is stopping, or away, and may count anew when it is back.
+			since = 0
 			select {
 			case <-ctx.Done():
 			case <-time.After(retryWait):
 			}
-			since = 0 // it may have started anew
 			continue
 		case err != nil:
 			return last, err

@@ -1,14 +1,17 @@
 package client_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/privyseal/privyseal/cmd/internal/client"
 	"github.com/privyseal/privyseal/firmware/envelope"
@@ -190,6 +193,21 @@ func TestConn(t *testing.T) {
 	w.Stop("server-2")
 	if _, err := conn.System(t.Context()); !errors.As(err, &away) || away.Server != "server-2" {
 		t.Errorf("stopped: %v", err)
+	}
+	// A server that accepts connections and says nothing.
+	mute, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	c, err = client.DialURL("https://"+mute.Addr().String(), srv.TLS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	within, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := c.System(within); !errors.As(err, &away) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("mute: %v", err)
 	}
 	if got, err := w.dial("").Status(t.Context()); err != nil || len(got.Servers) != 5 {
 		t.Errorf("%v", err)

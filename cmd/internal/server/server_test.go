@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -97,6 +96,11 @@ func (r *rig) start(id string) {
 	}
 	r.servers[id] = s
 	r.t.Cleanup(s.Close)
+	r.client(id)
+}
+
+func (r *rig) client(id string) {
+	r.t.Helper()
 	c, err := web.NewClient(r.rows[id].URL, pinned.Pin(r.rows[id].TLS))
 	if err != nil {
 		r.t.Fatal(err)
@@ -139,8 +143,14 @@ func (r *rig) connect(id string) {
 func (r *rig) handle(id string, frame []byte) []byte {
 	d := r.devices[id]
 	raw := frame
-	if _, err := envelope.PeekRecipients(frame); err == nil {
-		if raw, err = envelope.Open(frame, d.Agree); err != nil {
+	if to, err := envelope.PeekRecipients(frame); err == nil {
+		key := d.Agree
+		if one := d.OneTime(); one != nil {
+			if id, _ := envelope.KeyIDOf(one.PublicKey()); len(to) == 1 && to[0] == id {
+				key = one
+			}
+		}
+		if raw, err = envelope.Open(frame, key); err != nil {
 			r.t.Errorf("device %s: %v", id, err)
 			return nil
 		}
@@ -300,21 +310,40 @@ func (r *rig) inbox(o ledger.Officer) []api.InboxItem {
 	return items
 }
 
+// approveAll has an officer approve what his inbox holds.
 func (r *rig) approveAll(o ledger.Officer) {
 	r.t.Helper()
-	row, _ := r.sys.State.Device(o.Device)
 	for _, it := range r.inbox(o) {
-		var out api.Approved
-		err := r.post(row.Server, api.PathApproval, coordtest.Approve(r.t, r.sys, r.sys.Persons[o.Person], it, r.unix(), ""), &out)
-		var status *web.StatusError
-		if errors.As(err, &status) && status.Code == http.StatusConflict {
-			continue // the item was overtaken
-		}
-		if err != nil {
-			r.t.Fatal(err)
-		}
+		r.approve(o, it)
 	}
 }
+
+// approveOne has him approve one item, and reports whether it counts.
+func (r *rig) approveOne(o ledger.Officer) bool {
+	r.t.Helper()
+	for _, it := range r.inbox(o) {
+		if r.approve(o, it) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *rig) approve(o ledger.Officer, it api.InboxItem) bool {
+	r.t.Helper()
+	row, _ := r.sys.State.Device(o.Device)
+	var out api.Approved
+	err := r.post(row.Server, api.PathApproval, coordtest.Approve(r.t, r.sys, r.sys.Persons[o.Person], it, r.unix(), ""), &out)
+	if status, ok := asStatus(err); ok && status.Code == http.StatusConflict {
+		return false // the item was overtaken, or approved already
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return !out.Queued
+}
+
+func ecdhKeys(p ledgertest.Pair) []*ecdh.PublicKey { return []*ecdh.PublicKey{p.Agree.PublicKey()} }
 
 func (r *rig) request(server string, raw []byte) envelope.Hash {
 	r.t.Helper()

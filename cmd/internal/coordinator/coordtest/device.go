@@ -32,7 +32,7 @@ type Fault string
 const (
 	Good       Fault = ""
 	Silent     Fault = "silent"
-	Locked     Fault = "locked"      // refuses everything
+	Locked     Fault = "locked"      // speaks with its boot key, and waits for its officers
 	Random     Fault = "random"      // partial
 	Zero       Fault = "zero"        // partial
 	Negated    Fault = "negated"     // N − y
@@ -58,6 +58,8 @@ type Device struct {
 	checks map[envelope.Hash]*check
 	closed map[envelope.Hash]bool
 	tasks  int
+
+	unlocks *unlocking // nil: no one-time key
 }
 
 type offer struct {
@@ -110,7 +112,7 @@ func (d *Device) Handle(typ string, body []byte) (answerType string, payload any
 	case Silent:
 		return "", nil, false
 	case Locked:
-		return d.refuse(envelope.Hash{}, firmware.CodePhase, "the device is locked")
+		return d.locked(typ, body)
 	}
 	switch typ {
 	case firmware.TypeOfferAsk:
@@ -138,7 +140,7 @@ func (d *Device) Handle(typ string, body []byte) (answerType string, payload any
 		delete(d.offers, a.digest)
 		return firmware.TypeClosed, firmware.Closed{Request: a.digest}, true
 	case firmware.TypeStatusAsk:
-		return firmware.TypeStatus, firmware.Status{Device: d.ID, Phase: firmware.PhaseReady, Shares: []string{}, Officers: []string{}, System: d.sys.State.System(), Unattended: true}, true
+		return firmware.TypeStatus, d.status(firmware.PhaseReady), true
 	}
 	d.t.Errorf("device %s was asked a %q", d.ID, typ)
 	return "", nil, false
@@ -151,6 +153,9 @@ func (d *Device) Sign(typ string, payload any, re [16]byte, to ...envelope.KeyID
 		d.t.Error(err)
 	}
 	key := d.Device.Sign
+	if d.Fault == Locked {
+		key = d.Boot
+	}
 	if d.Fault == Stranger {
 		key = ledgertest.NewSigner(d.t, "stranger")
 	}

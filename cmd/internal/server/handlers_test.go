@@ -1,0 +1,241 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/cmd/internal/coordinator/coordtest"
+	"github.com/privyseal/privyseal/cmd/internal/transport/link"
+	"github.com/privyseal/privyseal/cmd/internal/transport/web"
+	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/ceremony"
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
+)
+
+func asStatus(err error) (*web.StatusError, bool) {
+	var status *web.StatusError
+	ok := errors.As(err, &status)
+	return status, ok
+}
+
+// refused checks the status of a refusal and a word of its text.
+func refused(t *testing.T, what string, err error, code int, word string) {
+	t.Helper()
+	if status, ok := asStatus(err); !ok || status.Code != code || !strings.Contains(status.Message, word) {
+		t.Errorf("%s: %v, not %d %q", what, err, code, word)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	r := newRig(t)
+	program := r.sys.Persons[ledgertest.Program].Software
+	raw := coordtest.CertificateRequest(t, r.sys, "set", r.unix(), 3600)
+	var accepted api.Accepted
+	refused(t, "a request before the ceremony", r.post("server-1", api.PathRequest, raw, &accepted), http.StatusConflict, "no system yet")
+	r.commission()
+
+	other := ledgertest.New(t, func(g *ledger.Genesis) { g.Name = "Another" })
+	b, err := envelope.Marshal(other.Bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := envelope.Marshal(api.System{Bundle: b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused(t, "a system without this server's keys", r.send("server-1", api.PathSystem, body, &api.System{}), http.StatusForbidden, "server-1")
+	refused(t, "nonsense", r.send("server-1", api.PathRequest, []byte("nonsense"), &accepted), http.StatusBadRequest, "")
+	stranger := coordtest.CertificateRequestBy(t, r.sys, ledgertest.Program, ledgertest.NewSigner(t, "stranger"), "set", r.unix(), 3600)
+	refused(t, "a stranger's request", r.post("server-1", api.PathRequest, stranger, &accepted), http.StatusForbidden, "")
+	late := coordtest.CertificateRequestBy(t, r.sys, ledgertest.Program, program, "set", r.unix()-7200, 3600)
+	refused(t, "an expired request", r.post("server-1", api.PathRequest, late, &accepted), http.StatusConflict, "expired")
+	refused(t, "an unknown path", r.send("server-1", "/v2", nil, &accepted), http.StatusNotFound, "")
+	_, err = r.clients["server-1"].Poll(context.Background(), api.PathTracking, web.Poll{Inbox: envelope.Hash{9}.String()})
+	refused(t, "an unknown request", err, http.StatusNotFound, "not known")
+	_, err = r.clients["server-1"].Poll(context.Background(), api.PathInbox, web.Poll{Inbox: envelope.KeyID{9}.String()})
+	refused(t, "a stranger's inbox", err, http.StatusForbidden, "")
+
+	// Twice the same request is one.
+	for range 2 {
+		if err := r.post("server-1", api.PathRequest, raw, &accepted); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The trail names what was refused, and where it came from.
+	trail, err := os.ReadFile(filepath.Join(r.dirs["server-1"], fileAudit))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"msg":"refused","peer":"127.0.0.1"`, `"type":"request"`, `"type":"offer.ask"`} {
+		if !strings.Contains(string(trail), want) {
+			t.Errorf("the audit log does not hold %s", want)
+		}
+	}
+}
+
+// TestFirewall: a source that fails too often is denied, and with changed rules
+// it is not, without a restart.
+func TestFirewall(t *testing.T) {
+	r := newRig(t)
+	r.commission()
+	last := error(nil)
+	for range web.DefaultRules.MaxFailures + 1 {
+		last = r.send("server-1", api.PathRequest, []byte("nonsense"), &api.Accepted{})
+	}
+	refused(t, "after too many failures", last, http.StatusTooManyRequests, "too many")
+	var status api.SystemStatus
+	if err := r.send("server-2", api.PathStatus, nil, &status); err != nil {
+		t.Errorf("the other site: %v", err)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	r := newRig(t)
+	r.commission()
+	r.waitStatus()
+	r.devices["device-2"].SetFault(coordtest.Locked)
+	r.stops["device-3"]()
+	r.servers["server-2"].Close()
+	for range 50 {
+		var status api.SystemStatus
+		if err := r.send("server-1", api.PathStatus, nil, &status); err != nil {
+			t.Fatal(err)
+		}
+		d := map[string]api.DeviceStatus{}
+		for _, s := range status.Servers {
+			for _, x := range s.Devices {
+				d[x.Device] = x
+			}
+		}
+		if d["device-1"].Status != nil && d["device-2"].Status != nil && d["device-2"].Status.Phase == firmware.PhaseLocked &&
+			d["device-3"].Silent && d["device-4"].Silent && status.Servers[1].Silent && !status.Servers[0].Silent {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Error("the status does not show who is locked, who is silent and who is away")
+}
+
+// TestUnlock: officers unlock a device of another site by way of their own
+// server; the one who completes the quorum opens it.
+func TestUnlock(t *testing.T) {
+	r := newRig(t)
+	r.commission()
+	r.waitStatus()
+	r.devices["device-4"].SetFault(coordtest.Locked)
+	body, err := envelope.Marshal(api.UnlockAsk{Device: "device-4"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var offered firmware.UnlockOffered
+	if err := r.send("server-1", api.PathUnlockAsk, body, &offered); err != nil {
+		t.Fatal(err)
+	}
+	unlock := func(person string) (out api.Unlocked, err error) {
+		err = r.post("server-1", api.PathUnlock, coordtest.Unlock(t, r.sys, r.sys.Persons[person], "device-4", offered, r.unix()), &out)
+		return out, err
+	}
+	_, err = unlock("officer-1a")
+	refused(t, "an officer of another device", err, http.StatusConflict, "not an officer")
+	for range 2 { // twice the same officer is one
+		out, err := unlock("officer-4a")
+		if err != nil || out.Have != 1 || out.Need != 2 || out.Status != nil || len(out.Missing) != 1 || out.Missing[0] != "Officer 4b" {
+			t.Fatalf("%+v %v", out, err)
+		}
+	}
+	out, err := unlock("officer-4b")
+	if err != nil || out.Status == nil || out.Status.Phase != firmware.PhaseReady {
+		t.Fatalf("%+v %v", out, err)
+	}
+}
+
+// TestRelay: a ceremony's frames go to the device once, however long it takes
+// and however often they are posted; anything else does not go at all.
+func TestRelay(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "s")
+	sockets, err := os.MkdirTemp("", "ps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(sockets) })
+	r := &rig{t: t, dirs: map[string]string{"s1": dir}, servers: map[string]*Server{}, rows: map[string]*ledger.Server{}, clients: map[string]*web.Client{}}
+	if r.rows["s1"], err = Init(dir, Config{ID: "s1", Name: "Site", HTTPS: freeAddr(t), Links: []string{"unix:" + filepath.Join(sockets, "l")}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Init(dir, Config{ID: "s1", Name: "Site", HTTPS: freeAddr(t), Links: []string{"unix:/x"}}); !errors.Is(err, ErrExists) {
+		t.Errorf("a second init: %v", err)
+	}
+	r.start("s1")
+	desk := ledgertest.NewPair(t, "desk")
+	deskID, _ := envelope.KeyIDOf(desk.Agree.PublicKey())
+	seen := make(chan string, 10)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	t.Cleanup(func() { cancel(); <-done })
+	go func() {
+		defer close(done)
+		link.Keep(ctx, "unix:"+filepath.Join(sockets, "l"), link.Options{ID: "d1"}, func(ctx context.Context, c *link.Conn) error {
+			for {
+				frame, err := c.Recv(ctx)
+				if err != nil {
+					return err
+				}
+				u, err := envelope.Parse(frame)
+				if err != nil {
+					return err
+				}
+				seen <- u.Header().Type
+				raw, _ := envelope.Sign(rand.Reader, desk.Sign, envelope.Header{Type: ceremony.TypeIdentity, Version: 1, Re: u.Header().ID, To: []envelope.KeyID{deskID}, Created: 1, Expires: 2}, []byte{0xa0})
+				sealed, _ := envelope.Seal(rand.Reader, raw, ecdhKeys(desk))
+				if err := c.Send(ctx, sealed); err != nil {
+					return err
+				}
+			}
+		})
+	}()
+	frame := func(typ string) []byte {
+		raw, err := envelope.Sign(rand.Reader, desk.Sign, envelope.Header{Type: typ, Version: 1, Created: 1, Expires: 2}, []byte{0xa0})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	post := func(device string, frame []byte) ([]byte, error) {
+		body, err := envelope.Marshal(api.Relay{Device: device, Frame: frame})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out api.Relayed
+		err = r.send("s1", api.PathRelay, body, &out)
+		return out.Frame, err
+	}
+	hello := frame(ceremony.TypeHello)
+	var first []byte
+	for range 100 { // until the link is up
+		if first, err = post("d1", hello); err == nil {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	again, err2 := post("d1", hello)
+	if err != nil || err2 != nil || len(first) == 0 || string(first) != string(again) {
+		t.Fatalf("%v %v", err, err2)
+	}
+	if len(seen) != 1 {
+		t.Errorf("the device saw the frame %d times", len(seen))
+	}
+	_, err = post("d1", frame(firmware.TypeTask))
+	refused(t, "a task", err, http.StatusForbidden, "not relayed")
+	_, err = post("d2", hello)
+	refused(t, "a device without a link", err, http.StatusConflict, "no link")
+}

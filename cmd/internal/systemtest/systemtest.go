@@ -113,6 +113,12 @@ func use(where string, devices []string) Option {
 	}
 }
 
+// Tapped has f told of all that crosses a device's PKCS#11 boundary, the
+// ceremony included.
+func Tapped(device string, f hsm.TraceFunc) Option {
+	return func(r *room) { r.s.Tap(device, f) }
+}
+
 // New conducts a ceremony and returns the system, all devices unlocked.
 func New(t testing.TB, options ...Option) *System {
 	t.Helper()

@@ -80,7 +80,7 @@ func (m *Machine) unlock(c *ctx, in Unlock) (*Status, error) {
 		}
 	}()
 	var names []string
-	seen := map[string]bool{}
+	seen, owner := map[string]bool{}, map[uint64]string{}
 	for _, raw := range in.Approvals {
 		a, err := VerifyUnlockApproval(s, self.ID, m.unlocks.digest, raw, c.Now)
 		if err != nil {
@@ -95,6 +95,10 @@ func (m *Machine) unlock(c *ctx, in Unlock) (*Status, error) {
 			return nil, faulty(CodeShare, fmt.Errorf("piece of %s: %w", a.Name, err))
 		}
 		pieces, names = append(pieces, p), append(names, a.Person)
+		if other, ok := owner[p.Index]; ok {
+			return nil, refuse(CodeShare, "%s and %s handed in the same piece, number %d", other, a.Person, p.Index)
+		}
+		owner[p.Index] = a.Person
 	}
 	if uint64(len(pieces)) < self.UnlockQuorum {
 		return nil, refuse(CodeQuorum, "%d of %d officers have unlocked device %s", len(pieces), self.UnlockQuorum, self.ID)
@@ -155,6 +159,9 @@ func VerifyUnlockApproval(s ledger.State, device string, offer envelope.Hash, ra
 	a := &VerifiedUnlock{Person: person.ID, Name: person.Name, Signer: v.Signer()}
 	if err := envelope.Decode(v, TypeUnlockApproval, MessageVersion, &a.UnlockApproval); err != nil {
 		return nil, err
+	}
+	if h := v.Header(); h.Created != a.Created || h.Expires != a.Expires {
+		return nil, fmt.Errorf("header and payload of %s's word name different times", person.Name)
 	}
 	if a.Device != device || a.Offer != offer {
 		return nil, fmt.Errorf("%s unlocked %s for another offer: ask for the present one", person.Name, a.Device)

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -249,6 +250,7 @@ func (d *device) serve(ctx context.Context, c *link.Conn) error {
 // answer takes one message through the interpreter and carries out what it
 // decided: records first, durable; then the PIN; then the answer.
 func (d *device) answer(ctx context.Context, c *link.Conn, frame []byte) error {
+	before := d.machine.Commissioned()
 	e := d.machine.Handle(firmware.Inputs{Now: d.now(), Rand: rand.Reader}, frame)
 	if e.Note != "" {
 		d.log.Info(e.Note)
@@ -261,6 +263,12 @@ func (d *device) answer(ctx context.Context, c *link.Conn, frame []byte) error {
 		}
 	}
 	d.machine.Durable(&e)
+	if !before && d.machine.Commissioned() {
+		// Decoding made copies of shares, and at the lead of everybody's seeds,
+		// that nobody can wipe. The collector gives their pages back, and the
+		// kernel clears them.
+		debug.FreeOSMemory()
+	}
 	if e.SetPIN != nil {
 		if err := d.commissioned(e.SetPIN); err != nil {
 			return d.fatal(err)

@@ -287,6 +287,19 @@ func (s *Session) join(in Inputs, m Join) (*Answer, error) {
 	if string(own.OneTime) != string(s.oneTime.PublicKey().Bytes()) || own.Instance != s.local.Instance {
 		return nil, &RosterError{Who: "device " + s.local.ID, Err: errors.New("has restarted since it introduced itself; begin a new attempt")}
 	}
+	// In a vault ceremony no manufacturer vouches for keys: then only the device
+	// itself can tell that others' stand in its place.
+	sign, err := x509.MarshalPKIXPublicKey(s.local.Sign.Public())
+	if err != nil {
+		return nil, err
+	}
+	agree, err := x509.MarshalPKIXPublicKey(s.local.Agree)
+	if err != nil {
+		return nil, err
+	}
+	if string(own.Sign) != string(sign) || string(own.Agree) != string(agree) || string(own.Boot) != string(s.local.Boot) {
+		return nil, &RosterError{Who: "device " + s.local.ID, Err: errors.New("is listed with keys that are not its own; do not go on with this desk")}
+	}
 	if err := r.CompareFirmware(s.local.ID, s.local.Firmware); err != nil {
 		return nil, err
 	}

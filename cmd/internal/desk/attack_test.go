@@ -13,6 +13,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 	"github.com/privyseal/privyseal/firmware/threshold"
 	"github.com/privyseal/privyseal/hsm/devicetoken"
 )
@@ -178,4 +179,45 @@ func TestTestIsNoOracle(t *testing.T) {
 	}
 	_, err = d.ask(ctx, "d2", ceremony.TypeTest, ceremony.Test{Key: "files", Order: order, Position: 1, Prior: [][]byte{right}}, ceremony.TypeTested, &out)
 	fatal(err)
+}
+
+// TestDeviceFindsForeignKeys has a desk list a device with keys that are not the
+// device's, in a vault ceremony, where no manufacturer's certificate tells.
+func TestDeviceFindsForeignKeys(t *testing.T) {
+	r := newRoom(t)
+	r.small()
+	r.plan.Vault = true
+	ctx := context.Background()
+	d := r.desk(t.TempDir(), r)
+	if err := d.begin(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.introduce(ctx); err != nil {
+		t.Fatal(err)
+	}
+	u, err := envelope.Parse(d.t.state.Identities[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var id ceremony.Identity
+	if err := envelope.Unmarshal(u.UnverifiedPayload(), &id); err != nil {
+		t.Fatal(err)
+	}
+	foreign := ledgertest.NewPair(t, "in d2's place")
+	id.Sign, id.Agree = ledgertest.SPKI(t, foreign.Sign.Public()), ledgertest.SPKI(t, foreign.Agree.PublicKey())
+	body, err := envelope.Marshal(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := u.Header()
+	h.Signer = envelope.KeyIDOfSPKI(id.Sign)
+	if d.t.state.Identities[1], err = envelope.Sign(rand.Reader, foreign.Sign, h, body); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.enrol(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.join(ctx); err == nil || !strings.Contains(err.Error(), "not its own") {
+		t.Fatalf("got %v, want device d2 to refuse the roster", err)
+	}
 }

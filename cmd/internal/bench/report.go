@@ -133,15 +133,18 @@ func (r *report) addStarts(s []started) {
 
 func (r *report) addMemory(all []memory) {
 	r.Memory = append(r.Memory, all...)
-	for prefix, limit := range map[string]float64{"privyseal-device": maxDeviceMemory, "privyseal-server": maxServerMemory} {
-		var worst *memory
-		for i := range all {
-			if strings.HasPrefix(all[i].Process, prefix+" ") && (worst == nil || all[i].Rest > worst.Rest) {
-				worst = &all[i]
+	for _, x := range []struct {
+		program string
+		limit   int64
+	}{{"privyseal-device", maxDeviceMemory}, {"privyseal-server", maxServerMemory}} {
+		var worst memory
+		for _, m := range all {
+			if strings.HasPrefix(m.Process, x.program+" ") && m.Rest > worst.Rest {
+				worst = m
 			}
 		}
-		if worst != nil {
-			r.addTarget("memory at rest, the largest: "+worst.Process, float64(worst.Rest)/1e6, limit/1e6, "MB")
+		if worst.Rest > 0 {
+			r.addTarget("memory at rest, the largest: "+worst.Process, float64(worst.Rest)/1e6, float64(x.limit)/1e6, "MB")
 		}
 	}
 	slices.SortStableFunc(r.Memory, func(a, b memory) int { return cmp.Compare(a.Process, b.Process) })

@@ -92,15 +92,26 @@ func (s *system) signatures(ctx context.Context, k ledger.Key, n int) (*signatur
 		return nil, err
 	}
 	took := time.Since(t)
-	how := "in parallel"
-	if k.Scheme == threshold.Multiplicative {
-		how = "in sequence"
-	}
 	return &signatures{
-		What:     fmt.Sprintf("%s: RSA-%d, %d of %d devices %s", k.ID, k.Public.Bits(), k.T, k.N, how),
+		What:     describe(s.home.State(), k, route),
 		Requests: n, P50: ms(quantile(latency, 0.5)), P99: ms(quantile(latency, 0.99)),
 		Rate: float64(n) / took.Seconds(), Approval: ms(quantile(approving, 0.5)),
 	}, nil
+}
+
+// describe says what a key is and how its shares are used by the devices of a
+// route.
+func describe(state ledger.State, k ledger.Key, route []string) string {
+	order, inToken := "in parallel", 0
+	if k.Scheme == threshold.Multiplicative {
+		order = "in sequence"
+	}
+	for _, id := range route {
+		if d, _ := state.Device(id); k.UsedInToken(d) {
+			inToken++
+		}
+	}
+	return fmt.Sprintf("%s: RSA-%d, %d of %d %s, %d in the token", k.ID, k.Public.Bits(), k.T, k.N, order, inToken)
 }
 
 // request makes and sends requests with the card of somebody who is no officer

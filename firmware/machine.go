@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/privyseal/privyseal/firmware/ceremony"
@@ -41,8 +42,11 @@ type Token interface {
 	Unlock(pin []byte) error
 	Lock() error
 	Locked() bool
-	Health() string // as text
+	Health() string // HealthOK, or what is wrong, for people
 }
+
+// HealthOK is what a Token in order says of itself.
+const HealthOK = "ok"
 
 // ErrNotFound is what a Token answers for an object that it does not hold.
 var ErrNotFound = ceremony.ErrNoObject
@@ -244,6 +248,7 @@ func (m *Machine) Handle(in Inputs, frame []byte) Effects {
 	v, to, err := m.open(frame)
 	if err != nil {
 		e.Note = "message dropped: " + err.Error()
+		e.Reply = m.unopened(c, frame)
 		return e
 	}
 	c.asked = v.Header()
@@ -258,6 +263,44 @@ func (m *Machine) Handle(in Inputs, frame []byte) Effects {
 		e.Note = "cannot answer: " + err.Error()
 	}
 	return e
+}
+
+// unopened answers a frame that is sealed to a token that is locked or gone.
+// Who sent it cannot be known; that this device is locked is said to its own
+// message server alone. Nil for any other frame that was dropped.
+func (m *Machine) unopened(c *ctx, frame []byte) []byte {
+	self, ok := m.self()
+	if !ok {
+		return nil
+	}
+	to, err := envelope.PeekRecipients(frame)
+	if err != nil || !slices.Contains(to, envelope.KeyIDOfSPKI(self.Agree)) {
+		return nil
+	}
+	why := m.wrongPhase()
+	if !m.cfg.Token.Locked() {
+		health := m.cfg.Token.Health()
+		if health == HealthOK {
+			return nil
+		}
+		why = refuse(CodeInternal, "the token of device %s is %s", self.ID, health)
+	}
+	if c.asked, err = envelope.Peek(frame); err != nil {
+		return nil
+	}
+	s, ok := m.state.ledger.Server(self.Server)
+	if !ok {
+		return nil
+	}
+	agree, err := parseAgree(s.Agree)
+	if err != nil {
+		return nil
+	}
+	reply, err := m.answer(c, agree, TypeRefusal, &Refusal{Device: self.ID, Code: codeOf(why), Text: why.Error()})
+	if err != nil {
+		c.effect.Note += "; cannot answer: " + err.Error()
+	}
+	return reply
 }
 
 func (m *Machine) refusal(c *ctx, v *envelope.Verified, cause error) *Refusal {
@@ -439,8 +482,7 @@ func parseAgree(spki []byte) (*ecdh.PublicKey, error) {
 	return pub.ECDH()
 }
 
-// answer signs and seals. A locked token signs nothing: then the boot key
-// speaks, and only what it may say.
+// answer signs and seals.
 func (m *Machine) answer(c *ctx, to *ecdh.PublicKey, typ string, payload any) ([]byte, error) {
 	if payload == nil {
 		return nil, nil
@@ -453,20 +495,28 @@ func (m *Machine) answer(c *ctx, to *ecdh.PublicKey, typ string, payload any) ([
 	if err != nil {
 		return nil, err
 	}
-	var signer crypto.Signer = m.cfg.Local.Sign
-	if m.cfg.Token.Locked() {
-		switch typ {
-		case TypeStatus, TypeUnlockOffered, TypeRefusal, TypeGenesis:
-			signer = m.cfg.Boot
-		default:
-			return nil, errors.New("the token is locked")
-		}
-	}
-	raw, err := envelope.Sign(c.Rand, signer, h, body)
+	raw, err := m.sign(c, h, body)
 	if err != nil {
 		return nil, err
 	}
 	return envelope.Seal(c.Rand, raw, []*ecdh.PublicKey{to})
+}
+
+// sign signs with the token, or, when that is locked or gone, with the boot
+// key what that may say.
+func (m *Machine) sign(c *ctx, h envelope.Header, body []byte) ([]byte, error) {
+	err := errors.New("the token is locked")
+	if !m.cfg.Token.Locked() {
+		var raw []byte
+		if raw, err = envelope.Sign(c.Rand, m.cfg.Local.Sign, h, body); err == nil {
+			return raw, nil
+		}
+	}
+	switch h.Type {
+	case TypeStatus, TypeUnlockOffered, TypeRefusal, TypeGenesis:
+		return envelope.Sign(c.Rand, m.cfg.Boot, h, body)
+	}
+	return nil, err
 }
 
 func (m *Machine) header(c *ctx, to *ecdh.PublicKey, typ string) (envelope.Header, error) {

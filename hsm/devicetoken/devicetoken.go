@@ -94,7 +94,7 @@ func (t *Token) Health() string {
 	case h.WriteProtected:
 		return "write protected"
 	}
-	return "ok"
+	return firmware.HealthOK
 }
 
 // signer is the device's signature key: its public half is known from the

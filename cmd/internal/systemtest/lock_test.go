@@ -10,7 +10,7 @@ import (
 )
 
 // TestLockedDeviceRefuses: a locked device opens nothing that is sealed to its
-// token, and says no more than that it is locked.
+// token, and says to its message server that it is locked, and no more.
 func TestLockedDeviceRefuses(t *testing.T) {
 	c := newScene(t)
 	task := c.r.Task(c.offer, c.Approvals(c.r, c.offer, nil), c.order, 0)
@@ -25,7 +25,7 @@ func TestLockedDeviceRefuses(t *testing.T) {
 		firmware.TypeLock:      firmware.Lock{Device: "d1"}, firmware.TypeCatchup: firmware.Catchup{},
 	} {
 		_, err := c.Send("d1", typ, payload)
-		wantDropped(t, err, "the token, which is locked")
+		wantRefusal(t, err, firmware.CodePhase, "device d1 is locked", "officer unlock d1")
 		l := c.Letter("d1", typ, payload)
 		l.To = nil
 		_, err = c.Deliver("d1", l)

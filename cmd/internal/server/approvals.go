@@ -198,7 +198,7 @@ func (s *Server) queueApproval(site string, raw []byte, expires int64) (*api.App
 // sendQueued delivers what was queued.
 func (s *Server) sendQueued() {
 	d := &store.Deliverer{
-		Store: s.store, Queue: queueApprovals, Timeout: siteTimeout + time.Second, Log: s.log,
+		Store: s.store, Queue: queueApprovals, Timeout: siteTimeout + time.Second, Last: 5 * time.Second, Log: s.log,
 		Send: func(ctx context.Context, it store.Item) error {
 			_, err := s.deliverApproval(ctx, it.To, it.Body)
 			var known *web.Error

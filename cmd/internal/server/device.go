@@ -280,11 +280,21 @@ func (s *Server) askRemote(ctx context.Context, d ledger.Device, typ string, bod
 	}
 	ctx, cancel := context.WithTimeout(ctx, askQueued)
 	defer cancel()
-	raw, err := b.Request(ctx, bus.Subject(d.Server, "device", d.ID), msg)
-	if err != nil {
-		return nil, fmt.Errorf("site %s: %w", d.Server, err)
+	for {
+		raw, err := b.Request(ctx, bus.Subject(d.Server, "device", d.ID), msg)
+		if err == nil {
+			return raw, nil
+		}
+		// Routes come up one after the other when this server has just started.
+		if !errors.Is(err, bus.ErrNoSite) || time.Since(s.started) > siteGrace {
+			return nil, fmt.Errorf("site %s: %w", d.Server, err)
+		}
+		select {
+		case <-time.After(siteGrace / 20):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
-	return raw, nil
 }
 
 // serveDevice answers another site that asks a device of this one.

@@ -29,6 +29,13 @@ const (
 	askTimeout = 60 * time.Second
 	askQueued  = 120 * time.Second
 
+	// linkGrace and siteGrace are how long a link or a site that has just gone
+	// may take to come back before its devices are given up for the moment: both
+	// ends redial within a few seconds. Giving up costs officers their approvals
+	// along a chain.
+	linkGrace = 4 * time.Second
+	siteGrace = 6 * time.Second
+
 	// relayTimeout is for the ceremony: safe primes of a 4096-bit key take
 	// minutes on a slow machine. relayWait is how long one HTTPS request waits;
 	// middle boxes cut longer ones. relayKeep is how long an answer is kept for

@@ -19,6 +19,8 @@ var ErrNoLink = errors.New("the device has no link to its message server")
 type port struct {
 	turn   chan struct{} // holds a token while a message is under way
 	conn   *link.Conn    // nil: no link
+	up     chan struct{} // closed when the next link comes; nil while there is one
+	lost   time.Time     // when the last one ended
 	wanted [16]byte      // id of the message under way
 	answer chan []byte
 }
@@ -80,11 +82,15 @@ func (s *Server) read(c *link.Conn) {
 	p := s.port(c.Peer())
 	s.mu.Lock()
 	p.conn = c
+	if p.up != nil {
+		close(p.up)
+		p.up = nil
+	}
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
 		if p.conn == c {
-			p.conn = nil
+			p.conn, p.lost, p.up = nil, time.Now(), make(chan struct{})
 		}
 		s.mu.Unlock()
 		c.Close()
@@ -123,7 +129,7 @@ func (s *Server) port(device string) *port {
 	defer s.mu.Unlock()
 	p := s.ports[device]
 	if p == nil {
-		p = &port{turn: make(chan struct{}, 1)}
+		p = &port{turn: make(chan struct{}, 1), up: make(chan struct{}), lost: s.started}
 		s.ports[device] = p
 	}
 	return p
@@ -149,13 +155,45 @@ func (s *Server) isLinked(device string) bool {
 	return p != nil && p.conn != nil
 }
 
+// awaitLink gives a device whose link has just ended, or whose server has just
+// started, a moment to dial in. A device that is dead for longer is not waited
+// for: others are to take its place at once.
+func (s *Server) awaitLink(ctx context.Context, device string) (*port, error) {
+	s.mu.Lock()
+	p := s.ports[device]
+	s.mu.Unlock()
+	none := fmt.Errorf("%s: %w", device, ErrNoLink)
+	if p == nil {
+		if sys := s.system(); sys == nil {
+			return nil, none // no port for whatever name a stranger says
+		} else if d, ok := sys.state.Device(device); !ok || d.Server != s.cfg.ID {
+			return nil, none
+		}
+		p = s.port(device)
+	}
+	s.mu.Lock()
+	up, left := p.up, linkGrace-time.Since(p.lost)
+	s.mu.Unlock()
+	if up == nil {
+		return p, nil
+	}
+	select {
+	case <-up:
+		return p, nil
+	case <-time.After(left):
+		return nil, none
+	case <-ctx.Done():
+		return nil, none
+	}
+}
+
 // exchange sends one frame to a device of this site and waits for the answer
 // to the message with the given id. timeout counts from the device's turn.
 func (s *Server) exchange(ctx context.Context, device, typ string, id [16]byte, frame []byte, timeout time.Duration) ([]byte, error) {
-	if !s.isLinked(device) { // do not make a port for whatever name a stranger says
-		return nil, fmt.Errorf("%s: %w", device, ErrNoLink)
+	p, err := s.awaitLink(ctx, device)
+	if err != nil {
+		return nil, err
 	}
-	p := s.port(device)
 	select {
 	case p.turn <- struct{}{}:
 	case <-ctx.Done():

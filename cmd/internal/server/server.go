@@ -31,6 +31,7 @@ type Server struct {
 	log        *slog.Logger // for the operator
 	audit      *audit
 	now        func() time.Time
+	started    time.Time
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -70,7 +71,7 @@ func Start(dir string, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir, cfg: cfg, keys: k, log: o.Log, now: o.Now, ports: map[string]*port{}, relays: map[[32]byte]*relayed{}}
+	s := &Server{dir: dir, cfg: cfg, keys: k, log: o.Log, now: o.Now, started: time.Now(), ports: map[string]*port{}, relays: map[[32]byte]*relayed{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -24,11 +25,16 @@ const (
 	// before the officer is told without it.
 	outcomePatience = 5 * time.Second
 	outcomePoll     = 250 * time.Millisecond
+	// renewPatience is how long the item that replaces a stale one may take, and
+	// renewals how often that may happen: once for each colleague, or nearly.
+	renewPatience = 3 * time.Second
+	renewals      = 3
 )
 
 func newApprove(a *app, serial *string) *cobra.Command {
 	var all, yes, public bool
 	var device string
+	var wait time.Duration
 	c := &cobra.Command{
 		Use:   "approve DIGEST... | --all",
 		Short: "Approve requests with your card",
@@ -40,7 +46,10 @@ under the one-time key that your piece is sealed to.`,
 			if all == (len(args) > 0) {
 				return usage("name requests by their digests, or all of them with --all", "see: privyseal officer inbox")
 			}
-			return a.decide(c.Context(), *serial, verdict{digests: args, all: all, device: device, yes: yes, public: public})
+			if all && !c.Flags().Changed("wait") {
+				wait = 0 // what is there
+			}
+			return a.decide(c.Context(), *serial, verdict{digests: args, all: all, device: device, yes: yes, public: public, wait: wait})
 		},
 	}
 	f := c.Flags()
@@ -48,12 +57,14 @@ under the one-time key that your piece is sealed to.`,
 	f.BoolVar(&yes, "yes", false, "do not ask before approving")
 	f.StringVar(&device, "device", "", "for this device only")
 	publicFlag(c, &public)
+	waitFlag(c, &wait)
 	return c
 }
 
 func newReject(a *app, serial *string) *cobra.Command {
 	var yes bool
 	var reason, device string
+	var wait time.Duration
 	c := &cobra.Command{
 		Use:   "reject DIGEST... --reason TEXT",
 		Short: "Reject requests, for a reason that the requester sees",
@@ -62,13 +73,14 @@ func newReject(a *app, serial *string) *cobra.Command {
 			if strings.TrimSpace(reason) == "" {
 				return usage("a rejection needs a reason", "say it with --reason")
 			}
-			return a.decide(c.Context(), *serial, verdict{digests: args, reject: true, reason: reason, device: device, yes: yes})
+			return a.decide(c.Context(), *serial, verdict{digests: args, reject: true, reason: reason, device: device, yes: yes, wait: wait})
 		},
 	}
 	f := c.Flags()
 	f.BoolVar(&yes, "yes", false, "do not ask before rejecting")
 	f.StringVar(&reason, "reason", "", "why")
 	f.StringVar(&device, "device", "", "for this device only")
+	waitFlag(c, &wait)
 	return c
 }
 
@@ -78,6 +90,7 @@ type verdict struct {
 	all, yes, public bool
 	reject           bool
 	reason, device   string
+	wait             time.Duration
 }
 
 // outcome is what became of one word.
@@ -114,7 +127,11 @@ func (a *app) decide(ctx context.Context, serial string, v verdict) error {
 		why = "reject requests"
 	}
 	var out []outcome
-	err = d.inbox(ctx, 0, why, func(k client.Keys, items []*client.Item, bad []refused) error {
+	var wanted func([]*client.Item) bool
+	if !v.all {
+		wanted = named(v.digests, v.device)
+	}
+	err = d.inbox(ctx, v.wait, why, wanted, func(k client.Keys, items []*client.Item, bad []refused) error {
 		d.printRefused(bad)
 		chosen, err := pick(items, v.digests, v.all, v.device)
 		if err != nil {
@@ -183,6 +200,24 @@ func (d *desk) decideOn(ctx context.Context, k client.Keys, chosen []*client.Ite
 			o.Decision = "reject"
 		}
 		got, err := d.word(ctx, k, i, v)
+		for range renewals {
+			var refused *client.RefusedError
+			if !errors.As(err, &refused) || refused.Code != http.StatusConflict {
+				break
+			}
+			// Somebody else approved at the same moment and the chain grew, or the
+			// device made a new key. It is the same document for the same device,
+			// and what is new in the item was verified.
+			next, e := d.renewed(ctx, k, i)
+			if e != nil {
+				err = e
+			}
+			if next == nil {
+				break
+			}
+			i = next
+			got, err = d.word(ctx, k, i, v)
+		}
 		if cardTrouble(err) {
 			return out, err
 		}
@@ -195,6 +230,27 @@ func (d *desk) decideOn(ctx context.Context, k client.Keys, chosen []*client.Ite
 		out = append(out, o)
 	}
 	return out, nil
+}
+
+// renewed waits a moment for a newer item in the place of one that a server
+// refused to take; nil if none comes.
+func (d *desk) renewed(ctx context.Context, k client.Keys, old *client.Item) (*client.Item, error) {
+	for until := time.Now().Add(renewPatience); time.Until(until) > 0; {
+		sealed, err := d.await(ctx, until)
+		if err != nil {
+			return nil, err
+		}
+		items, _, err := d.open(k, sealed, nil)
+		if err != nil {
+			return nil, err
+		}
+		for _, i := range items {
+			if i.Digest == old.Digest && i.Device.ID == old.Device.ID {
+				return i, nil
+			}
+		}
+	}
+	return nil, nil
 }
 
 func (d *desk) word(ctx context.Context, k client.Keys, i *client.Item, v verdict) (*api.Approved, error) {

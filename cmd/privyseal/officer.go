@@ -33,6 +33,7 @@ type desk struct {
 	officer *client.Officer
 	conns   map[string]*client.Conn // by server id
 	order   []string                // of conns
+	since   map[string]uint64       // cursors of their inboxes
 	away    []error                 // servers that cannot be reached
 }
 
@@ -47,7 +48,7 @@ func (a *app) sit(ctx context.Context, serial string) (*desk, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &desk{app: a, sys: s, conns: map[string]*client.Conn{}}
+	d := &desk{app: a, sys: s, conns: map[string]*client.Conn{}, since: map[string]uint64{}}
 	if d.officer, err = client.FindOfficer(s.State(), n, a.now().Unix()); err != nil {
 		return nil, err
 	}
@@ -98,19 +99,35 @@ type envelopeOf struct {
 	sealed []byte
 }
 
-// collect takes what lies in the inbox, sealed.
-func (d *desk) collect(ctx context.Context, wait time.Duration) ([]envelopeOf, error) {
+// collect takes what came into the inbox since the last time, sealed.
+func (d *desk) collect(ctx context.Context) ([]envelopeOf, error) {
 	var out []envelopeOf
 	for _, id := range d.order {
-		items, err := d.conns[id].Inbox(ctx, d.officer, wait)
+		items, next, err := d.conns[id].InboxSince(ctx, d.officer, d.since[id], 0)
 		if err != nil {
 			return nil, err
 		}
+		d.since[id] = next
 		for _, raw := range items {
 			out = append(out, envelopeOf{id, raw})
 		}
 	}
 	return out, nil
+}
+
+// await collects until something is there, or the time is over.
+func (d *desk) await(ctx context.Context, until time.Time) ([]envelopeOf, error) {
+	for {
+		out, err := d.collect(ctx)
+		if err != nil || len(out) > 0 || time.Until(until) <= 0 {
+			return out, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(inboxPoll):
+		}
+	}
 }
 
 // refused is an item that this workstation does not show as one to approve.
@@ -121,7 +138,8 @@ type refused struct {
 
 // open unseals and verifies items with the card. Of several that ask for the
 // same thing the last counts: the device made a new key, or the chain grew.
-func (d *desk) open(k client.Keys, sealed []envelopeOf) (items []*client.Item, bad []refused, err error) {
+func (d *desk) open(k client.Keys, sealed []envelopeOf, items []*client.Item) ([]*client.Item, []refused, error) {
+	var bad []refused
 	for _, e := range sealed {
 		i, err := client.OpenItem(d.sys.State(), d.officer, k.Agree, e.sealed, d.now().Unix())
 		switch {
@@ -167,10 +185,12 @@ func cardTrouble(err error) bool {
 	return false
 }
 
-// inbox fetches and opens all items, and calls f while the card is open. With
-// an empty inbox the card is not touched.
-func (d *desk) inbox(ctx context.Context, wait time.Duration, why string, f func(client.Keys, []*client.Item, []refused) error) error {
-	sealed, err := d.collect(ctx, wait)
+// inbox fetches and opens all items, and calls f while the card is open. It
+// waits for what is wanted: nil is anything at all. While the inbox is empty
+// the card is not touched.
+func (d *desk) inbox(ctx context.Context, wait time.Duration, why string, wanted func([]*client.Item) bool, f func(client.Keys, []*client.Item, []refused) error) error {
+	until := time.Now().Add(wait)
+	sealed, err := d.await(ctx, until)
 	if err != nil {
 		return err
 	}
@@ -179,12 +199,40 @@ func (d *desk) inbox(ctx context.Context, wait time.Duration, why string, f func
 	}
 	why = fmt.Sprintf("%s, %s: %s", d.sys.State().Name(), d.officer.Person.Name, why)
 	return d.withCard(ctx, d.officer.Card.Serial, registered(d.sys.State(), d.officer.Card), why, func(k client.Keys) error {
-		items, bad, err := d.open(k, sealed)
+		items, bad, err := d.open(k, sealed, nil)
+		for err == nil && wanted != nil && !wanted(items) && time.Until(until) > 0 {
+			if sealed, err = d.await(ctx, until); err != nil {
+				return err
+			}
+			var more []refused
+			items, more, err = d.open(k, sealed, items)
+			bad = append(bad, more...)
+		}
 		if err != nil {
 			return err
 		}
 		return f(k, items, bad)
 	})
+}
+
+// arrivalPatience is how long an item that was named may take to arrive: its
+// device has to offer a key first, and in a chain others to sign.
+const arrivalPatience = 15 * time.Second
+
+// inboxPoll is the pause between two looks into an inbox.
+const inboxPoll = 200 * time.Millisecond
+
+// waitFlag says how long to wait for items that are named.
+func waitFlag(c *cobra.Command, wait *time.Duration) {
+	c.Flags().DurationVar(wait, "wait", arrivalPatience, "how long to wait for the requests named to arrive")
+}
+
+// named reports whether all that was named is there.
+func named(digests []string, device string) func([]*client.Item) bool {
+	return func(items []*client.Item) bool {
+		_, err := pick(items, digests, false, device)
+		return err == nil || errors.As(err, new(*usageError))
+	}
 }
 
 func newInbox(a *app, serial *string) *cobra.Command {
@@ -199,12 +247,12 @@ func newInbox(a *app, serial *string) *cobra.Command {
 				return err
 			}
 			defer d.close()
-			return d.inbox(c.Context(), wait, "read the inbox", func(_ client.Keys, items []*client.Item, bad []refused) error {
+			return d.inbox(c.Context(), wait, "read the inbox", nil, func(_ client.Keys, items []*client.Item, bad []refused) error {
 				return d.list(items, bad)
 			})
 		},
 	}
-	c.Flags().DurationVar(&wait, "wait", 0, "wait so long for something to come, at most 50s")
+	c.Flags().DurationVar(&wait, "wait", 0, "how long to wait for something to come")
 	return c
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/privyseal/privyseal/card"
 	"github.com/privyseal/privyseal/card/virtual"
 	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/cmd/internal/term"
 )
 
 var officersOfThree = []string{"officer-1a", "officer-1b", "officer-2a", "officer-2b", "officer-3a", "officer-3b"}
@@ -255,4 +256,45 @@ func TestSitesAway(t *testing.T) {
 	r.fails(exitFailed, r.nobody(), "message server server-1 cannot be reached", "officer", "inbox", "--card", r.serial("officer-1a"))
 	r.fails(exitFailed, r.nobody(), "cannot be reached", "status")
 	r.ok("", "status", "--server", "server-2")
+}
+
+// entryFunc asks a function.
+type entryFunc func() (string, error)
+
+func (f entryFunc) Secret(context.Context, term.Ask) ([]byte, error) {
+	pin, err := f()
+	return []byte(pin), err
+}
+
+// In a chain a colleague approves between this officer's look into the inbox
+// and his own word: the word is given again, over the colleague's.
+func TestColleagueWasFaster(t *testing.T) {
+	r := newRig(t, "officer-1b")
+	digest := r.request("file", file(t, "a.txt", []byte("a")), "--mode", "chain", "--devices", "device-1,device-3,device-5")
+	asked := 0
+	x := r.run(entryFunc(func() (string, error) {
+		asked++
+		r.approve("officer-1a")
+		return virtual.DefaultPIN, nil
+	}), nil, "officer", "approve", digest, "--yes", "--card", r.serial("officer-1b"))
+	if x.code != exitOK || asked != 1 || !strings.Contains(x.out, "device-1: approved, quorum reached; 1 of 3 devices have signed") {
+		t.Errorf("%d, asked %d times\n%s%s", x.code, asked, x.out, x.err)
+	}
+}
+
+// Who names a request waits for its item: in a chain it comes when the devices
+// before have signed.
+func TestWaitForItem(t *testing.T) {
+	r := newRig(t, "officer-3a")
+	digest := r.request("file", file(t, "a.txt", []byte("a")), "--mode", "chain", "--devices", "device-1,device-3,device-5")
+	done := make(chan ran)
+	go func() {
+		done <- r.run(&pins{give: []string{virtual.DefaultPIN}}, nil, "officer", "approve", digest, "--yes", "--card", r.serial("officer-3a"))
+	}()
+	time.Sleep(300 * time.Millisecond)
+	r.officers("device-1")
+	if x := <-done; x.code != exitOK || !strings.Contains(x.out, "the partial signature of device-1 (Seal 1)") {
+		t.Errorf("%d\n%s%s", x.code, x.out, x.err)
+	}
+	r.fails(exitFailed, r.nobody(), "is not in your inbox", "officer", "show", digest, "--wait", "0s", "--card", r.serial("officer-3a"))
 }

@@ -19,39 +19,40 @@ import (
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
 
-// officers approves everything at a device, with cards in software.
+// officers approves everything at devices, with cards in software.
 func (r *rig) officers(devices ...string) {
 	r.t.Helper()
 	for _, device := range devices {
 		for _, p := range r.Officers(device) {
-			o, err := client.FindOfficer(r.State, p.Card().Serial, r.Clock().Unix())
-			if err != nil {
-				r.t.Fatal(err)
-			}
-			conn, err := client.Dial(o.Servers(r.State)[0])
-			if err != nil {
-				r.t.Fatal(err)
-			}
-			sealed, err := conn.Inbox(r.t.Context(), o, 0)
-			if err != nil {
-				r.t.Fatal(err)
-			}
-			for _, raw := range sealed {
-				k := client.Keys{Sign: p.Card().Sign, Agree: p.Card().Agree}
-				i, err := client.OpenItem(r.State, o, k.Agree, raw, r.Clock().Unix())
-				if err != nil {
-					r.t.Fatal(err)
-				}
-				word, err := i.Approve(rand.Reader, r.State, k, r.Clock().Unix())
-				if err != nil {
-					r.t.Fatal(err)
-				}
-				if _, err := conn.Say(r.t.Context(), word); err != nil {
-					r.t.Fatal(err)
-				}
-			}
-			conn.Close()
+			r.approve(p.ID)
 		}
+	}
+}
+
+// approve approves everything in a person's inbox, with a card in software.
+func (r *rig) approve(person string) {
+	c := r.Persons[person].Card()
+	k := client.Keys{Sign: c.Sign, Agree: c.Agree}
+	fail := func(err error) {
+		r.t.Helper()
+		if err != nil {
+			r.t.Errorf("%s: %v", person, err)
+		}
+	}
+	o, err := client.FindOfficer(r.State, c.Serial, r.Clock().Unix())
+	fail(err)
+	conn, err := client.Dial(o.Servers(r.State)[0])
+	fail(err)
+	defer conn.Close()
+	sealed, err := conn.Inbox(r.t.Context(), o, 0)
+	fail(err)
+	for _, raw := range sealed {
+		i, err := client.OpenItem(r.State, o, k.Agree, raw, r.Clock().Unix())
+		fail(err)
+		word, err := i.Approve(rand.Reader, r.State, k, r.Clock().Unix())
+		fail(err)
+		_, err = conn.Say(r.t.Context(), word)
+		fail(err)
 	}
 }
 

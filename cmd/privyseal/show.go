@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +15,7 @@ import (
 
 func newShow(a *app, serial *string) *cobra.Command {
 	var public bool
+	var wait time.Duration
 	c := &cobra.Command{
 		Use:   "show DIGEST...",
 		Short: "Show what you are asked to approve, decoded and checked",
@@ -24,7 +26,7 @@ func newShow(a *app, serial *string) *cobra.Command {
 				return err
 			}
 			defer d.close()
-			return d.inbox(c.Context(), 0, "show a request", func(_ client.Keys, items []*client.Item, bad []refused) error {
+			return d.inbox(c.Context(), wait, "show a request", named(args, ""), func(_ client.Keys, items []*client.Item, bad []refused) error {
 				d.printRefused(bad)
 				chosen, err := pick(items, args, false, "")
 				if err != nil {
@@ -35,6 +37,7 @@ func newShow(a *app, serial *string) *cobra.Command {
 		},
 	}
 	publicFlag(c, &public)
+	waitFlag(c, &wait)
 	return c
 }
 

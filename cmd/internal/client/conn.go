@@ -246,22 +246,22 @@ func (c *Conn) Follow(ctx context.Context, request envelope.Hash, see func(*api.
 	}
 }
 
-// inbox takes all sealed items of an officer's card, waiting for the first.
-func (c *Conn) inbox(ctx context.Context, agree envelope.KeyID, wait time.Duration) ([][]byte, error) {
+// inbox takes all sealed items of an officer's card after a cursor, waiting
+// for the first.
+func (c *Conn) inbox(ctx context.Context, agree envelope.KeyID, since uint64, wait time.Duration) ([][]byte, uint64, error) {
 	var items [][]byte
-	var since uint64
 	for {
 		batch, err := patiently(ctx, c, func() (web.Batch, error) {
 			return c.http.Poll(ctx, api.PathInbox, web.Poll{Inbox: agree.String(), Since: since, Wait: wait})
 		})
 		if err != nil {
-			return nil, err
+			return nil, since, err
 		}
 		for _, m := range batch {
 			items, since = append(items, m.Body), m.Cursor
 		}
 		if len(batch) == 0 || len(items) >= maxItems {
-			return items, nil
+			return items, since, nil
 		}
 		wait = 0
 	}

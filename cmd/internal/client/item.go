@@ -122,7 +122,14 @@ type Item struct {
 
 // Inbox takes an officer's items from his server, still sealed to his card.
 func (c *Conn) Inbox(ctx context.Context, o *Officer, wait time.Duration) ([][]byte, error) {
-	return c.inbox(ctx, o.agree, wait)
+	items, _, err := c.inbox(ctx, o.agree, 0, wait)
+	return items, err
+}
+
+// InboxSince is Inbox for what came or changed after a cursor, 0 for all, and
+// returns the next cursor.
+func (c *Conn) InboxSince(ctx context.Context, o *Officer, since uint64, wait time.Duration) ([][]byte, uint64, error) {
+	return c.inbox(ctx, o.agree, since, wait)
 }
 
 // OpenItem opens a sealed item with the officer's card and verifies all that

@@ -15,6 +15,7 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/client"
 	"github.com/privyseal/privyseal/cmd/internal/profile"
+	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
@@ -40,10 +41,6 @@ type prepared struct {
 // with cards, and then measures: n signatures one after the other, each from
 // the last approval to the verified result, and n at once.
 func (s *system) signatures(ctx context.Context, k ledger.Key, n int) (*signatures, error) {
-	var route []string
-	for _, h := range k.Holders[:k.T] {
-		route = append(route, h.Device)
-	}
 	home, err := s.home.Server("")
 	if err != nil {
 		return nil, err
@@ -53,11 +50,15 @@ func (s *system) signatures(ctx context.Context, k ledger.Key, n int) (*signatur
 		return nil, err
 	}
 	defer conn.Close()
+	route, err := readyDevices(ctx, conn, k)
+	if err != nil {
+		return nil, err
+	}
 	requests, err := s.request(ctx, conn, home, k, route, 2*n)
 	if err != nil {
 		return nil, fmt.Errorf("requests: %w", err)
 	}
-	approving, say, err := s.approve(ctx, k, requests)
+	approving, say, err := s.approve(ctx, k, route, requests)
 	if err != nil {
 		return nil, fmt.Errorf("approvals: %w", err)
 	}
@@ -97,6 +98,31 @@ func (s *system) signatures(ctx context.Context, k ledger.Key, n int) (*signatur
 		Requests: n, P50: ms(quantile(latency, 0.5)), P99: ms(quantile(latency, 0.99)),
 		Rate: float64(n) / took.Seconds(), Approval: ms(quantile(approving, 0.5)),
 	}, nil
+}
+
+// readyDevices returns the first holders of a key that are unlocked now, as many
+// as it needs.
+func readyDevices(ctx context.Context, conn *client.Conn, k ledger.Key) ([]string, error) {
+	status, err := conn.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ready := map[string]bool{}
+	for _, srv := range status.Servers {
+		for _, d := range srv.Devices {
+			ready[d.Device] = d.Status != nil && d.Status.Phase == firmware.PhaseReady
+		}
+	}
+	var route []string
+	for _, h := range k.Holders {
+		if ready[h.Device] && uint64(len(route)) < k.T {
+			route = append(route, h.Device)
+		}
+	}
+	if uint64(len(route)) < k.T {
+		return nil, fmt.Errorf("%d devices are unlocked, and %d are needed", len(route), k.T)
+	}
+	return route, nil
 }
 
 // describe says what a key is and how its shares are used by the devices of a
@@ -188,13 +214,14 @@ func wishFor(k ledger.Key) (*client.Wish, error) {
 // card, and posts all approvals but the last officer's, which it leaves in the
 // requests with a connection to the server they are for. It returns how long
 // approvals took.
-func (s *system) approve(ctx context.Context, k ledger.Key, requests []*prepared) (took []time.Duration, say *client.Conn, err error) {
+func (s *system) approve(ctx context.Context, k ledger.Key, route []string, requests []*prepared) (took []time.Duration, say *client.Conn, err error) {
 	state := s.home.State()
 	var officers []ledger.Officer
-	for _, h := range k.Holders[:k.T] {
-		all := state.OfficersFor(k.ID, h.Device, time.Now().Unix())
+	for _, id := range route {
+		h, _ := state.HolderOf(k.ID, id)
+		all := state.OfficersFor(k.ID, id, time.Now().Unix())
 		if uint64(len(all)) < h.Quorum {
-			return nil, nil, fmt.Errorf("device %s has %d officers, and needs %d", h.Device, len(all), h.Quorum)
+			return nil, nil, fmt.Errorf("device %s has %d officers, and needs %d", id, len(all), h.Quorum)
 		}
 		officers = append(officers, all[:h.Quorum]...)
 	}

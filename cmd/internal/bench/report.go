@@ -226,7 +226,7 @@ func (r *report) printProcesses(b *strings.Builder) {
 		table(b, rows)
 	}
 	if len(r.Memory) > 0 {
-		b.WriteString("\nResident memory in MB, shared pages included. at rest: as the ceremony left it.\n")
+		b.WriteString("\nResident memory in MB, shared pages included. at rest: before the signatures.\n")
 		rows := [][]string{{"", "at rest", "after the signatures", "peak"}}
 		for _, m := range r.Memory {
 			rows = append(rows, []string{m.Process, megabytes(m.Rest), megabytes(m.After), megabytes(m.Peak)})

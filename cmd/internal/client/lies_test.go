@@ -86,12 +86,17 @@ func (x *officerItem) offerBy(p ledgertest.Pair) []byte {
 
 // open hands the item to the workstation, signed by a server.
 func (x *officerItem) open(server ledgertest.Pair, system envelope.Hash) (*client.Item, error) {
+	return x.openAt(server, system, x.w.unix())
+}
+
+// openAt is open for an item made at some time.
+func (x *officerItem) openAt(server ledgertest.Pair, system envelope.Hash, made int64) (*client.Item, error) {
 	body, err := envelope.Marshal(x.in)
 	if err != nil {
 		x.w.t.Fatal(err)
 	}
 	raw, err := envelope.Sign(rand.Reader, server.Sign, envelope.Header{
-		Type: api.TypeInboxItem, Version: api.InboxItemVersion, System: system, Created: x.w.unix(), Expires: x.w.unix() + 600,
+		Type: api.TypeInboxItem, Version: api.InboxItemVersion, System: system, Created: made, Expires: made + 600,
 	}, body)
 	if err != nil {
 		x.w.t.Fatal(err)
@@ -215,6 +220,9 @@ func TestLyingServer(t *testing.T) {
 	if _, err := good().open(*w.Servers["server-1"], envelope.Hash{1}); err == nil || !strings.Contains(err.Error(), "another system") {
 		t.Errorf("another system: %v", err)
 	}
+	if _, err := good().openAt(*w.Servers["server-1"], w.State.System(), w.unix()-601); err == nil || !strings.Contains(err.Error(), "expired") {
+		t.Errorf("an old item: %v", err)
+	}
 	if _, err := good().open(ledgertest.NewPair(t, "stranger"), w.State.System()); err == nil || !strings.Contains(err.Error(), "does not come from") {
 		t.Errorf("a stranger's item: %v", err)
 	}
@@ -326,6 +334,30 @@ func TestLyingChain(t *testing.T) {
 	}
 }
 
+// In parallel signing no device comes before another.
+func TestPartialBeforeParallel(t *testing.T) {
+	w := newWorld(t)
+	wish := certificate(t)
+	wish.Approvals = document.ApprovalsChain
+	x := w.handmade(wish)
+	h, _ := w.State.HolderOf(wish.Key, "device-2")
+	body, err := envelope.Marshal(firmware.Partial{
+		Request: x.digest, Key: wish.Key, Epoch: 1, Device: "device-2", Share: h.Share, Index: h.Index, Order: []uint64{1, 2, 3}, Y: []byte{1}, Officers: []string{},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.in.Prior, err = envelope.Sign(rand.Reader, w.Sites.System.Devices["device-2"].Sign, envelope.Header{
+		Type: firmware.TypePartial, Version: firmware.MessageVersion, System: w.State.System(), Created: w.unix(), Expires: w.unix() + 100,
+	}, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.open(*w.Servers["server-1"], w.State.System()); err == nil || !strings.Contains(err.Error(), "sign in parallel") {
+		t.Errorf("%v", err)
+	}
+}
+
 func approved(t *testing.T, w *world, i *client.Item, c *ledgertest.Card) []byte {
 	t.Helper()
 	sealed, err := i.Approve(rand.Reader, w.State, client.Keys{Sign: c.Sign, Agree: c.Agree}, w.unix())
@@ -346,6 +378,15 @@ func unseal(t *testing.T, w *world, sealed []byte) []byte {
 
 // resign alters a request and signs it with another key.
 func resign(t *testing.T, raw []byte, key crypto.Signer, alter func(*document.Request)) []byte {
+	return resignAs(t, raw, key, func(r *document.Request, _ *envelope.Header) {
+		if alter != nil {
+			alter(r)
+		}
+	})
+}
+
+// resignAs alters the header, too.
+func resignAs(t *testing.T, raw []byte, key crypto.Signer, alter func(*document.Request, *envelope.Header)) []byte {
 	t.Helper()
 	u, err := envelope.Parse(raw)
 	if err != nil {
@@ -355,20 +396,43 @@ func resign(t *testing.T, raw []byte, key crypto.Signer, alter func(*document.Re
 	if err := envelope.Unmarshal(u.UnverifiedPayload(), &r); err != nil {
 		t.Fatal(err)
 	}
-	if alter != nil {
-		alter(&r)
-	}
+	h := u.Header()
+	alter(&r, &h)
 	body, err := envelope.Marshal(&r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := u.Header()
 	h.Signer, h.Created, h.Expires = envelope.KeyID{}, r.Created, r.Expires
 	out, err := envelope.Sign(rand.Reader, key, h, body)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// A server that answers for another request than the one asked about.
+func TestMistakenServer(t *testing.T) {
+	w := newWorld(t)
+	first := w.ask(w.program(), file(document.ApprovalsSet))
+	w.Answer = func(v any) {
+		switch v := v.(type) {
+		case *api.Accepted:
+			v.Request = first.Digest
+		case *api.Tracking:
+			v.Request[0] ^= 1
+		}
+	}
+	srv, _ := w.sys.Server("")
+	r, err := client.NewRequest(rand.Reader, w.State, w.program(), file(document.ApprovalsSet), srv, w.unix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.dial("").Send(t.Context(), rand.Reader, w.State, r); err == nil || !strings.Contains(err.Error(), "took request") {
+		t.Errorf("%v", err)
+	}
+	if _, err := w.dial("").Tracking(t.Context(), first.Digest); err == nil || !strings.Contains(err.Error(), "answers for request") {
+		t.Errorf("%v", err)
+	}
 }
 
 func TestUnlock(t *testing.T) {

@@ -39,6 +39,9 @@ type Sites struct {
 	// answers to unlock.ask. They play a server that lies.
 	Item    func(*api.InboxItem)
 	Offered func(*firmware.UnlockOffered)
+	// Answer, if not nil, alters what a server says of a request: it is given an
+	// *api.Accepted or *api.Tracking.
+	Answer func(any)
 
 	t   testing.TB
 	now atomic.Int64
@@ -191,7 +194,11 @@ func (s *Sites) request(site string, body []byte) (any, error) {
 	x := &running{site: site, r: r}
 	s.requests[r.Digest()] = x
 	s.do(x, r.Start(s.now.Load()))
-	return api.Accepted{Request: r.Digest()}, nil
+	out := &api.Accepted{Request: r.Digest()}
+	if s.Answer != nil {
+		s.Answer(out)
+	}
+	return out, nil
 }
 
 func (s *Sites) approval(site string, body []byte) (any, error) {
@@ -317,6 +324,9 @@ func (s *Sites) tracking(ctx context.Context, _ string, p web.Poll) (web.Batch, 
 		t := x.r.Tracking()
 		if t.Revision <= p.Since {
 			return nil, nil
+		}
+		if s.Answer != nil {
+			s.Answer(&t)
 		}
 		b, err := envelope.Marshal(t)
 		return web.Batch{{Cursor: t.Revision, Body: b}}, err

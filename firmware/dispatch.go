@@ -99,7 +99,7 @@ func (m *Machine) hello(c *ctx, v *envelope.Verified) (string, any, error) {
 		m.session = s
 	}
 	if m.session != nil {
-		if a, err := m.session.Again(v); err == nil {
+		if a, err := m.session.Again(m.ceremonyInputs(c), v); err == nil {
 			return a.Type, a.Payload, nil
 		}
 		o, err := ceremony.VerifyOpen(h.Open, c.Now)
@@ -112,7 +112,10 @@ func (m *Machine) hello(c *ctx, v *envelope.Verified) (string, any, error) {
 		if m.state.pending != nil && !h.Leave {
 			// The new desk of the same administrator may commit what was
 			// prepared, or say that it was committed nowhere.
-			a := m.session.Adopt(o)
+			a, err := m.session.Adopt(m.ceremonyInputs(c), o)
+			if err != nil {
+				return "", nil, faulty(CodeInternal, err)
+			}
 			return a.Type, a.Payload, nil
 		}
 		if m.state.pending != nil {

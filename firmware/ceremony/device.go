@@ -152,7 +152,7 @@ func Begin(in Inputs, local Local, hello *envelope.Verified) (*Session, *Answer,
 
 // Again answers a repeated Hello of the same opening with the same identity:
 // the desk may have lost the first answer.
-func (s *Session) Again(hello *envelope.Verified) (*Answer, error) {
+func (s *Session) Again(in Inputs, hello *envelope.Verified) (*Answer, error) {
 	var h Hello
 	if err := envelope.Decode(hello, TypeHello, MessageVersion, &h); err != nil {
 		return nil, err
@@ -164,7 +164,7 @@ func (s *Session) Again(hello *envelope.Verified) (*Answer, error) {
 	case h.Leave:
 		return nil, ErrAttempt
 	default:
-		return &Answer{Type: TypeCommitted, Payload: Committed{Phase: "prepared"}}, nil
+		return s.prepared(in)
 	}
 	return s.identity()
 }
@@ -174,9 +174,34 @@ func (s *Session) Open() *VerifiedOpen { return s.open }
 
 // Adopt lets the new desk of the same administrator speak to a device that is
 // prepared, for commit and abort. The caller has asked MayLeaveFor.
-func (s *Session) Adopt(o *VerifiedOpen) *Answer {
+func (s *Session) Adopt(in Inputs, o *VerifiedOpen) (*Answer, error) {
 	s.open = o
-	return &Answer{Type: TypeCommitted, Payload: Committed{Phase: "prepared"}}
+	return s.prepared(in)
+}
+
+// prepared says that the device signed a genesis. The desk may meet it for the
+// first time, so its identity goes along, with a one-time key that opens
+// nothing: no share comes any more.
+func (s *Session) prepared(in Inputs) (*Answer, error) {
+	unused, err := ecdh.P256().GenerateKey(in.Rand)
+	if err != nil {
+		return nil, err
+	}
+	id, err := s.identityOf(unused.PublicKey())
+	if err != nil {
+		return nil, err
+	}
+	body, err := envelope.Marshal(id)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := envelope.Sign(in.Rand, s.local.Sign, envelope.Header{
+		Type: TypeIdentity, Version: MessageVersion, Created: in.Now, Expires: max(s.open.open.NotAfter, in.Now+1),
+	}, body)
+	if err != nil {
+		return nil, err
+	}
+	return &Answer{Type: TypeCommitted, Payload: Committed{Phase: "prepared", Identity: raw}}, nil
 }
 
 // MayLeaveFor says whether the device may drop this attempt for a new one: at
@@ -212,6 +237,14 @@ func MayForget(p *Pending, o *VerifiedOpen) error {
 func (s *Session) Stage() Stage { return s.stage }
 
 func (s *Session) identity() (*Answer, error) {
+	id, err := s.identityOf(s.oneTime.PublicKey())
+	if err != nil {
+		return nil, err
+	}
+	return &Answer{Type: TypeIdentity, Payload: *id}, nil
+}
+
+func (s *Session) identityOf(oneTime *ecdh.PublicKey) (*Identity, error) {
 	sign, err := x509.MarshalPKIXPublicKey(s.local.Sign.Public())
 	if err != nil {
 		return nil, err
@@ -220,14 +253,14 @@ func (s *Session) identity() (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Answer{Type: TypeIdentity, Payload: Identity{
+	return &Identity{
 		Device: s.local.ID, Serial: s.local.Serial, Model: s.local.Model,
 		Sign: sign, Agree: agree, Boot: s.local.Boot,
 		SignCert: s.local.SignCert, AgreeCert: s.local.AgreeCert,
 		Firmware: s.local.Firmware, Instance: s.local.Instance,
-		OneTime: s.oneTime.PublicKey().Bytes(), InToken: s.local.InToken,
+		OneTime: oneTime.Bytes(), InToken: s.local.InToken,
 		Open: s.open.digest,
-	}}, nil
+	}, nil
 }
 
 // Handle takes any message of the desk after Hello. v is verified under the

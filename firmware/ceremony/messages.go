@@ -218,6 +218,9 @@ type Commit struct {
 type Committed struct {
 	Phase  string        `cbor:"1,keyasint"`
 	System envelope.Hash `cbor:"2,keyasint"`
+	// Identity is the device's Identity message for the opening in force, where
+	// this answers Hello: a desk that has just begun knows the device by it.
+	Identity []byte `cbor:"3,keyasint"`
 }
 
 // Abort makes a device forget an attempt that has no committed genesis.

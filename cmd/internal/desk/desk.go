@@ -20,6 +20,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/firmware/envelope"
@@ -90,7 +91,9 @@ type RefusedError struct {
 	firmware.Refusal
 }
 
-func (e *RefusedError) Error() string { return fmt.Sprintf("device %s: %s", e.Device, e.Text) }
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("device %s: %s", term.Clean(e.Device), term.Clean(e.Text))
+}
 
 // Run conducts the ceremony from wherever it stands: anew, or, when a genesis
 // was signed by everybody, from its commitment on.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/firmware/envelope"
@@ -31,6 +32,9 @@ func (d *desk) introduce(ctx context.Context) (committed bool, err error) {
 		case firmware.TypeGenesis:
 			return true, d.adoptGenesis(dev.ID, u)
 		case ceremony.TypeCommitted:
+			if err := d.meetPrepared(dev.ID, u); err != nil {
+				return false, err
+			}
 			prepared = append(prepared, dev.ID)
 		default:
 			if identities[i], err = d.meet(dev.ID, u); err != nil {
@@ -38,8 +42,8 @@ func (d *desk) introduce(ctx context.Context) (committed bool, err error) {
 			}
 		}
 	}
-	// Every device was asked and none is in a system: what some signed in an
-	// earlier attempt was committed nowhere.
+	// Every device was asked, each answered with its own key, and none is in a
+	// system: what some signed in an earlier attempt was committed nowhere.
 	for _, id := range prepared {
 		d.Say("device %s leaves an earlier attempt", id)
 		u, err := d.hello(ctx, id, true)
@@ -79,6 +83,30 @@ func (d *desk) meet(device string, u *envelope.Unverified) ([]byte, error) {
 	}
 	d.Say("  device %s: %s %s, key %s, can exponentiate in the %s, firmware %s", device, id.Model, id.Serial, short(envelope.KeyIDOfSPKI(id.Sign)), use, short(id.Firmware))
 	return u.Raw(), nil
+}
+
+// meetPrepared verifies that a device itself says that it signed a genesis: by
+// its word others may be told to forget theirs.
+func (d *desk) meetPrepared(device string, u *envelope.Unverified) error {
+	var c ceremony.Committed
+	if err := envelope.Unmarshal(u.UnverifiedPayload(), &c); err != nil {
+		return err
+	}
+	id, err := ceremony.VerifyIdentity(d.open, device, c.Identity, d.Now().Unix())
+	if err != nil {
+		return err
+	}
+	p, err := newPeer(id.Sign, id.Agree)
+	if err != nil {
+		return err
+	}
+	if _, err := u.Verify(p.sign); err != nil {
+		return fmt.Errorf("answer of device %s: %w", device, err)
+	}
+	if c.Phase != firmware.PhasePrepared {
+		return fmt.Errorf("device %s is in phase %q, which answers no hello", device, term.Clean(c.Phase))
+	}
+	return nil
 }
 
 func short(h fmt.Stringer) string { return h.String()[:16] }
@@ -134,12 +162,33 @@ func (d *desk) adoptGenesis(device string, u *envelope.Unverified) error {
 			return err
 		}
 	}
-	if _, err := u.Verify(d.peers[device].sign); err != nil {
+	i := slices.IndexFunc(gen.Devices, func(x ledger.Device) bool { return x.ID == device })
+	if i < 0 {
+		return fmt.Errorf("device %s holds a genesis that does not list it", device)
+	}
+	if err := spokenBy(&gen.Devices[i], u); err != nil {
 		return err
 	}
 	d.Say("device %s is commissioned in system %s: going on with its genesis", device, v.System())
 	d.t.state.Bundle = g.Bundle
 	return d.t.save()
+}
+
+// spokenBy verifies an answer of a commissioned device: with its token's key,
+// or with the boot key if it has restarted and is locked.
+func spokenBy(x *ledger.Device, u *envelope.Unverified) error {
+	for _, spki := range [][]byte{x.Sign, x.Boot} {
+		p, err := newPeer(spki, x.Agree)
+		if err != nil {
+			return err
+		}
+		if _, err = u.Verify(p.sign); err == nil {
+			return nil
+		} else if !errors.Is(err, envelope.ErrWrongKey) {
+			return fmt.Errorf("answer of device %s: %w", x.ID, err)
+		}
+	}
+	return fmt.Errorf("the answer of device %s is signed by somebody else", x.ID)
 }
 
 // enrol is stage 2: every card is enrolled by its owner, then the
@@ -333,6 +382,9 @@ func (d *desk) commitOne(ctx context.Context, x ledger.Device) error {
 	case firmware.TypeGenesis:
 		return d.adoptGenesisOf(x, u)
 	case ceremony.TypeCommitted:
+		if err := d.meetPrepared(x.ID, u); err != nil {
+			return err
+		}
 	default:
 		return fmt.Errorf("device %s has forgotten the genesis it signed; it must be replaced", x.ID)
 	}
@@ -346,6 +398,9 @@ func (d *desk) commitOne(ctx context.Context, x ledger.Device) error {
 
 // adoptGenesisOf checks that a device that is in a system is in this one.
 func (d *desk) adoptGenesisOf(x ledger.Device, u *envelope.Unverified) error {
+	if err := spokenBy(&x, u); err != nil {
+		return err
+	}
 	var g firmware.Genesis
 	if err := envelope.Unmarshal(u.UnverifiedPayload(), &g); err != nil {
 		return err

@@ -196,9 +196,8 @@ func TestChainIsCoveredWhole(t *testing.T) {
 	wantRefusal(t, c.do(c.Approve(c.b, c.r, c.offer, foreign)), firmware.CodeQuorum, "another request or document")
 	wantRefusal(t, c.do(first, c.Approve(c.b, c.r, c.offer, nil)), firmware.CodeQuorum, "a chain is one message")
 
-	p, raw, err := c.Do("d1", c.r.Task(c.offer, [][]byte{c.Approve(c.b, c.r, c.offer, first)}, c.order, 0))
+	_, raw, err := c.Do("d1", c.r.Task(c.offer, [][]byte{c.Approve(c.b, c.r, c.offer, first)}, c.order, 0))
 	c.check(err)
-	_ = p
 	offer2 := c.MustOffer("d2", c.r)
 	task := c.r.Task(offer2, c.Approvals(c.r, offer2, nil), c.order, 1, raw)
 	_, _, err = c.Do("d2", task)

@@ -24,7 +24,7 @@ func TestTaskFromAnotherServer(t *testing.T) {
 			l.Signer = signer
 			unmoved(t, c.System, "d1", func() {
 				_, err := c.Deliver("d1", l)
-				wantDropped(t, err, "")
+				wantDropped(t, err, envelope.ErrWrongKey.Error())
 			})
 		})
 	}

@@ -122,7 +122,6 @@ func TestFileChained(t *testing.T) {
 // TestEveryAlgorithm: both encodings with three hashes, in parallel and in
 // sequence, with both forms of approval.
 func TestEveryAlgorithm(t *testing.T) {
-	s := Shared(t)
 	csr := newCSR(t, t.TempDir(), "www.example.org")
 	for i, a := range []threshold.Algorithm{threshold.RS256, threshold.RS384, threshold.RS512, threshold.PS256, threshold.PS384, threshold.PS512} {
 		t.Run(string(a), func(t *testing.T) {
@@ -143,7 +142,6 @@ func TestEveryAlgorithm(t *testing.T) {
 			verifyCertificate(t, s, der)
 		})
 	}
-	_ = s
 }
 
 // TestPSSIsTheSameForEverySubset: the salt comes from the request, so even PSS
@@ -178,10 +176,8 @@ func TestBlindDigest(t *testing.T) {
 	wantRefusal(t, err, firmware.CodeRequest, "it signs no digests")
 }
 
-// TestTokenAndHostAgree: two systems cannot have the same key, but in one
-// subset some devices use their share in the token and some in the host; and
-// their partial signatures obey the same published value, whichever way they
-// are made.
+// TestTokenAndHostAgree: devices that use their share in the token, devices
+// that use it in the host, and both together make the same signature.
 func TestTokenAndHostAgree(t *testing.T) {
 	s := Shared(t)
 	r := s.File(Pair, []byte("a nightly build\n"))

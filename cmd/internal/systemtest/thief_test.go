@@ -223,8 +223,8 @@ func (f *thief) use(t testing.TB, k *ledger.Key, token *devicetoken.Token) bool 
 }
 
 // loot is what is stolen: the device's journal and boot key, its token with
-// the PIN, and everything that ever went over its link; and, since the server
-// was broken into, the server's keys.
+// the PIN, and everything that ever went over any device's link; and, since all
+// message servers were broken into, their keys.
 type loot struct {
 	keys    []ecdh.KeyExchanger
 	strings [][]byte
@@ -242,9 +242,12 @@ func (s *System) steal(device string) *loot {
 	s.check(err)
 	boot, err := s.BootKeys[device].(*ecdsa.PrivateKey).ECDH()
 	s.check(err)
-	server, err := s.Servers[device].Sign.ECDH()
-	s.check(err)
-	l.keys = []ecdh.KeyExchanger{agree, boot, server, s.Servers[device].Agree}
+	l.keys = []ecdh.KeyExchanger{agree, boot}
+	for _, id := range Devices {
+		server, err := s.Servers[id].Sign.ECDH()
+		s.check(err)
+		l.keys = append(l.keys, server, s.Servers[id].Agree)
+	}
 
 	names, err := l.token.ListObjects("")
 	s.check(err)
@@ -254,8 +257,10 @@ func (s *System) steal(device string) *loot {
 		l.strings = append(l.strings, data)
 	}
 	l.strings = append(append(l.strings, pin), s.Devices[device].Journal...)
-	for _, x := range s.Frames(device) {
-		l.strings = append(l.strings, x.Sent, x.Answer)
+	for _, id := range Devices {
+		for _, x := range s.Frames(id) {
+			l.strings = append(l.strings, x.Sent, x.Answer)
+		}
 	}
 	return l
 }
@@ -292,7 +297,7 @@ func (s *System) pin(device string) hsm.PIN {
 }
 
 // TestThief: a thief with a device's disk, its token, the token's PIN and every
-// envelope ever routed through its message server, from the ceremony on, cannot
+// envelope ever routed through any message server, from the ceremony on, cannot
 // open the share: whatever opens it was sealed to keys that are gone (design
 // §3). With two of its officers' cards he could; with one, or with those of
 // another device, he cannot.

@@ -38,6 +38,7 @@ type Request struct {
 	accepted int64
 
 	state     string // api.State…
+	finished  int64  // when it ceased to be open, or was resumed after that
 	text      string // why it is not open any more
 	devices   []*device
 	attempt   *attempt
@@ -137,6 +138,9 @@ func (r *Request) Raw() []byte { return r.raw }
 
 // Expires is when the request does.
 func (r *Request) Expires() int64 { return r.request.Expires }
+
+// Open reports whether the request waits for officers or devices.
+func (r *Request) Open() bool { return r.state == api.StateOpen }
 
 // Idle reports whether nothing is left to do: the request is finished, and
 // devices and inboxes know it, or its time is over and they need not.
@@ -249,7 +253,7 @@ func (r *Request) feasible() {
 }
 
 func (r *Request) finish(state, text string) {
-	r.state, r.text, r.attempt, r.dirty = state, text, nil, true
+	r.state, r.text, r.attempt, r.dirty, r.finished = state, text, nil, true, r.now
 	r.asks = map[uint64]*ask{}
 	for _, d := range r.devices {
 		d.asking, d.retry, d.wait = false, 0, 0

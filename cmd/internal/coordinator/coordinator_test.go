@@ -14,11 +14,13 @@ import (
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 )
 
-var modes = []struct {
+type mode struct {
 	name      string
 	file      bool
 	approvals string
-}{
+}
+
+var modes = []mode{
 	{"parallel set", false, "set"}, {"parallel chain", false, "chain"},
 	{"sequential set", true, "set"}, {"sequential chain", true, "chain"},
 }

@@ -36,6 +36,7 @@ type device struct {
 	rejected  []api.Rejection
 
 	wrong  bool // proved to have made a wrong partial signature
+	known  bool // gave an offer once: it may hold a one-time key
 	closed bool // knows that the request has its signature
 	text   string
 
@@ -229,7 +230,7 @@ func (r *Request) takeOffer(d *device, in firmware.Offered) error {
 	}
 	d.asking, d.wait, d.retry = false, 0, 0
 	d.offer, d.offerRaw, d.pieces = offer, bytes.Clone(in.Offer), in.Pieces
-	d.text, r.dirty = "", true
+	d.text, d.known, r.dirty = "", true, true
 	return nil
 }
 
@@ -275,9 +276,10 @@ func (r *Request) nameOf(person string) string {
 }
 
 // toClose reports whether a device is still to be told that the request is
-// over. What has expired closes itself.
+// over. One that never gave an offer has nothing to close, and what has expired
+// closes itself.
 func (r *Request) toClose(d *device) bool {
-	return r.state == api.StateDone && !d.closed && r.now < r.request.Expires
+	return r.state == api.StateDone && d.known && !d.closed && r.now < min(r.request.Expires, r.finished+closeFor)
 }
 
 func (r *Request) closeDevices() {

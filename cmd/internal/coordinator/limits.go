@@ -15,6 +15,11 @@ const (
 	// the next attempt is made without it.
 	inquiryWait = 120
 
+	// closeFor is how long devices are told that a request is over. One that was
+	// away for longer most likely restarted, which erased its one-time key; and
+	// what it could still make is a partial signature of what is signed already.
+	closeFor = 3600
+
 	// maxHistory bounds the attempts that are remembered. Devices answer a
 	// request 16 times at most.
 	maxHistory = 64

@@ -48,6 +48,7 @@ type deviceRecord struct {
 	Wrong     bool                   `cbor:"8,keyasint"`
 	Closed    bool                   `cbor:"9,keyasint"`
 	Text      string                 `cbor:"10,keyasint"`
+	Known     bool                   `cbor:"11,keyasint"`
 }
 
 func (r *Request) record() []byte {
@@ -58,7 +59,7 @@ func (r *Request) record() []byte {
 	for _, d := range r.devices {
 		x := deviceRecord{
 			Device: d.id, Offer: d.offerRaw, Pieces: d.pieces, Spent: d.spent, Base: d.base,
-			Rejected: d.rejected, Wrong: d.wrong, Closed: d.closed, Text: d.text,
+			Rejected: d.rejected, Wrong: d.wrong, Closed: d.closed, Text: d.text, Known: d.known,
 		}
 		for _, g := range d.approvals {
 			x.Approvals = append(x.Approvals, g.raw)
@@ -96,7 +97,7 @@ func Resume(c Config, raw, data []byte, now int64) (*Request, error) {
 	if in.Request != r.digest || len(in.Devices) != len(r.devices) {
 		return nil, errors.New("the record is of another request")
 	}
-	r.now, r.accepted = now, in.Accepted
+	r.now, r.finished, r.accepted = now, now, in.Accepted
 	r.state, r.text, r.revision, r.history = in.State, in.Text, in.Revision, in.History
 	if in.State == api.StateDone {
 		if r.document, err = r.checked.Assemble(in.Signature); err != nil {
@@ -122,7 +123,7 @@ func (r *Request) resumeDevice(d *device, in deviceRecord) error {
 	if in.Device != d.id {
 		return errors.New("the record is of another route")
 	}
-	d.spent, d.rejected, d.wrong, d.closed, d.text = in.Spent, in.Rejected, in.Wrong, in.Closed, in.Text
+	d.spent, d.rejected, d.wrong, d.known, d.closed, d.text = in.Spent, in.Rejected, in.Wrong, in.Known, in.Closed, in.Text
 	offer, err := approval.VerifyOffer(r.State, in.Offer, r.now)
 	if err != nil || r.state != api.StateOpen {
 		return nil

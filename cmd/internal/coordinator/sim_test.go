@@ -208,7 +208,7 @@ func (s *sim) signed(t api.Tracking) {
 		s.t.Fatalf("not signed: %s: %s\n%+v", t.State, t.Text, t.Attempts)
 	}
 	for _, x := range t.Devices {
-		if d := s.devices[x.Device]; d.Fault == coordtest.Good && !d.Closed(t.Request) {
+		if d := s.devices[x.Device]; d.Fault == coordtest.Good && x.Offered && !d.Closed(t.Request) {
 			s.t.Errorf("device %s was not told that the request is closed", d.ID)
 		}
 	}

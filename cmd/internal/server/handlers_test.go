@@ -239,3 +239,84 @@ func TestRelay(t *testing.T) {
 	_, err = post("d2", hello)
 	refused(t, "a device without a link", err, http.StatusConflict, "no link")
 }
+
+// TestRules: the firewall's rules change while the server runs (A6); rules that
+// cannot be read leave the old ones in force.
+func TestRules(t *testing.T) {
+	r := newRig(t)
+	s := r.servers["server-1"]
+	path := filepath.Join(r.dirs["server-1"], fileRules)
+	if err := os.WriteFile(path, []byte(`{"MaxFailures": 3}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.reloadRules()
+	if got := s.limiter.Rules().MaxFailures; got != 3 {
+		t.Errorf("%d failures are allowed", got)
+	}
+	if err := os.WriteFile(path, []byte(`{"MaxFailure": 5}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.reloadRules()
+	if got := s.limiter.Rules().MaxFailures; got != 3 {
+		t.Errorf("after a misspelt rule %d failures are allowed", got)
+	}
+}
+
+// TestInboxSets: sets arrive in any order and twice; the latest stands, also
+// after a restart. What is not of this site, or for nobody, is refused.
+func TestInboxSets(t *testing.T) {
+	r := newRig(t)
+	r.commission()
+	s := r.servers["server-1"]
+	card, err := envelope.KeyIDOf(r.sys.Persons["officer-1a"].Card().Agree.PublicKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(revision uint64, items int) *inboxSet {
+		x := &inboxSet{Coordinator: "server-2", Request: envelope.Hash{1}, Device: "device-1", Revision: revision, Expires: r.unix() + 3600, Message: []byte("m")}
+		for range items {
+			x.Items = append(x.Items, inboxEntry{Officer: card, Content: api.InboxItem{Device: "device-1"}})
+		}
+		return x
+	}
+	due := func(s *Server) int { keys, _, _ := s.inbox.due(card, 0, r.unix()); return len(keys) }
+	for _, step := range []struct {
+		set  *inboxSet
+		want int
+	}{{set(2, 1), 1}, {set(1, 0), 1}, {set(2, 1), 1}, {set(3, 0), 0}, {set(2, 1), 0}, {set(4, 1), 1}} {
+		if err := s.takeSet(step.set); err != nil {
+			t.Fatal(err)
+		}
+		if n := due(s); n != step.want {
+			t.Errorf("after revision %d the officer has %d items, not %d", step.set.Revision, n, step.want)
+		}
+	}
+	for what, change := range map[string]func(*inboxSet){
+		"a device of another site": func(x *inboxSet) { x.Device = "device-4" },
+		"an unknown server":        func(x *inboxSet) { x.Coordinator = "server-9" },
+		"an unknown officer":       func(x *inboxSet) { x.Items[0].Officer = envelope.KeyID{7} },
+	} {
+		x := set(9, 1)
+		change(x)
+		if err := s.takeSet(x); err == nil {
+			t.Errorf("%s is taken", what)
+		}
+	}
+	s.Close()
+	r.start("server-1")
+	if n := due(r.servers["server-1"]); n != 1 {
+		t.Errorf("after a restart the officer has %d items", n)
+	}
+}
+
+// TestRegisterRefuses: certificates that are not the authority's do not reach
+// devices.
+func TestRegisterRefuses(t *testing.T) {
+	r := newRig(t)
+	r.commission()
+	body, err := envelope.Marshal(api.Register{Certificates: [][]byte{r.sys.Keys[ledgertest.KeyCertificates].Ledger.Certificate}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused(t, "another authority's certificate", r.send("server-1", api.PathRegister, body, &api.Registered{}), http.StatusForbidden, "certificate of")
+}

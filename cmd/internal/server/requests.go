@@ -116,18 +116,33 @@ func (s *Server) known(digest envelope.Hash) bool {
 
 // room refuses what would saturate the server, each requester for himself.
 func (s *Server) room(owner envelope.KeyID) error {
-	s.requests.mu.Lock()
-	defer s.requests.mu.Unlock()
-	n := 0
-	for _, q := range s.requests.open {
-		if q.owner == owner {
-			n++
+	all, own := 0, 0
+	for _, q := range s.everyRequest() {
+		q.mu.Lock()
+		open := q.r.Open()
+		q.mu.Unlock()
+		if open {
+			all++
+			if q.owner == owner {
+				own++
+			}
 		}
 	}
-	if len(s.requests.open) >= maxOpen || n >= maxOpenOf {
-		return web.Busy(fmt.Errorf("too many requests are open (%d, %d of them yours)", len(s.requests.open), n))
+	if all >= maxOpen || own >= maxOpenOf {
+		return web.Busy(fmt.Errorf("too many requests are open (%d, %d of them yours)", all, own))
 	}
 	return nil
+}
+
+// everyRequest lists those that are not over.
+func (s *Server) everyRequest() []*running {
+	s.requests.mu.Lock()
+	defer s.requests.mu.Unlock()
+	all := make([]*running, 0, len(s.requests.open))
+	for _, q := range s.requests.open {
+		all = append(all, q)
+	}
+	return all
 }
 
 func (s *Server) find(digest envelope.Hash) *running {
@@ -227,13 +242,7 @@ func (s *Server) conclude(q *running) {
 }
 
 func (s *Server) tickRequests() {
-	s.requests.mu.Lock()
-	all := make([]*running, 0, len(s.requests.open))
-	for _, q := range s.requests.open {
-		all = append(all, q)
-	}
-	s.requests.mu.Unlock()
-	for _, q := range all {
+	for _, q := range s.everyRequest() {
 		s.step(q, func(now int64) coordinator.Effects { return q.r.Tick(now) })
 	}
 }

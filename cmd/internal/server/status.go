@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -75,9 +77,13 @@ func (s *Server) serveStatus(ctx context.Context, _ []byte) ([]byte, error) {
 
 func (s *Server) ownStatus(ctx context.Context, sys *system) api.ServerStatus {
 	out := api.ServerStatus{ID: s.cfg.ID, Name: s.cfg.Name, Version: Version, Devices: []api.DeviceStatus{}}
-	s.requests.mu.Lock()
-	out.Open = uint64(len(s.requests.open))
-	s.requests.mu.Unlock()
+	for _, q := range s.everyRequest() {
+		q.mu.Lock()
+		if q.r.Open() {
+			out.Open++
+		}
+		q.mu.Unlock()
+	}
 	for _, d := range sys.state.Devices() {
 		if d.Server == s.cfg.ID {
 			out.Devices = append(out.Devices, api.DeviceStatus{Device: d.ID, Name: d.Name, Linked: s.isLinked(d.ID)})
@@ -114,7 +120,7 @@ func fill(d *api.DeviceStatus, err error, status *firmware.Status) {
 
 // register is POST /v1/register: certificates for all devices, which verify
 // them.
-func (s *Server) register(ctx context.Context, _ string, body []byte) ([]byte, error) {
+func (s *Server) register(ctx context.Context, source string, body []byte) ([]byte, error) {
 	sys, err := s.must()
 	if err != nil {
 		return nil, err
@@ -122,6 +128,10 @@ func (s *Server) register(ctx context.Context, _ string, body []byte) ([]byte, e
 	var in api.Register
 	if err := envelope.Unmarshal(body, &in); err != nil {
 		return nil, web.Malformed(err)
+	}
+	if err := bySWA(sys, in.Certificates); err != nil {
+		s.audit.refused(source, "certificates", err)
+		return nil, web.Denied(err)
 	}
 	out := api.Registered{Devices: []api.DeviceStatus{}}
 	for _, d := range sys.state.Devices() {
@@ -132,6 +142,26 @@ func (s *Server) register(ctx context.Context, _ string, body []byte) ([]byte, e
 		fill(d, s.inquire(ctx, d.Device, firmware.TypeRegister, firmware.Register{Certificates: in.Certificates}, firmware.TypeStatus, &status), &status)
 	})
 	return envelope.Marshal(out)
+}
+
+// bySWA refuses certificates that are not the system-wide authority's, before
+// devices are bothered with them.
+func bySWA(sys *system, certificates [][]byte) error {
+	k, _ := sys.state.LedgerKey()
+	root, err := x509.ParseCertificate(k.Certificate)
+	if err != nil {
+		return err
+	}
+	for _, der := range certificates {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return err
+		}
+		if err := c.CheckSignatureFrom(root); err != nil {
+			return fmt.Errorf("certificate of %s: %w", c.Subject.CommonName, err)
+		}
+	}
+	return nil
 }
 
 // recertify is POST /v1/recertify.

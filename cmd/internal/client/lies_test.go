@@ -173,6 +173,18 @@ func TestLyingServer(t *testing.T) {
 		"expired": {func(x *officerItem) {
 			x.in.Request = resign(t, x.in.Request, w.Persons[ledgertest.Program].Software, func(r *document.Request) { r.Created -= 7200; r.Expires -= 7200 })
 		}, "expired"},
+		"request of another system": {func(x *officerItem) {
+			x.in.Request = resignAs(t, x.in.Request, w.Persons[ledgertest.Program].Software, func(_ *document.Request, h *envelope.Header) { h.System[0] ^= 1 })
+		}, "for another system"},
+		"request under a newer ledger": {func(x *officerItem) {
+			x.in.Request = resignAs(t, x.in.Request, w.Persons[ledgertest.Program].Software, func(_ *document.Request, h *envelope.Header) { h.LedgerHead[0] ^= 1 })
+		}, "newer ledger"},
+		"another's device": {func(x *officerItem) {
+			h, _ := w.State.HolderOf(x.offer.Key, "device-2")
+			x.in.Device, x.in.Share, x.offer.Device, x.offer.Share = "device-2", h.Share, "device-2", h.Share
+			x.in.Piece.Device, x.in.Piece.Share = "device-2", h.Share
+			x.in.Offers[0] = x.offerBy(system.Devices["device-2"].Pair)
+		}, "is not an officer of device device-2"},
 		"unknown device": {func(x *officerItem) { x.in.Device = "device-9" }, "there is no device"},
 		"another device": {func(x *officerItem) { x.in.Device = "device-2" }, "does not hold share"},
 		"another share":  {func(x *officerItem) { x.in.Share = "certs.device-1" }, "does not hold share"},

@@ -134,9 +134,9 @@ func (m *Machine) concerns(s ledger.State, id ledger.Identity) bool {
 func (m *Machine) certified(s *state) (own bool, officers []string) {
 	officers = []string{}
 	for _, der := range s.certificates {
-		id, _, err := document.VerifyIdentity(s.ledger, der)
+		id, valid, err := document.VerifyIdentity(s.ledger, der)
 		switch {
-		case err != nil:
+		case err != nil || s.mark > valid.NotAfter:
 		case id.Kind == ledger.OwnerDevice:
 			own = true
 		case !slices.Contains(officers, id.Owner):

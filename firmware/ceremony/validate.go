@@ -244,8 +244,15 @@ func (p *Plan) validateKey(where string, k *PlanKey) error {
 			return planErr(where, "algorithm %q is none of RS256, RS384, RS512, PS256, PS384, PS512", a)
 		}
 	}
-	if k.RootDays == 0 {
+	switch certifies := k.Family != ledger.FamilyFile; {
+	case certifies && k.RootDays == 0:
 		return planErr(where, "root_days: say for how long its root certificate holds")
+	case certifies && k.MaxDays == 0:
+		return planErr(where, "max_days: say for how long it may certify at most")
+	case !certifies && (k.RootDays != 0 || k.MaxDays != 0):
+		return planErr(where, "a key for files certifies nothing: leave out root_days and max_days")
+	case k.AllowDigest && certifies:
+		return planErr(where, "allow_digest: only files may be signed blind")
 	}
 	if k.Quorum < 2 {
 		return planErr(where, "a quorum of %d officers is refused: at least 2", k.Quorum)

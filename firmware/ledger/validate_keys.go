@@ -179,7 +179,7 @@ func (t *tables) checkHolders(k *Key) error {
 		return invalid(where, "%d holders for %d shares", len(k.Holders), k.N)
 	}
 	indices, devices := make(map[uint64]string), make(map[string]bool)
-	for _, h := range k.Holders {
+	for i, h := range k.Holders {
 		where := fmt.Sprintf("key %q, share %.64q", k.ID, h.Share)
 		if err := t.claimID("share", h.Share); err != nil {
 			return err
@@ -189,6 +189,9 @@ func (t *tables) checkHolders(k *Key) error {
 		}
 		if other, ok := indices[h.Index]; ok {
 			return invalid(where, "index %d is also that of share %q", h.Index, other)
+		}
+		if h.Index != uint64(i+1) { // Holders[i−1] is looked up for index i
+			return invalid(where, "index %d at place %d: holders are listed by index", h.Index, i+1)
 		}
 		indices[h.Index] = h.Share
 		if _, ok := t.devices[h.Device]; !ok {

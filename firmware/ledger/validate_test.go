@@ -169,6 +169,10 @@ func TestValidateRefuses(t *testing.T) {
 		{"N zero", func(g *genesis) { g.Keys[certs].N = 0 }, "3 of 0 devices"},
 		{"N above the limit", func(g *genesis) { g.Keys[certs].N = 17 }, "3 of 17 devices"},
 		{"sequential without safe primes", func(g *genesis) { g.Keys[files].SafePrimes = false }, "needs proofs"},
+		{"holders out of order", func(g *genesis) {
+			h := g.Keys[certs].Holders
+			h[0], h[1] = h[1], h[0]
+		}, "holders are listed by index"},
 		{"no algorithm", func(g *genesis) { g.Keys[certs].Algorithms = nil }, "no algorithm is allowed"},
 		{"algorithm", func(g *genesis) { g.Keys[certs].Algorithms[0] = "RS1" }, `algorithm "RS1" is unknown`},
 		{"algorithm twice", func(g *genesis) { g.Keys[certs].Algorithms[1] = "RS256" }, "listed twice"},

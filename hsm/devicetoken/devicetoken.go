@@ -47,12 +47,30 @@ func (t *Token) Shares(inToken bool) share.Token {
 	return share.Bind[*hsm.Exponent](t.Token, LabelKEKHost)
 }
 
-// Unlock logs in.
+// Unlock logs in, and makes sure that the key-encryption keys are still what
+// they were made for: whoever had the PIN may have put others in their place,
+// which would let shares out that never leave the token.
 func (t *Token) Unlock(pin []byte) error {
 	if err := t.Token.Unlock(hsm.PIN(pin)); err != nil {
 		return err
 	}
+	if err := t.checkKEKs(); err != nil {
+		return errors.Join(err, t.Token.Lock())
+	}
 	t.locked.Store(false)
+	return nil
+}
+
+func (t *Token) checkKEKs() error {
+	for label, want := range map[string]hsm.Use{LabelKEKToken: hsm.InToken, LabelKEKHost: hsm.InHost} {
+		switch use, err := t.KEKUse(label); {
+		case errors.Is(err, hsm.ErrNotFound) && want == hsm.InToken: // a token without unwrap templates has none
+		case err != nil:
+			return fmt.Errorf("key-encryption key %s: %w", label, err)
+		case use != want:
+			return fmt.Errorf("key-encryption key %s is not the one that was made for it: somebody with the PIN replaced it", label)
+		}
+	}
 	return nil
 }
 

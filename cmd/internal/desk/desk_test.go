@@ -5,6 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,7 +85,7 @@ func newRoom(t testing.TB) *room {
 		}
 	}
 	files := key("files", ledger.FamilyFile, threshold.Multiplicative, 3, true)
-	files.MaxDays, files.RootDays = 0, 1
+	files.MaxDays, files.RootDays = 0, 0
 	p.Keys = []ceremony.PlanKey{
 		key("swa", ledger.FamilyLedger, threshold.Additive, 3, false),
 		key("certs", ledger.FamilyCertificate, threshold.Additive, 2, false),
@@ -109,12 +112,14 @@ func (r *room) Use(_ context.Context, person, _ string, serial uint32, _ string,
 	return with(c)
 }
 
-func (r *room) run(dir string) (*Result, error) {
-	return Run(context.Background(), Config{
+func (r *room) config(dir string) Config {
+	return Config{
 		Plan: r.plan, Attempt: r.attempt, Dir: dir, Sites: r, Cards: r, Rand: rand.Reader, Now: func() time.Time { return r.now },
 		Say: func(f string, a ...any) { r.said = append(r.said, fmt.Sprintf(f, a...)) },
-	})
+	}
 }
+
+func (r *room) run(dir string) (*Result, error) { return Run(context.Background(), r.config(dir)) }
 
 // revive starts dead devices again.
 func (r *room) revive() {
@@ -153,6 +158,68 @@ func TestCeremony(t *testing.T) {
 		if d.Unattended || !d.InToken || d.UnlockQuorum != 2 {
 			t.Errorf("device %s: %+v", d.ID, d)
 		}
+	}
+}
+
+// TestRecord makes the record of a ceremony and alters what it says, with the
+// administrator's own card signing it again.
+func TestRecord(t *testing.T) {
+	r := newRoom(t)
+	r.small()
+	dir := t.TempDir()
+	res, err := r.run(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done, err := Finished(dir); done || err != nil {
+		t.Fatalf("finished before the record: %v %v", done, err)
+	}
+	if err := Finish(context.Background(), r.config(dir), res, nil); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := Finished(dir); !done || err != nil {
+		t.Fatalf("not finished: %v", err)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, FileRecord))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadRecord(raw); err != nil {
+		t.Fatal(err)
+	}
+	raw[len(raw)/2] ^= 1
+	if _, err := ReadRecord(raw); err == nil {
+		t.Error("a record with a flipped bit verifies")
+	}
+	for what, alter := range map[string]func(*ceremony.Record){
+		"test signature":               func(x *ceremony.Record) { x.Tests[0].Signature[9] ^= 1 },
+		"1 test signatures, 3 subsets": func(x *ceremony.Record) { x.Tests = x.Tests[:1] },
+		"another file":                 func(x *ceremony.Record) { x.Plan.File = envelope.HashOf("other") },
+		"roster":                       func(x *ceremony.Record) { x.Roster = x.Open },
+		"certificate":                  func(x *ceremony.Record) { x.Certificates = [][]byte{res.State.Keys()[0].Certificate} },
+	} {
+		rec := res.record
+		rec.Tests = slices.Clone(rec.Tests)
+		for i := range rec.Tests {
+			rec.Tests[i].Signature = slices.Clone(rec.Tests[i].Signature)
+		}
+		alter(&rec)
+		d := &desk{Config: r.config(dir)}
+		forged, err := d.signWith(r.cards[1001], ceremony.TypeRecord, rec, envelope.MaxTime)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadRecord(forged); err == nil {
+			t.Errorf("a record with an altered %s verifies", what)
+		}
+	}
+	d := &desk{Config: r.config(dir)}
+	forged, err := d.signWith(r.cards[1002], ceremony.TypeRecord, res.record, envelope.MaxTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadRecord(forged); err == nil {
+		t.Error("a record signed by an officer verifies")
 	}
 }
 

@@ -10,8 +10,10 @@ import (
 
 	"github.com/privyseal/privyseal/cmd/internal/store/atomicfile"
 	"github.com/privyseal/privyseal/firmware/ceremony"
+	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/threshold"
 )
 
 // FileRecord is the signed ceremony record in a ceremony's directory. When it
@@ -48,7 +50,8 @@ func Finish(ctx context.Context, c Config, r *Result, certificates [][]byte) err
 
 // Record is a ceremony record that holds together: signed by the card that the
 // genesis names as the administrator's, over the genesis that all devices
-// signed.
+// signed, the opening and roster before it, a test signature by every subset
+// of devices, and the certificates after it.
 type Record struct {
 	ceremony.Record
 	State ledger.State
@@ -83,5 +86,61 @@ func ReadRecord(raw []byte) (*Record, error) {
 		return nil, fmt.Errorf("record: %w", err)
 	}
 	out := &Record{State: s}
-	return out, envelope.Decode(v, ceremony.TypeRecord, ceremony.MessageVersion, &out.Record)
+	if err := envelope.Decode(v, ceremony.TypeRecord, ceremony.MessageVersion, &out.Record); err != nil {
+		return nil, err
+	}
+	return out, out.verify()
+}
+
+// verify checks what the record says of how the genesis came about. A record
+// made by a desk that lost its directory has no roster and no tests; it says
+// so by leaving them out.
+func (r *Record) verify() error {
+	g := r.State.Genesis()
+	if r.Plan.File != g.Ceremony.File {
+		return errors.New("record: its plan is of another file than the genesis")
+	}
+	for _, der := range r.Certificates {
+		if _, _, err := document.VerifyIdentity(r.State, der); err != nil {
+			return fmt.Errorf("record: certificate: %w", err)
+		}
+	}
+	if len(r.Roster) == 0 {
+		if len(r.Tests) > 0 {
+			return errors.New("record: test signatures without a roster")
+		}
+		return nil
+	}
+	o, err := ceremony.VerifyOpen(r.Open, g.Ceremony.NotBefore)
+	if err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	roster, err := ceremony.VerifyRoster(o, r.Roster, g.Created)
+	if err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	want := 0
+	for _, k := range g.Keys {
+		want += len(k.Split().Subsets())
+	}
+	if len(r.Tests) != want {
+		return fmt.Errorf("record: %d test signatures, %d subsets", len(r.Tests), want)
+	}
+	for _, t := range r.Tests {
+		k, ok := r.State.Key(t.Key)
+		if !ok {
+			return fmt.Errorf("record: test signature of key %q, which the genesis does not know", t.Key)
+		}
+		subset, err := threshold.SubsetOf(t.Order...)
+		if err != nil {
+			return fmt.Errorf("record: %w", err)
+		}
+		if err := k.Split().Check(subset); err != nil {
+			return fmt.Errorf("record: %w", err)
+		}
+		if err := threshold.VerifySignature(&k.Public, threshold.RS256, ceremony.TestDigest(roster.Digest(), k.ID, subset), t.Signature); err != nil {
+			return fmt.Errorf("record: test of key %s by devices %v: %w", k.ID, t.Order, err)
+		}
+	}
+	return nil
 }

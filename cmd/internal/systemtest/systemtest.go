@@ -285,11 +285,12 @@ func (r *room) device(maker *firmwaretest.Maker, n int, id string) {
 
 func (r *room) keys() {
 	base := ceremony.PlanKey{
-		Devices: Devices, Bits: 2048, Quorum: 2, Threshold: 2, RootDays: 3650,
+		Devices: Devices, Bits: 2048, Quorum: 2, Threshold: 2,
 		Algorithms: []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"},
 	}
 	swa, certs, files, pair := base, base, base, base
 	swa.ID, swa.Name, swa.Family, swa.Scheme, swa.T, swa.MaxDays = SWA, "System-wide authority", ledger.FamilyLedger, threshold.Additive, 4, 400
+	swa.RootDays, certs.RootDays = 3650, 3650
 	certs.ID, certs.Name, certs.Family, certs.Scheme, certs.T, certs.MaxDays = Certs, "Test root", ledger.FamilyCertificate, threshold.Additive, 3, 400
 	files.ID, files.Name, files.Family, files.Scheme, files.T, files.SafePrimes = Files, "Releases", ledger.FamilyFile, threshold.Multiplicative, 3, true
 	pair.ID, pair.Name, pair.Family, pair.Scheme, pair.T, pair.AllowDigest = Pair, "Nightly builds", ledger.FamilyFile, threshold.Multiplicative, 2, true

@@ -146,32 +146,46 @@ func (m *Machine) priors(c *ctx, t *attempt) error {
 	if uint64(len(t.task.Prior)) != t.task.Position {
 		return refuse(CodeMessage, "%d partials before position %d", len(t.task.Prior), t.task.Position)
 	}
+	var steps []threshold.PartialSignature
 	for i, raw := range t.task.Prior {
-		pos := uint64(i)
-		p, err := VerifyPartial(m.state.ledger, &t.key, t.digest, t.task.Order, pos, raw)
+		p, err := VerifyPartial(m.state.ledger, &t.key, t.digest, t.task.Order, uint64(i), raw)
 		if err != nil {
 			return faulty(CodePartial, err)
 		}
-		if needsProof(&t.key, pos) || p.Proof != nil {
-			if err := m.checkProof(t, p, pos, t.x); err != nil {
-				return faulty(CodePartial, err)
-			}
-		}
 		t.prior = append(t.prior, *p)
-		t.x = p.Y
+		steps = append(steps, threshold.PartialSignature{Index: p.Index, Share: p.Share, Subset: t.subset, Value: p.Y, Proof: p.Proof})
 	}
+	proved := len(steps)
+	if t.last() && proved > 0 && steps[proved-1].Proof == nil {
+		proved-- // owed to nobody: this device verifies the signature itself
+	}
+	x, err := threshold.VerifySequence(&t.key.Public, &t.key.Commitment, m.binding(t, 0), t.x, steps[:proved])
+	if err != nil {
+		return faulty(CodePartial, m.blame(t, err))
+	}
+	if proved < len(steps) {
+		x = steps[proved].Value
+	}
+	t.x = x
 	return nil
 }
 
-func (m *Machine) checkProof(t *attempt, p *Partial, pos uint64, x []byte) error {
-	if p.Proof == nil {
-		return fmt.Errorf("device %s gave no proof of its partial signature at position %d", p.Device, pos)
+// blame puts the device's name to a wrong partial signature.
+func (m *Machine) blame(t *attempt, err error) error {
+	var wrong *threshold.WrongPartialError
+	if !errors.As(err, &wrong) {
+		return err
 	}
-	err := threshold.VerifyProof(&t.key.Public, &t.key.Commitment, m.binding(t, pos), p.Index, x, p.Y, p.Proof)
-	if err != nil {
+	for _, p := range t.prior {
+		if !slices.Contains(wrong.Indices, p.Index) {
+			continue
+		}
+		if p.Proof == nil {
+			return fmt.Errorf("device %s gave no proof of its partial signature at position %d: %w", p.Device, p.Position, err)
+		}
 		return fmt.Errorf("the partial signature of device %s is wrong: %w", p.Device, err)
 	}
-	return nil
+	return err
 }
 
 // needsProof reports whether a place is followed by one that is not the last.

@@ -186,6 +186,7 @@ func (a *app) settle(ctx context.Context, sites *planSites, res *ceremonydesk.Re
 
 // planSites speaks with the servers of a plan, before there is a system.
 type planSites struct {
+	app   *app
 	plan  *ceremony.Plan
 	conns map[string]*client.Conn
 }
@@ -195,7 +196,7 @@ type planSites struct {
 const relayPatience = 15 * time.Minute
 
 func (a *app) dialPlan(p *ceremony.Plan) (*planSites, error) {
-	s := &planSites{plan: p, conns: map[string]*client.Conn{}}
+	s := &planSites{app: a, plan: p, conns: map[string]*client.Conn{}}
 	for _, srv := range p.Servers {
 		c, err := client.Dial(srv)
 		if err != nil {
@@ -219,6 +220,8 @@ func (s *planSites) Relay(ctx context.Context, device string, frame []byte) ([]b
 		if d.ID == device {
 			ctx, cancel := context.WithTimeout(ctx, relayPatience)
 			defer cancel()
+			busy := term.StartProgress(s.app.err, s.app.terminal, "device "+device+" works")
+			defer busy.Done()
 			return s.conns[d.Server].Relay(ctx, device, frame)
 		}
 	}

@@ -241,24 +241,29 @@ func (s *Session) advanceTest(key *ledger.Key, m *Test, subset threshold.Subset,
 	if uint64(len(m.Prior)) != m.Position {
 		return nil, fmt.Errorf("ceremony: %d partials before position %d", len(m.Prior), m.Position)
 	}
+	var steps []threshold.PartialSignature
 	for i, raw := range m.Prior {
 		var t Tested
-		pos := uint64(i)
-		if err := s.verifyFrom(key.Holders[m.Order[i]-1].Device, TypeTested, raw, &t); err != nil {
+		h := key.Holders[m.Order[i]-1]
+		if err := s.verifyFrom(h.Device, TypeTested, raw, &t); err != nil {
 			return nil, err
 		}
-		if t.Roster != s.roster.digest || t.Key != key.ID || t.Position != pos || !slices.Equal(t.Order, m.Order) {
+		if t.Roster != s.roster.digest || t.Key != key.ID || t.Position != uint64(i) || !slices.Equal(t.Order, m.Order) {
 			return nil, errors.New("ceremony: a prior partial belongs to another test")
 		}
-		if needsProof(key, pos) {
-			if t.Proof == nil {
-				return nil, fmt.Errorf("ceremony: the partial at position %d has no proof", pos)
-			}
-			if err := threshold.VerifyProof(&key.Public, &key.Commitment, testBinding(s.roster.digest, key, m.Order, pos), m.Order[i], x, t.Y, t.Proof); err != nil {
-				return nil, err
-			}
-		}
-		x = t.Y
+		steps = append(steps, threshold.PartialSignature{Index: h.Index, Share: h.Share, Subset: subset, Value: t.Y, Proof: t.Proof})
+	}
+	// The last place verifies the signature, so the one before owes no proof.
+	proved := len(steps)
+	if m.Position+1 == key.T && proved > 0 {
+		proved--
+	}
+	x, err := threshold.VerifySequence(&key.Public, &key.Commitment, testBinding(s.roster.digest, key, m.Order, 0), x, steps[:proved])
+	if err != nil {
+		return nil, err
+	}
+	if proved < len(steps) {
+		x = steps[proved].Value
 	}
 	return x, nil
 }

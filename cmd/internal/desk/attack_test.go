@@ -131,7 +131,7 @@ func TestTestIsNoOracle(t *testing.T) {
 	r.plan.Keys = r.plan.Keys[:2]
 	r.plan.Keys[1] = ceremony.PlanKey{
 		ID: "files", Name: "Files", Family: ledger.FamilyFile, Scheme: threshold.Multiplicative, T: 2, Devices: []string{"d1", "d2", "d3"},
-		Bits: 2048, Algorithms: []string{"RS256"}, RootDays: 1, Quorum: 2, Threshold: 2,
+		Bits: 2048, Algorithms: []string{"RS256"}, Quorum: 2, Threshold: 2,
 	}
 	ctx := context.Background()
 	d := r.desk(t.TempDir(), r)

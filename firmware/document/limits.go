@@ -2,9 +2,10 @@ package document
 
 // Limits of this package. A request is refused, by name, where it exceeds one.
 const (
-	// MaxFile is the longest file that travels inside a request, octets. It
-	// bounds a device's memory; longer files need a key that allows digests.
-	MaxFile = 4 << 20
+	// MaxFile is the longest file that travels inside a request, octets. With
+	// the approvals of its officers it must fit into one frame of a device's
+	// link, 4 MiB; longer files need a key that allows digests.
+	MaxFile = 3 << 20
 	// maxTBS bounds a certificate: what is longer no officer reads.
 	maxTBS = 16 << 10
 	// maxCSR bounds a certificate request; an RSA 8192 one with many names is 8 KiB.

@@ -192,10 +192,11 @@ func (c Config) run(d *Daemon, pcscd string) error {
 	var out tail
 	// A clean daemon writes /run/pcscd/pcscd.pid over the machine's, and
 	// removes it when it ends. In a mount namespace it has a directory of its
-	// own; where that is not allowed, as in containers, there is seldom a
-	// second pcscd to disturb.
+	// own; where that is not allowed, as in containers, or not possible, as
+	// where / is no mount point of its own (chroot), there is seldom a second
+	// pcscd to disturb.
 	err = c.start(d, pcscd, f, &out, syscall.CLONE_NEWNS)
-	if errors.Is(err, syscall.EPERM) {
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) {
 		err = c.start(d, pcscd, f, &out, 0)
 	}
 	if err != nil {

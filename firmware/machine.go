@@ -292,7 +292,7 @@ func (m *Machine) unopened(c *ctx, frame []byte) []byte {
 	if !ok {
 		return nil
 	}
-	agree, err := parseAgree(s.Agree)
+	agree, err := envelope.ParseAgreementKey(s.Agree)
 	if err != nil {
 		return nil
 	}
@@ -431,11 +431,11 @@ func (m *Machine) sender(u *envelope.Unverified) (*ecdsa.PublicKey, *ecdh.Public
 	if h.System != m.state.ledger.System() {
 		return nil, nil, fmt.Errorf("for another system (%s)", h.System)
 	}
-	sign, err := parseSign(s.Sign)
+	sign, err := envelope.ParseSigningKey(s.Sign)
 	if err != nil {
 		return nil, nil, err
 	}
-	agree, err := parseAgree(s.Agree)
+	agree, err := envelope.ParseAgreementKey(s.Agree)
 	return sign, agree, err
 }
 
@@ -454,32 +454,12 @@ func helloKeys(u *envelope.Unverified) (*ecdsa.PublicKey, *ecdh.PublicKey, error
 	if err := envelope.Unmarshal(open.UnverifiedPayload(), &o); err != nil {
 		return nil, nil, err
 	}
-	sign, err := parseSign(o.DeskSign)
+	sign, err := envelope.ParseSigningKey(o.DeskSign)
 	if err != nil {
 		return nil, nil, err
 	}
-	agree, err := parseAgree(o.DeskAgree)
+	agree, err := envelope.ParseAgreementKey(o.DeskAgree)
 	return sign, agree, err
-}
-
-func parseSign(spki []byte) (*ecdsa.PublicKey, error) {
-	k, err := x509.ParsePKIXPublicKey(spki)
-	if err != nil {
-		return nil, err
-	}
-	pub, ok := k.(*ecdsa.PublicKey)
-	if !ok {
-		return nil, fmt.Errorf("a %T is no signature key", k)
-	}
-	return pub, nil
-}
-
-func parseAgree(spki []byte) (*ecdh.PublicKey, error) {
-	pub, err := parseSign(spki)
-	if err != nil {
-		return nil, err
-	}
-	return pub.ECDH()
 }
 
 // answer signs and seals.

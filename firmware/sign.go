@@ -246,7 +246,7 @@ func VerifyPartial(s ledger.State, k *ledger.Key, request envelope.Hash, order [
 	if !ok {
 		return nil, fmt.Errorf("device %s is not in the ledger", h.Device)
 	}
-	pub, err := parseSign(d.Sign)
+	pub, err := envelope.ParseSigningKey(d.Sign)
 	if err != nil {
 		return nil, err
 	}

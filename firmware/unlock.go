@@ -142,7 +142,7 @@ func VerifyUnlockApproval(s ledger.State, device string, offer envelope.Hash, ra
 	if !ok || len(card.Sign) == 0 {
 		return nil, fmt.Errorf("signed by key %s, which is no officer's", u.Header().Signer)
 	}
-	pub, err := parseSign(card.Sign)
+	pub, err := envelope.ParseSigningKey(card.Sign)
 	if err != nil {
 		return nil, err
 	}

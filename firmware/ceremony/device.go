@@ -395,7 +395,7 @@ func (r *VerifiedRoster) verifyFrom(device, typ string, raw []byte, into any) (*
 	if id == nil {
 		return nil, fmt.Errorf("ceremony: device %q is not on the roster", device)
 	}
-	pub, err := parseP256(id.Sign)
+	pub, err := envelope.ParseSigningKey(id.Sign)
 	if err != nil {
 		return nil, err
 	}

@@ -119,11 +119,7 @@ func (s *Session) cut(in Inputs, purpose, shareID string, secret []byte, l int) 
 		if !ok {
 			return nil, fmt.Errorf("ceremony: card %d of %s is not on the roster", o.Card, o.Person)
 		}
-		pub, err := parseP256(card.Agree)
-		if err != nil {
-			return nil, err
-		}
-		to, err := pub.ECDH()
+		to, err := envelope.ParseAgreementKey(card.Agree)
 		if err != nil {
 			return nil, err
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/ecdh"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -59,7 +58,7 @@ func VerifyOpen(raw []byte, now int64) (*VerifiedOpen, error) {
 	if err := envelope.Unmarshal(u.UnverifiedPayload(), &claimed); err != nil {
 		return nil, fmt.Errorf("ceremony: opening: %w", err)
 	}
-	admin, err := parseP256(claimed.Administrator.Sign)
+	admin, err := envelope.ParseSigningKey(claimed.Administrator.Sign)
 	if err != nil {
 		return nil, fmt.Errorf("ceremony: administrator's card: %w", err)
 	}
@@ -91,14 +90,10 @@ func VerifyOpen(raw []byte, now int64) (*VerifiedOpen, error) {
 	if err := verifyCard(p, &o.open.Administrator, now); err != nil {
 		return nil, &RosterError{Who: "person " + p.Administrator, Err: err}
 	}
-	if o.desk, err = parseP256(o.open.DeskSign); err != nil {
+	if o.desk, err = envelope.ParseSigningKey(o.open.DeskSign); err != nil {
 		return nil, fmt.Errorf("ceremony: desk's signature key: %w", err)
 	}
-	desk, err := parseP256(o.open.DeskAgree)
-	if err != nil {
-		return nil, fmt.Errorf("ceremony: desk's agreement key: %w", err)
-	}
-	if o.agree, err = desk.ECDH(); err != nil {
+	if o.agree, err = envelope.ParseAgreementKey(o.open.DeskAgree); err != nil {
 		return nil, fmt.Errorf("ceremony: desk's agreement key: %w", err)
 	}
 	return o, nil
@@ -254,7 +249,7 @@ func verifyIdentity(o *VerifiedOpen, d PlanDevice, raw []byte, now int64) (*Iden
 	if err := envelope.Unmarshal(u.UnverifiedPayload(), &id); err != nil {
 		return nil, nil, err
 	}
-	sign, err := parseP256(id.Sign)
+	sign, err := envelope.ParseSigningKey(id.Sign)
 	if err != nil {
 		return nil, nil, fmt.Errorf("signature key: %w", err)
 	}
@@ -280,10 +275,10 @@ func verifyIdentity(o *VerifiedOpen, d PlanDevice, raw []byte, now int64) (*Iden
 	if d.Use == "token" && !id.InToken {
 		return nil, nil, errors.New(`the plan has "use: token", but its token failed the self-test of partial exponentiation; plan "use: host"`)
 	}
-	if _, err := parseP256(id.Agree); err != nil {
+	if _, err := envelope.ParseAgreementKey(id.Agree); err != nil {
 		return nil, nil, fmt.Errorf("agreement key: %w", err)
 	}
-	if _, err := parseP256(id.Boot); err != nil {
+	if _, err := envelope.ParseSigningKey(id.Boot); err != nil {
 		return nil, nil, fmt.Errorf("boot key: %w", err)
 	}
 	oneTime, err := ecdh.P256().NewPublicKey(id.OneTime)
@@ -425,7 +420,7 @@ func verifyEnrolment(o *VerifiedOpen, raw []byte, now int64) (*Enrolment, error)
 		return nil, fmt.Errorf("ceremony: enrolment: %w", err)
 	}
 	fail := func(err error) error { return &RosterError{Who: "person " + e.Person, Err: err} }
-	key, err := parseP256(e.Card.Sign)
+	key, err := envelope.ParseSigningKey(e.Card.Sign)
 	if err != nil {
 		return nil, fail(err)
 	}
@@ -490,17 +485,4 @@ func verifyCard(p *Plan, c *ledger.Card, now int64) error {
 		return fmt.Errorf("attestation of card %d, slot 9D: %w", c.Serial, err)
 	}
 	return attest.CheckPair(sign, agree)
-}
-
-// parseP256 decodes an SPKI that must hold a P-256 key.
-func parseP256(spki []byte) (*ecdsa.PublicKey, error) {
-	k, err := x509.ParsePKIXPublicKey(spki)
-	if err != nil {
-		return nil, err
-	}
-	pub, ok := k.(*ecdsa.PublicKey)
-	if !ok || pub.Curve != elliptic.P256() {
-		return nil, fmt.Errorf("a %T, not an ECDSA key on P-256", k)
-	}
-	return pub, nil
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/threshold"
 )
@@ -65,10 +66,10 @@ func (p *Plan) validateServers() error {
 			return planErr(where, "named twice")
 		}
 		seen[s.ID] = true
-		if _, err := parseP256(s.Sign); err != nil {
+		if _, err := envelope.ParseSigningKey(s.Sign); err != nil {
 			return planErr(where, "signature key: %v", err)
 		}
-		if _, err := parseP256(s.Agree); err != nil {
+		if _, err := envelope.ParseAgreementKey(s.Agree); err != nil {
 			return planErr(where, "agreement key: %v", err)
 		}
 	}
@@ -135,7 +136,7 @@ func (p *Plan) validatePersons() error {
 			return planErr(where, "has neither a card nor a software key")
 		}
 		if len(x.Software) > 0 {
-			if _, err := parseP256(x.Software); err != nil {
+			if _, err := envelope.ParseSigningKey(x.Software); err != nil {
 				return planErr(where, "software key: %v", err)
 			}
 		}

@@ -29,6 +29,10 @@ const (
 	MaxType    = 64
 	MaxKeyName = 64
 
+	// spkiSize is the length in bytes of a P-256 public key in its usual
+	// encoding (RFC 5480 section 2): 26 that say so and an uncompressed point.
+	spkiSize = 91
+
 	// MaxTime is the last second of the year 9999, as in RFC 5280 section
 	// 4.1.2.5.2. It keeps sums of times far from overflow.
 	MaxTime = 253402300799

@@ -1,11 +1,8 @@
 package ledger
 
 import (
-	"bytes"
 	"crypto/ecdh"
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/x509"
 	"fmt"
 
 	"github.com/privyseal/privyseal/firmware/envelope"
@@ -53,34 +50,6 @@ func (i Identity) name() string {
 	return fmt.Sprintf("%s %q (%s key)", i.Kind, i.Owner, i.Use)
 }
 
-// parseKey reads a P-256 public key. The encoding must be the one Go writes: another encoding of the same point would be
-// another identity for the same private key.
-func parseKey(spki []byte) (*ecdsa.PublicKey, *ecdh.PublicKey, error) {
-	if len(spki) == 0 {
-		return nil, nil, fmt.Errorf("key is missing")
-	}
-	if len(spki) > 128 { // a P-256 SPKI has 91 bytes
-		return nil, nil, fmt.Errorf("key has %d bytes, a P-256 key has 91", len(spki))
-	}
-	pub, err := x509.ParsePKIXPublicKey(spki)
-	if err != nil {
-		return nil, nil, fmt.Errorf("key: %w", err)
-	}
-	ec, ok := pub.(*ecdsa.PublicKey)
-	if !ok || ec.Curve != elliptic.P256() {
-		return nil, nil, fmt.Errorf("key is not on P-256")
-	}
-	agree, err := ec.ECDH() // checks that the point is on the curve and not at infinity
-	if err != nil {
-		return nil, nil, fmt.Errorf("key: %w", err)
-	}
-	again, err := x509.MarshalPKIXPublicKey(ec)
-	if err != nil || !bytes.Equal(again, spki) {
-		return nil, nil, fmt.Errorf("key is not in the usual encoding (named curve, uncompressed point)")
-	}
-	return ec, agree, nil
-}
-
 // keyOf is a public key and its use.
 type keyOf struct {
 	use  Use
@@ -90,9 +59,9 @@ type keyOf struct {
 // register adds keys of one owner to the tables and refuses one that is there already, in whatever role.
 func (t *tables) register(owner Identity, keys ...keyOf) error {
 	for _, k := range keys {
-		sign, agree, err := parseKey(k.spki)
+		sign, err := envelope.ParseSigningKey(k.spki)
 		if err != nil {
-			return fmt.Errorf("%s %w", k.use, err)
+			return fmt.Errorf("%s key: %w", k.use, err)
 		}
 		id := owner
 		id.ID, id.Use = envelope.KeyIDOfSPKI(k.spki), k.use
@@ -100,7 +69,9 @@ func (t *tables) register(owner Identity, keys ...keyOf) error {
 			return fmt.Errorf("%s key is also the %s key of %s %q: every role has its own key", id.Use, other.Use, other.Kind, other.Owner)
 		}
 		if id.Use == UseAgree {
-			id.AgreeKey = agree
+			if id.AgreeKey, err = sign.ECDH(); err != nil {
+				return fmt.Errorf("%s key: %w", k.use, err)
+			}
 		} else {
 			id.SignKey = sign
 		}

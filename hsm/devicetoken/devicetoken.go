@@ -7,13 +7,13 @@ import (
 	"crypto"
 	"crypto/ecdh"
 	"crypto/ecdsa"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
 
 	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/share"
 	"github.com/privyseal/privyseal/hsm"
 )
@@ -167,28 +167,13 @@ func (e *exchanger) ECDH(remote *ecdh.PublicKey) ([]byte, error) {
 // Keys gives the device's keys by their public halves, SPKI in DER. The private
 // ones are looked up when they are first used.
 func (t *Token) Keys(signSPKI, agreeSPKI []byte) (crypto.Signer, ecdh.KeyExchanger, error) {
-	parse := func(spki []byte) (*ecdsa.PublicKey, error) {
-		k, err := x509.ParsePKIXPublicKey(spki)
-		if err != nil {
-			return nil, err
-		}
-		pub, ok := k.(*ecdsa.PublicKey)
-		if !ok {
-			return nil, fmt.Errorf("a %T where a P-256 key is expected", k)
-		}
-		return pub, nil
-	}
-	sign, err := parse(signSPKI)
+	sign, err := envelope.ParseSigningKey(signSPKI)
 	if err != nil {
 		return nil, nil, err
 	}
-	agree, err := parse(agreeSPKI)
+	agree, err := envelope.ParseAgreementKey(agreeSPKI)
 	if err != nil {
 		return nil, nil, err
 	}
-	pub, err := agree.ECDH()
-	if err != nil {
-		return nil, nil, err
-	}
-	return &signer{token: t, pub: sign}, &exchanger{token: t, pub: pub}, nil
+	return &signer{token: t, pub: sign}, &exchanger{token: t, pub: agree}, nil
 }

@@ -3,7 +3,6 @@ package coordinator
 import (
 	"bytes"
 	"crypto/ecdsa"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -67,25 +66,13 @@ func (r *Request) newDevice(id string) (*device, error) {
 		return nil, fmt.Errorf("device %s holds no share of key %s", id, r.key.ID)
 	}
 	var err error
-	if d.sign, err = parseKey(row.Sign); err != nil {
+	if d.sign, err = envelope.ParseSigningKey(row.Sign); err != nil {
 		return nil, err
 	}
 	if len(row.Boot) > 0 {
-		d.boot, err = parseKey(row.Boot)
+		d.boot, err = envelope.ParseSigningKey(row.Boot)
 	}
 	return d, err
-}
-
-func parseKey(spki []byte) (*ecdsa.PublicKey, error) {
-	k, err := x509.ParsePKIXPublicKey(spki)
-	if err != nil {
-		return nil, err
-	}
-	pub, ok := k.(*ecdsa.PublicKey)
-	if !ok {
-		return nil, fmt.Errorf("a %T is no signature key", k)
-	}
-	return pub, nil
 }
 
 // out reports whether a device cannot take part any more.

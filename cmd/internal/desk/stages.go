@@ -2,8 +2,6 @@ package desk
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -112,30 +110,15 @@ func (d *desk) meetPrepared(device string, u *envelope.Unverified) error {
 func short(h fmt.Stringer) string { return h.String()[:16] }
 
 func newPeer(sign, agree []byte) (*peer, error) {
-	parse := func(spki []byte) (*ecdsa.PublicKey, error) {
-		k, err := x509.ParsePKIXPublicKey(spki)
-		if err != nil {
-			return nil, err
-		}
-		pub, ok := k.(*ecdsa.PublicKey)
-		if !ok {
-			return nil, fmt.Errorf("a %T where a P-256 key is expected", k)
-		}
-		return pub, nil
-	}
-	s, err := parse(sign)
+	s, err := envelope.ParseSigningKey(sign)
 	if err != nil {
 		return nil, err
 	}
-	a, err := parse(agree)
+	a, err := envelope.ParseAgreementKey(agree)
 	if err != nil {
 		return nil, err
 	}
-	x, err := a.ECDH()
-	if err != nil {
-		return nil, err
-	}
-	return &peer{s, x}, nil
+	return &peer{s, a}, nil
 }
 
 // adoptGenesis takes the genesis from a device that is in a system, when that

@@ -3,9 +3,7 @@ package server
 import (
 	"context"
 	"crypto/ecdh"
-	"crypto/ecdsa"
 	"crypto/rand"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"time"
@@ -107,7 +105,7 @@ func (s *Server) toDevice(d ledger.Device, typ string, body []byte) ([]byte, env
 	case firmware.TypeUnlock:
 		to, err = unlockKey(body)
 	default:
-		to, err = parseAgree(d.Agree)
+		to, err = envelope.ParseAgreementKey(d.Agree)
 	}
 	if err != nil {
 		return nil, h, err
@@ -153,7 +151,7 @@ func unlockKey(body []byte) (*ecdh.PublicKey, error) {
 }
 
 // fromDevice opens an answer and verifies that the device gave it to the
-// message with this id. A locked one speaks with its boot key.
+// message with this id.
 func (s *Server) fromDevice(d ledger.Device, id [16]byte, frame []byte) (*envelope.Verified, error) {
 	u, err := s.unseal(frame)
 	if err != nil {
@@ -165,11 +163,17 @@ func (s *Server) fromDevice(d ledger.Device, id [16]byte, frame []byte) (*envelo
 	if u.Header().System != s.system().state.System() {
 		return nil, errors.New("it is of another system")
 	}
+	return verifyDevice(d, u)
+}
+
+// verifyDevice verifies a message by a device. A locked one speaks with its
+// boot key.
+func verifyDevice(d ledger.Device, u *envelope.Unverified) (*envelope.Verified, error) {
 	spki := d.Sign
 	if bootMay(u.Header().Type) && u.Header().Signer == envelope.KeyIDOfSPKI(d.Boot) {
 		spki = d.Boot
 	}
-	key, err := parseKey(spki)
+	key, err := envelope.ParseSigningKey(spki)
 	if err != nil {
 		return nil, err
 	}
@@ -206,15 +210,7 @@ func (s *Server) decodeAnswer(device string, raw []byte, want string, into any) 
 		return err
 	}
 	d, _ := s.system().state.Device(device)
-	spki := d.Sign
-	if bootMay(u.Header().Type) && u.Header().Signer == envelope.KeyIDOfSPKI(d.Boot) {
-		spki = d.Boot
-	}
-	key, err := parseKey(spki)
-	if err != nil {
-		return err
-	}
-	v, err := u.Verify(key)
+	v, err := verifyDevice(d, u)
 	if err != nil {
 		return err
 	}
@@ -232,26 +228,6 @@ func (s *Server) decodeAnswer(device string, raw []byte, want string, into any) 
 type RefusedError struct{ firmware.Refusal }
 
 func (e *RefusedError) Error() string { return fmt.Sprintf("device %s: %s", e.Device, e.Text) }
-
-func parseKey(spki []byte) (*ecdsa.PublicKey, error) {
-	k, err := x509.ParsePKIXPublicKey(spki)
-	if err != nil {
-		return nil, err
-	}
-	pub, ok := k.(*ecdsa.PublicKey)
-	if !ok {
-		return nil, fmt.Errorf("a %T is no P-256 key", k)
-	}
-	return pub, nil
-}
-
-func parseAgree(spki []byte) (*ecdh.PublicKey, error) {
-	pub, err := parseKey(spki)
-	if err != nil {
-		return nil, err
-	}
-	return pub.ECDH()
-}
 
 // deviceAsk is what another site may have a device of this one asked.
 type deviceAsk struct {

@@ -169,7 +169,7 @@ func (r *rig) handle(id string, frame []byte) []byte {
 	}
 	row, _ := r.sys.State.Device(id)
 	server, _ := r.sys.State.Server(row.Server)
-	key, err := parseKey(server.Sign)
+	key, err := envelope.ParseSigningKey(server.Sign)
 	if err != nil {
 		r.t.Error(err)
 	}
@@ -182,7 +182,7 @@ func (r *rig) handle(id string, frame []byte) []byte {
 	if !ok {
 		return nil
 	}
-	agree, err := parseAgree(server.Agree)
+	agree, err := envelope.ParseAgreementKey(server.Agree)
 	if err != nil {
 		r.t.Error(err)
 	}
@@ -197,7 +197,7 @@ func (r *rig) handle(id string, frame []byte) []byte {
 // post sends a message of people, sealed to the server.
 func (r *rig) post(server, path string, raw []byte, into any) error {
 	r.t.Helper()
-	agree, err := parseAgree(r.rows[server].Agree)
+	agree, err := envelope.ParseAgreementKey(r.rows[server].Agree)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -303,7 +303,7 @@ func (r *rig) inbox(o ledger.Officer) []api.InboxItem {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		key, _ := parseKey(r.rows[row.Server].Sign)
+		key, _ := envelope.ParseSigningKey(r.rows[row.Server].Sign)
 		v, err := u.Verify(key)
 		if err != nil {
 			r.t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/rand"
-	"crypto/x509"
 	"fmt"
 
 	"github.com/privyseal/privyseal/firmware"
@@ -155,16 +154,16 @@ type fataler interface {
 
 func signKey(t fataler, spki []byte) *ecdsa.PublicKey {
 	t.Helper()
-	k, err := x509.ParsePKIXPublicKey(spki)
+	k, err := envelope.ParseSigningKey(spki)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return k.(*ecdsa.PublicKey)
+	return k
 }
 
 func agreeKey(t fataler, spki []byte) *ecdh.PublicKey {
 	t.Helper()
-	k, err := signKey(t, spki).ECDH()
+	k, err := envelope.ParseAgreementKey(spki)
 	if err != nil {
 		t.Fatal(err)
 	}

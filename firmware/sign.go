@@ -43,7 +43,7 @@ func (m *Machine) task(c *ctx, in Task) (*Partial, error) {
 		if out.Y, err = threshold.Partial(&t.key.Public, t.x, e); err != nil {
 			return faulty(CodeInternal, err)
 		}
-		if d == nil || !(in.Prove || needsProof(&t.key, in.Position)) {
+		if d == nil || !(in.Prove || t.key.Split().NeedsProof(in.Position)) {
 			return nil
 		}
 		out.Proof, err = threshold.Prove(c.Rand, &t.key.Public, &t.key.Commitment, m.binding(t, in.Position), t.holder.Index, t.x, out.Y, *d)
@@ -52,7 +52,7 @@ func (m *Machine) task(c *ctx, in Task) (*Partial, error) {
 	if err != nil {
 		return nil, err
 	}
-	if out.Proof == nil && needsProof(&t.key, in.Position) {
+	if out.Proof == nil && t.key.Split().NeedsProof(in.Position) {
 		return nil, refuse(CodeShare, "device %s uses this share in its token, which makes no proofs: it can take the last place of a chain only", m.cfg.Local.ID)
 	}
 	if t.last() {
@@ -188,11 +188,6 @@ func (m *Machine) blame(t *attempt, err error) error {
 	return err
 }
 
-// needsProof reports whether a place is followed by one that is not the last.
-func needsProof(k *ledger.Key, position uint64) bool {
-	return k.Scheme == threshold.Multiplicative && position+2 < k.T
-}
-
 func (t *attempt) last() bool {
 	return t.key.Scheme == threshold.Multiplicative && t.task.Position+1 == t.key.T
 }
@@ -315,23 +310,12 @@ func (m *Machine) useShare(c *ctx, t *attempt, use func(e threshold.Exponentiato
 		defer e.Close()
 		return use(e, nil)
 	}
-	revealed, err := m.cfg.Token.Shares(false).Reveal(n, wrapped)
+	e, err := share.InHost(m.cfg.Token.Shares(false), m.cfg.Memory, n, wrapped)
 	if err != nil {
 		return faulty(CodeShare, err)
 	}
-	room, err := m.cfg.Memory.Alloc(len(revealed))
-	if err != nil {
-		clear(revealed)
-		return faulty(CodeInternal, fmt.Errorf("locked memory: %w", err))
-	}
-	copy(room, revealed)
-	clear(revealed)
-	d := threshold.NewSecret(room)
-	defer func() { d.Wipe(); m.cfg.Memory.Free(room) }()
-	e, err := threshold.NewHostExponentiator(&t.key.Public, d)
-	if err != nil {
-		return faulty(CodeInternal, err)
-	}
+	defer e.Close()
+	d := e.Secret()
 	return use(e, &d)
 }
 

@@ -196,7 +196,7 @@ func (s *Session) test(in Inputs, m Test) (*Answer, error) {
 	if !ok {
 		return nil, fmt.Errorf("ceremony: share %s has no part for subset %v", held.holder.Share, subset)
 	}
-	e, err := share.HostExponent(in.Memory, key.Public.N, d)
+	e, err := share.NewHostExponent(in.Memory, key.Public.N, d)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +215,7 @@ func (s *Session) test(in Inputs, m Test) (*Answer, error) {
 		}
 	}
 	out := Tested{Roster: s.roster.digest, Key: m.Key, Order: m.Order, Position: m.Position, Y: y}
-	if needsProof(&key, m.Position) {
+	if key.Split().NeedsProof(m.Position) {
 		out.Proof, err = threshold.Prove(in.Rand, &key.Public, &key.Commitment, testBinding(s.roster.digest, &key, m.Order, m.Position), held.holder.Index, x, y, d)
 		if err != nil {
 			return nil, err
@@ -223,12 +223,6 @@ func (s *Session) test(in Inputs, m Test) (*Answer, error) {
 	}
 	held.tested[once] = true
 	return &Answer{Type: TypeTested, Payload: out}, nil
-}
-
-// needsProof reports whether a place in a chain is followed by one that is
-// not the last: that one advances only what is proved (P3).
-func needsProof(k *ledger.Key, position uint64) bool {
-	return k.Scheme == threshold.Multiplicative && position+2 < k.T
 }
 
 // advanceTest checks the places before this one and returns the value to

@@ -24,7 +24,7 @@ func TestNothingPrints(t *testing.T) {
 	n := k.Public().N
 	value := append([]byte{0}, bytes.Repeat([]byte{0xd7, 0x4a, 0x91}, 85)...)
 	secret := threshold.NewSecret(bytes.Clone(value))
-	e, err := share.HostExponent(newMemory(t), n, secret)
+	e, err := share.NewHostExponent(newMemory(t), n, secret)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -325,17 +325,17 @@ func TestHostExponentRefuses(t *testing.T) {
 	}
 	n := k.Public().N
 	full := errors.New("RLIMIT_MEMLOCK")
-	if _, err := share.HostExponent(failingMemory{full}, n, threshold.NewSecret(make([]byte, len(n)))); !errors.Is(err, full) {
+	if _, err := share.NewHostExponent(failingMemory{full}, n, threshold.NewSecret(make([]byte, len(n)))); !errors.Is(err, full) {
 		t.Errorf("no memory: %v", err)
 	}
 	memory := newMemory(t)
-	if _, err := share.HostExponent(memory, n, threshold.NewSecret(make([]byte, len(n)-1))); err == nil {
+	if _, err := share.NewHostExponent(memory, n, threshold.NewSecret(make([]byte, len(n)-1))); err == nil {
 		t.Error("short sub-share")
 	}
-	if _, err := share.HostExponent(memory, append(bytes.Clone(n[:len(n)-1]), 2), threshold.NewSecret(make([]byte, len(n)))); err == nil {
+	if _, err := share.NewHostExponent(memory, append(bytes.Clone(n[:len(n)-1]), 2), threshold.NewSecret(make([]byte, len(n)))); err == nil {
 		t.Error("even modulus")
 	}
-	e, err := share.HostExponent(memory, n, threshold.NewSecret(bytes.Repeat([]byte{1}, len(n))))
+	e, err := share.NewHostExponent(memory, n, threshold.NewSecret(bytes.Repeat([]byte{1}, len(n))))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,20 +76,30 @@ func InToken(token Token, n, wrapped []byte) (Exponent, error) {
 }
 
 // InHost puts a sub-share, as Open returned it, to use in the host, in the
-// given memory. The caller closes the Exponent, which wipes it.
-func InHost(token Token, memory Memory, n, wrapped []byte) (Exponent, error) {
+// given memory. The caller closes the HostExponent, which wipes it.
+func InHost(token Token, memory Memory, n, wrapped []byte) (*HostExponent, error) {
 	d, err := token.Reveal(n, wrapped)
 	if err != nil {
 		return nil, fmt.Errorf("share: use in host: %w", err)
 	}
 	s := threshold.NewSecret(d)
 	defer s.Wipe()
-	return HostExponent(memory, n, s)
+	return NewHostExponent(memory, n, s)
 }
 
-// HostExponent copies a sub-share of |n| bytes into the given memory for use in
-// the host. d stays the caller's to wipe.
-func HostExponent(memory Memory, n []byte, d threshold.Secret) (Exponent, error) {
+// HostExponent is a sub-share in use in the host. Close may come from a
+// lock-down while another goroutine exponentiates: it waits for that one, some
+// milliseconds.
+type HostExponent struct {
+	mu      sync.Mutex
+	modulus *modexp.Modulus
+	memory  Memory
+	d       threshold.Secret // wiped once closed
+}
+
+// NewHostExponent copies a sub-share of |n| bytes into the given memory for use
+// in the host. d stays the caller's to wipe.
+func NewHostExponent(memory Memory, n []byte, d threshold.Secret) (*HostExponent, error) {
 	if d.Len() != len(n) {
 		return nil, fmt.Errorf("share: sub-share of %d bytes for a modulus of %d", d.Len(), len(n))
 	}
@@ -106,54 +116,47 @@ func HostExponent(memory Memory, n []byte, d threshold.Secret) (Exponent, error)
 		return nil, fmt.Errorf("share: use in host: asked for %d bytes of locked memory, got %d", d.Len(), len(room))
 	}
 	copy(room, d.Reveal())
-	return &hostExponent{modulus: modulus, memory: memory, d: func() []byte { return room }}, nil
+	return &HostExponent{modulus: modulus, memory: memory, d: threshold.NewSecret(room)}, nil
 }
 
-// hostExponent is a sub-share in use. Close may come from a lock-down while
-// another goroutine exponentiates: it waits for that one, some milliseconds.
-type hostExponent struct {
-	mu      sync.Mutex
-	modulus *modexp.Modulus
-	memory  Memory
-
-	// d returns the sub-share; nil once closed. It is a function because fmt
-	// reaches through pointers in unexported fields of others, where it cannot
-	// call Format, when a verb does not fit (%!s(*T=&{…})), but not into one.
-	d func() []byte
-}
-
-func (h *hostExponent) Exp(x []byte) ([]byte, error) {
+// Exp raises x to the sub-share in constant time, or returns ErrClosed.
+func (h *HostExponent) Exp(x []byte) ([]byte, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.d == nil {
+	if h.d.Len() == 0 {
 		return nil, ErrClosed
 	}
-	return h.modulus.Exp(x, h.d())
+	return h.modulus.Exp(x, h.d.Reveal())
 }
 
-func (h *hostExponent) Close() error {
+// Secret is the sub-share itself, which proofs are made of. It is not a copy:
+// Close erases it, and does not wait for those who use it.
+func (h *HostExponent) Secret() threshold.Secret { return h.d }
+
+// Close wipes the sub-share and gives its memory back.
+func (h *HostExponent) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.d == nil {
+	room := h.d.Reveal()
+	if room == nil {
 		return ErrClosed
 	}
-	clear(h.d())
-	h.memory.Free(h.d())
-	h.d = nil
+	h.d.Wipe()
+	h.memory.Free(room)
 	return nil
 }
 
-const redacted = "share.Exponent(redacted)"
+const redacted = "share.HostExponent(redacted)"
 
 var (
-	_ fmt.Formatter  = (*hostExponent)(nil)
-	_ json.Marshaler = (*hostExponent)(nil)
-	_ slog.LogValuer = (*hostExponent)(nil)
+	_ fmt.Formatter  = (*HostExponent)(nil)
+	_ json.Marshaler = (*HostExponent)(nil)
+	_ slog.LogValuer = (*HostExponent)(nil)
 )
 
-func (*hostExponent) String() string               { return redacted }
-func (*hostExponent) GoString() string             { return redacted }
-func (*hostExponent) Format(f fmt.State, _ rune)   { io.WriteString(f, redacted) }
-func (*hostExponent) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
-func (*hostExponent) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-func (*hostExponent) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (*HostExponent) String() string               { return redacted }
+func (*HostExponent) GoString() string             { return redacted }
+func (*HostExponent) Format(f fmt.State, _ rune)   { io.WriteString(f, redacted) }
+func (*HostExponent) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+func (*HostExponent) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+func (*HostExponent) LogValue() slog.Value         { return slog.StringValue(redacted) }

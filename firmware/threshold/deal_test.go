@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math/big"
 	"slices"
+	"strings"
 	"testing"
 	"testing/iotest"
 
@@ -356,6 +357,22 @@ func TestPublicKeyValidate(t *testing.T) {
 		}
 		if err := threshold.VerifySignature(&k, threshold.RS256, make([]byte, 32), n); err == nil {
 			t.Errorf("%s: signature verifies", name)
+		}
+	}
+}
+
+// TestNeedsProof: all places of a chain but the last two, and none of a
+// parallel signature.
+func TestNeedsProof(t *testing.T) {
+	for n, want := range map[uint64]string{1: ".", 2: "..", 3: "p..", 5: "ppp.."} {
+		for scheme, want := range map[threshold.Scheme]string{threshold.Multiplicative: want, threshold.Additive: strings.Repeat(".", len(want))} {
+			got := ""
+			for i := range n {
+				got += map[bool]string{true: "p", false: "."}[threshold.Split{Scheme: scheme, T: n, N: 8}.NeedsProof(i)]
+			}
+			if got != want {
+				t.Errorf("%v, t = %d: %s, want %s", scheme, n, got, want)
+			}
 		}
 	}
 }

@@ -61,6 +61,14 @@ func (s Split) SubShares() int {
 	return c
 }
 
+// NeedsProof reports whether the partial signature at a position, counted from
+// 0, must come with a [Proof]: in a chain, where the next place would advance
+// it blindly. The last place verifies the signature, so the one before it owes
+// no proof.
+func (s Split) NeedsProof(position uint64) bool {
+	return s.Scheme == Multiplicative && position+2 < s.T
+}
+
 // Subsets returns all C(N, T) subsets of T devices, in ascending order of their
 // masks. It returns nil for a split that does not validate.
 func (s Split) Subsets() []Subset {

@@ -304,7 +304,7 @@ func (d *Device) task(in firmware.Task) (string, any, bool) {
 	}
 	secret := d.secret(a, in.Order)
 	out.Y = d.wrong(a, in, raise(d.t, &a.key, a.x, secret))
-	needs := a.key.Scheme == threshold.Multiplicative && in.Position+2 < a.key.T
+	needs := a.key.Split().NeedsProof(in.Position)
 	row, _ := d.sys.State.Device(d.ID)
 	if (in.Prove || needs) && !a.key.UsedInToken(row) {
 		b := firmware.PartialBinding(d.sys.State, &a.key, a.digest, in.Order, in.Position)

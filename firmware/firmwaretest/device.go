@@ -117,8 +117,8 @@ func (m *Maker) with(t testing.TB, id string, now func() time.Time, tok *hsmtest
 	d := &Device{ID: id, Token: tok, Now: now, pin: []byte(hsmtest.PIN), cfg: firmware.Config{
 		Local: ceremony.Local{
 			ID: id, Serial: serial, Model: Model, Sign: signer, Agree: exchanger.PublicKey(), Boot: bootSPKI,
-			SignCert:  [][]byte{m.certify(t, serial, sign.Public())},
-			AgreeCert: [][]byte{m.certify(t, serial, mustECDSA(t, agree.PublicKey()))},
+			SignCert:  [][]byte{m.Certify(t, serial, sign.Public())},
+			AgreeCert: [][]byte{m.Certify(t, serial, mustECDSA(t, agree.PublicKey()))},
 			Firmware:  Firmware, InToken: true,
 		},
 		Agree: exchanger, Boot: boot, Token: wrapped, Memory: heap{},
@@ -236,7 +236,8 @@ func (d *Device) Kill() {
 	d.dead = true
 }
 
-func (m *Maker) certify(t testing.TB, serial string, pub any) []byte {
+// Certify makes a certificate of a key in a device with this serial number.
+func (m *Maker) Certify(t testing.TB, serial string, pub any) []byte {
 	t.Helper()
 	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 100))
 	if err != nil {

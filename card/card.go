@@ -90,6 +90,8 @@ var errMoved = errors.New("the card left its reader while it was being opened")
 func open(ctx context.Context, serial uint32, o Options) (*Card, error) {
 	late := func(c *Card, err error) {
 		if err == nil {
+			lists.Lock()
+			defer lists.Unlock()
 			c.yk.Close()
 		}
 	}
@@ -97,6 +99,8 @@ func open(ctx context.Context, serial uint32, o Options) (*Card, error) {
 	if err != nil {
 		return nil, err
 	}
+	lists.Lock()
+	defer lists.Unlock()
 	c, err := apart(ctx, o.Timeout, func() (*Card, error) {
 		yk, err := piv.Open(r.Name)
 		if err != nil {
@@ -206,6 +210,8 @@ func (c *Card) Close() error {
 	if yk == nil {
 		return nil
 	}
+	lists.Lock()
+	defer lists.Unlock()
 	_, err := apart(context.Background(), closeTimeout, func() (struct{}, error) {
 		return struct{}{}, release(yk, c.reader)
 	}, nil)
@@ -215,7 +221,7 @@ func (c *Card) Close() error {
 	return nil
 }
 
-// release ends the connection and resets the card.
+// release ends the connection and resets the card. The caller holds lists.
 func release(yk *piv.YubiKey, reader string) error {
 	// The error of a disconnect is of no use: the reset that follows tells
 	// whether the card forgot its PIN.
@@ -254,7 +260,11 @@ func exchange[T any](ctx context.Context, c *Card, f func(*piv.YubiKey) (T, erro
 	}
 	yk, reader := c.yk, c.reader
 	v, err := apart(ctx, c.opts.Timeout, func() (T, error) { return f(yk) },
-		func(T, error) { release(yk, reader) })
+		func(T, error) {
+			lists.Lock()
+			defer lists.Unlock()
+			release(yk, reader)
+		})
 	if err == nil {
 		return v, nil
 	}

@@ -383,7 +383,7 @@ func TestDeadline(t *testing.T) {
 	}
 	// Open waits until the reader is free, and finds the PIN forgotten.
 	src := &pins{give: []string{virtual.DefaultPIN}}
-	c, s = r.signer(t, Options{PIN: src.source, SignKey: e.Sign, Timeout: 500 * time.Millisecond})
+	_, s = r.signer(t, Options{PIN: src.source, SignKey: e.Sign, Timeout: 1500 * time.Millisecond})
 	if _, err := s.Sign(nil, testDigest[:], crypto.SHA256); err != nil {
 		t.Errorf("after the delay: %v", err)
 	}

@@ -11,6 +11,10 @@ const (
 	// needs longer is listed as mute.
 	lookTimeout = 5 * time.Second
 
+	// lookBriefly bounds the first look at a reader: ten times what a card
+	// needs to tell its serial number. Slower ones are looked at again, last.
+	lookBriefly = time.Second
+
 	// lookTries is how often a reader in use is tried: another program may just
 	// be looking, too, which takes it a millisecond.
 	lookTries = 3

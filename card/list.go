@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"iter"
 	"time"
 
 	"github.com/ebfe/scard"
@@ -50,6 +50,8 @@ func List(ctx context.Context) ([]Reader, error) {
 
 // readers lists the names of the readers; none is ErrNoReader.
 func readers(ctx context.Context) ([]string, error) {
+	lists.Lock()
+	defer lists.Unlock()
 	return apart(ctx, lookTimeout, func() ([]string, error) {
 		var names []string
 		err := withService(func(sc *scard.Context) (err error) {
@@ -63,29 +65,45 @@ func readers(ctx context.Context) ([]string, error) {
 	}, nil)
 }
 
-// look reads several readers at the same time, so that a mute card in one does
-// not hide the others. The channel is closed after the last; it need not be
-// read to the end.
-func look(ctx context.Context, names []string) <-chan Reader {
-	out := make(chan Reader, len(names))
-	var all sync.WaitGroup
-	for _, name := range names {
-		all.Go(func() { out <- lookAt(ctx, name) })
+// look reads the readers one after the other, as far as the caller wants: PC/SC
+// in one process does not bear several at once (see lists). Cards that take
+// their time come last, so that a mute one does not hide the others.
+func look(ctx context.Context, names []string) iter.Seq[Reader] {
+	return func(yield func(Reader) bool) {
+		var slow []string
+		for _, name := range names {
+			if ctx.Err() != nil {
+				return
+			}
+			r := lookAt(ctx, name, lookBriefly)
+			if errors.Is(r.Err, ErrTimeout) {
+				slow = append(slow, name)
+			} else if !yield(r) {
+				return
+			}
+		}
+		for _, name := range slow {
+			if ctx.Err() != nil {
+				return
+			}
+			r := lookAt(ctx, name, lookTimeout)
+			if errors.Is(r.Err, ErrInUse) {
+				r.Err = ErrTimeout // by the brief look, which still waits for an answer
+			}
+			if !yield(r) {
+				return
+			}
+		}
 	}
-	go func() {
-		all.Wait()
-		close(out)
-	}()
-	return out
 }
 
 // lookAt reads one reader.
-func lookAt(ctx context.Context, name string) Reader {
+func lookAt(ctx context.Context, name string, limit time.Duration) Reader {
 	r := Reader{Name: name, Present: true}
 	var id identity
 	var err error
 	for range lookTries {
-		if id, err = lookOnce(ctx, name); !errors.Is(err, ErrInUse) {
+		if id, err = lookOnce(ctx, name, limit); !errors.Is(err, ErrInUse) {
 			break
 		}
 		time.Sleep(inUseRetry)
@@ -105,8 +123,10 @@ func lookAt(ctx context.Context, name string) Reader {
 	return r
 }
 
-func lookOnce(ctx context.Context, name string) (identity, error) {
-	return apart(ctx, lookTimeout, func() (identity, error) {
+func lookOnce(ctx context.Context, name string, limit time.Duration) (identity, error) {
+	lists.Lock()
+	defer lists.Unlock()
+	return apart(ctx, limit, func() (identity, error) {
 		var id identity
 		err := withService(func(sc *scard.Context) (err error) {
 			id, err = probe(sc, name)

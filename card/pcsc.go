@@ -4,12 +4,20 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/ebfe/scard"
 )
 
-// withService runs f with a PC/SC context of its own.
+// lists is held by whatever makes or ends a PC/SC context or a connection.
+// libpcsclite (1.9.9) keeps the lists of them for the whole process, and walks
+// all of them while another thread changes its own: a SCardReleaseContext beside
+// a SCardDisconnect now and then crashed the process. A call that is abandoned
+// no longer holds it.
+var lists sync.Mutex
+
+// withService runs f with a PC/SC context of its own. The caller holds lists.
 func withService(f func(*scard.Context) error) error {
 	sc, err := scard.EstablishContext()
 	if err != nil {
@@ -98,7 +106,8 @@ func transmit(h *scard.Card, ins, p1, p2 byte, data []byte) ([]byte, error) {
 	}
 }
 
-// reset ends a transaction: the card forgets that its PIN was verified.
+// reset ends a transaction: the card forgets that its PIN was verified. The
+// caller holds lists.
 //
 // piv-go disconnects and leaves the card as it is, and pcscd powers an unused
 // card down only after a while. Between piv-go's disconnect and this connect

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"os"
@@ -226,10 +225,9 @@ func TestDigest(t *testing.T) {
 func TestRequesterKey(t *testing.T) {
 	r := newRig(t)
 	path := filepath.Join(t.TempDir(), "key.pem")
-	k := decode[struct{ ID, SPKI string }](t, r.ok("", "--json", "requester-key", "new", path))
-	der, err := base64.StdEncoding.DecodeString(k.SPKI)
-	if err != nil || envelope.KeyIDOfSPKI(der).String() != k.ID {
-		t.Errorf("%+v, %v", k, err)
+	k := decode[struct{ ID, Software string }](t, r.ok("", "--json", "requester-key", "new", path))
+	if block, rest := pem.Decode([]byte(k.Software)); block == nil || len(rest) > 0 || envelope.KeyIDOfSPKI(block.Bytes).String() != k.ID {
+		t.Errorf("%+v", k)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
@@ -241,8 +239,13 @@ func TestRequesterKey(t *testing.T) {
 	if id, _ := envelope.KeyIDOf(signer.Public()); id.String() != k.ID {
 		t.Error("another key was written")
 	}
-	if out := openssl(t, "", "pkey", "-in", path, "-pubout", "-outform", "DER"); out != string(der) {
-		t.Error("OpenSSL reads another key")
+	if out := openssl(t, "", "pkey", "-in", path, "-pubout"); out != k.Software {
+		t.Errorf("OpenSSL reads another key: %s", out)
+	}
+	// For people: the public key alone on standard output.
+	other := filepath.Join(t.TempDir(), "other.pem")
+	if out, want := r.ok("", "requester-key", "new", other).out, openssl(t, "", "pkey", "-in", other, "-pubout"); out != want {
+		t.Errorf("printed %q, want %q", out, want)
 	}
 	r.fails(exitFailed, r.nobody(), "exists already", "requester-key", "new", path)
 	r.fails(exitFailed, r.nobody(), "is nobody's", "request", "file", path, "--requester-key", path)
@@ -255,7 +258,7 @@ func TestRequesterKey(t *testing.T) {
 	if _, err := readRequesterKey(filepath.Join(dir, "p384.pem")); err == nil || !strings.Contains(err.Error(), "P-256") {
 		t.Errorf("P-384: %v", err)
 	}
-	for name, data := range map[string]string{"empty": "", "text": "hello", "public": string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))} {
+	for name, data := range map[string]string{"empty": "", "text": "hello", "public": k.Software} {
 		if _, err := readRequesterKey(file(t, name, []byte(data))); err == nil {
 			t.Errorf("%s is taken for a private key", name)
 		}

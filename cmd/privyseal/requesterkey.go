@@ -5,10 +5,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -45,14 +45,15 @@ func (a *app) newRequesterKey(path string) error {
 		return err
 	}
 	out := struct {
-		File string         `json:"file"`
-		ID   envelope.KeyID `json:"id"`
-		SPKI string         `json:"spki"` // DER in base64
-	}{path, envelope.KeyIDOfSPKI(spki), base64.StdEncoding.EncodeToString(spki)}
+		File     string         `json:"file"`
+		ID       envelope.KeyID `json:"id"`
+		Software string         `json:"software"` // the ceremony file's field: SPKI in PEM
+	}{path, envelope.KeyIDOfSPKI(spki), string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki}))}
 	return a.result(out, func() {
-		a.say("id:   %s", out.ID)
-		a.say("spki: %s", out.SPKI)
-		a.tell("the private key is in %s; put the line \"spki\" into the ceremony file, for the person or program that asks with it", path)
+		for line := range strings.Lines(out.Software) {
+			a.say("%s", strings.TrimSuffix(line, "\n"))
+		}
+		a.tell("the private key is in %s, its id is %s; put the public one above under \"software\" into the ceremony file, for the person or program that asks with it", path, out.ID)
 	})
 }
 

@@ -69,9 +69,6 @@ func (d *Dir) cardPath(serial uint32) string {
 	return filepath.Join(d.path, "cards", strconv.FormatUint(uint64(serial), 10)+".json")
 }
 
-// Root returns the maker of the cards.
-func (d *Dir) Root() *Root { return d.root }
-
 // RootPath is the file of the root certificate, in PEM.
 func (d *Dir) RootPath() string { return filepath.Join(d.path, "root.pem") }
 

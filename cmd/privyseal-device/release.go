@@ -32,12 +32,9 @@ func (g *gate) release(hand func() error) error {
 	return hand()
 }
 
-// close stops all releases; open allows them again after an unlock.
-func (g *gate) close() { g.set(true) }
-func (g *gate) open()  { g.set(false) }
-
-func (g *gate) set(closed bool) {
+// close stops all releases for good: the next process has its own gate.
+func (g *gate) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.closed = closed
+	g.closed = true
 }

@@ -17,8 +17,7 @@ func TestGateHoldsBackAfterLockDown(t *testing.T) {
 	if err := g.release(hand); !errors.Is(err, errLocked) || handed != 1 {
 		t.Fatalf("closed gate: %v, handed %d", err, handed)
 	}
-	g.open()
-	g.lease = func() error { return errors.New("no lease") }
+	g = gate{lease: func() error { return errors.New("no lease") }}
 	if err := g.release(hand); err == nil || handed != 1 {
 		t.Fatalf("no lease: %v, handed %d", err, handed)
 	}

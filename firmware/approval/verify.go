@@ -40,9 +40,6 @@ func (v *Verified) Person() string { return v.person.ID }
 // Name is the officer's name, for people.
 func (v *Verified) Name() string { return v.person.Name }
 
-// Signer is the id of the card's key that signed.
-func (v *Verified) Signer() envelope.KeyID { return v.signer }
-
 // Digest is the digest of the approval message, for logs.
 func (v *Verified) Digest() envelope.Hash { return v.digest }
 

@@ -95,20 +95,20 @@ type Session struct {
 	seeds  map[string]threshold.Secret // the lead's, until the last key is dealt
 	dealt  map[string]ledger.Key       // by key id, as the lead signed them
 	held   map[string]*heldShare       // by key id, until Prepare
-	stage  Stage
+	stage  stage
 	pieces []SealedPiece // of every share and of the PIN, for the officers
 	signed []byte        // the genesis that this device signed
 }
 
-// Stage says how far a session has come.
-type Stage int
+// stage says how far a session has come.
+type stage int
 
 // The stages of a session.
 const (
-	Introduced Stage = iota + 1 // sent its identity
-	OnRoster                    // accepted the roster, gave its seed
-	Ready                       // signed the genesis
-	Done                        // in a committed system
+	introduced stage = iota + 1 // sent its identity
+	onRoster                    // accepted the roster, gave its seed
+	ready                       // signed the genesis
+	done                        // in a committed system
 )
 
 // heldShare is a share between its installation and Prepare, when every
@@ -143,7 +143,7 @@ func Begin(in Inputs, local Local, hello *envelope.Verified) (*Session, *Answer,
 		return nil, nil, err
 	}
 	s := &Session{
-		local: local, open: o, oneTime: oneTime, stage: Introduced,
+		local: local, open: o, oneTime: oneTime, stage: introduced,
 		dealt: map[string]ledger.Key{}, held: map[string]*heldShare{},
 	}
 	a, err := s.identity()
@@ -160,7 +160,7 @@ func (s *Session) Again(in Inputs, hello *envelope.Verified) (*Answer, error) {
 	switch {
 	case string(h.Open) != string(s.open.raw):
 		return nil, ErrAttempt
-	case s.stage < Ready: // Leave is about a genesis, and this attempt has none
+	case s.stage < ready: // Leave is about a genesis, and this attempt has none
 	case h.Leave:
 		return nil, ErrAttempt
 	default:
@@ -233,9 +233,6 @@ func MayForget(p *Pending, o *VerifiedOpen) error {
 	return nil
 }
 
-// Stage says how far the session has come.
-func (s *Session) Stage() Stage { return s.stage }
-
 func (s *Session) identity() (*Answer, error) {
 	id, err := s.identityOf(s.oneTime.PublicKey())
 	if err != nil {
@@ -306,7 +303,7 @@ func step[M any](v *envelope.Verified, typ string, in Inputs, do func(Inputs, M)
 // join is stage 2: the device checks everybody's keys and the firmware, and
 // gives its seed to the lead.
 func (s *Session) join(in Inputs, m Join) (*Answer, error) {
-	if s.stage > OnRoster {
+	if s.stage > onRoster {
 		return nil, ErrOutOfOrder
 	}
 	r, err := VerifyRoster(s.open, m.Roster, in.Now)
@@ -346,7 +343,7 @@ func (s *Session) join(in Inputs, m Join) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.roster, s.stage = r, OnRoster
+	s.roster, s.stage = r, onRoster
 	return &Answer{Type: TypeJoined, Payload: Joined{Roster: r.digest, Seed: sealed}}, nil
 }
 
@@ -414,7 +411,7 @@ func (r *VerifiedRoster) verifyFrom(device, typ string, raw []byte, into any) (*
 // only at the word of the same administrator's desk: the desk first asks
 // every device whether the genesis was committed anywhere.
 func (s *Session) abort(Inputs, Abort) (*Answer, error) {
-	if s.stage == Done {
+	if s.stage == done {
 		return nil, ErrOutOfOrder
 	}
 	s.Wipe()

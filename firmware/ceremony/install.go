@@ -17,7 +17,7 @@ import (
 // pieces for its officers (A22, Fig. 23). A device that holds no share of the
 // key remembers the dealing, since it signs the genesis that contains it.
 func (s *Session) install(in Inputs, m Install) (*Answer, error) {
-	if s.stage != OnRoster {
+	if s.stage != onRoster {
 		return nil, ErrOutOfOrder
 	}
 	d, err := s.checkDealt(m.Dealt)
@@ -159,7 +159,7 @@ func TestDigest(roster envelope.Hash, key string, subset threshold.Subset) []byt
 // test makes this device's part of one subset's test signature. Each place of
 // each subset signs once: a test is not a way around the officers.
 func (s *Session) test(in Inputs, m Test) (*Answer, error) {
-	if s.stage != OnRoster {
+	if s.stage != onRoster {
 		return nil, ErrOutOfOrder
 	}
 	held, ok := s.held[m.Key]
@@ -295,7 +295,7 @@ const PINObject = "pin.next"
 // prepare ends the ceremony's mathematics at a device: it signs the genesis
 // that it computed itself, and from here on it survives a restart.
 func (s *Session) prepare(in Inputs, m Prepare) (*Answer, error) {
-	if s.stage != OnRoster {
+	if s.stage != onRoster {
 		return nil, ErrOutOfOrder
 	}
 	p := s.open.Plan()
@@ -354,20 +354,20 @@ func (s *Session) prepare(in Inputs, m Prepare) (*Answer, error) {
 		pending.Shares = append(pending.Shares, s.held[id].holder.Share)
 		s.held[id].wipe()
 	}
-	s.held, s.oneTime, s.stage, s.signed = nil, nil, Ready, m.Genesis
+	s.held, s.oneTime, s.stage, s.signed = nil, nil, ready, m.Genesis
 	return &Answer{Type: TypePrepared, Payload: Prepared{Signature: sig}, Prepared: pending}, nil
 }
 
 // commit puts the genesis into force.
 func (s *Session) commit(in Inputs, m Commit) (*Answer, error) {
-	if s.stage != Ready {
+	if s.stage != ready {
 		return nil, ErrOutOfOrder
 	}
 	a, err := CommitPending(m.Bundle, s.signed)
 	if err != nil {
 		return nil, err
 	}
-	s.stage = Done
+	s.stage = done
 	return a, nil
 }
 
@@ -378,7 +378,7 @@ func Resume(local Local, pending *Pending) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Session{local: local, open: o, stage: Ready, signed: pending.Genesis, dealt: map[string]ledger.Key{}, held: map[string]*heldShare{}}, nil
+	return &Session{local: local, open: o, stage: ready, signed: pending.Genesis, dealt: map[string]ledger.Key{}, held: map[string]*heldShare{}}, nil
 }
 
 // CommitPending verifies a bundle against what this device signed.

@@ -20,7 +20,7 @@ const typeCode = "rsa signature key share"
 // crash here means a new attempt with new seeds.
 func (s *Session) deal(in Inputs, m Deal) (*Answer, error) {
 	switch {
-	case s.stage != OnRoster:
+	case s.stage != onRoster:
 		return nil, ErrOutOfOrder
 	case s.open.Plan().Lead != s.local.ID:
 		return nil, fmt.Errorf("ceremony: device %s is not the lead", s.local.ID)

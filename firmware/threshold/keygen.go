@@ -16,7 +16,6 @@ import (
 type WholeKey struct {
 	pub    *PublicKey
 	n      *big.Int
-	safe   bool
 	erased bool
 	priv   **privateParts // two pointers: see Secret
 }
@@ -66,7 +65,7 @@ func GenerateKey(rand io.Reader, bits int, safe bool, progress func(int)) (*Whol
 		return nil, err
 	}
 	defer wipe(q)
-	return newWholeKey(p, q, safe)
+	return newWholeKey(p, q)
 }
 
 // WholeKeyFromPrimes makes a key of two known primes, big-endian. It checks that
@@ -86,7 +85,7 @@ func WholeKeyFromPrimes(p, q []byte, safe bool) (*WholeKey, error) {
 			return nil, fmt.Errorf("%w: a factor is not a prime of the kind asked for", ErrPublicKey)
 		}
 	}
-	return newWholeKey(P, Q, safe)
+	return newWholeKey(P, Q)
 }
 
 // apart reports whether |p − q| > 2^(bits/2 − 100), for factors of bits/2 bits:
@@ -97,7 +96,7 @@ func apart(p, q *big.Int) bool {
 	return diff.BitLen() > p.BitLen()-100
 }
 
-func newWholeKey(p, q *big.Int, safe bool) (*WholeKey, error) {
+func newWholeKey(p, q *big.Int) (*WholeKey, error) {
 	n := new(big.Int).Mul(p, q)
 	pub := &PublicKey{N: n.Bytes(), E: PublicExponent}
 	if err := pub.Validate(); err != nil {
@@ -115,14 +114,11 @@ func newWholeKey(p, q *big.Int, safe bool) (*WholeKey, error) {
 		return nil, fmt.Errorf("%w: no usable private exponent", ErrPublicKey)
 	}
 	priv := &privateParts{new(big.Int).Set(p), new(big.Int).Set(q), d, phi}
-	return &WholeKey{pub: pub, n: n, safe: safe, priv: &priv}, nil
+	return &WholeKey{pub: pub, n: n, priv: &priv}, nil
 }
 
 // Public returns the public key, also after Wipe.
 func (k *WholeKey) Public() *PublicKey { return &PublicKey{N: slices.Clone(k.pub.N), E: k.pub.E} }
-
-// SafePrimes reports whether both primes are safe.
-func (k *WholeKey) SafePrimes() bool { return k.safe }
 
 // SignEncoded returns em^d mod N for an encoded message of |N| bytes, in
 // constant time, and checks the result before it returns it: a fault would

@@ -306,13 +306,6 @@ func (j *Journal) Len() uint64 {
 	return j.next
 }
 
-// Size returns the octets of the file.
-func (j *Journal) Size() int64 {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.end
-}
-
 // Close closes the file. What Append acknowledged is durable without it.
 func (j *Journal) Close() error {
 	j.mu.Lock()

@@ -47,15 +47,6 @@ func (e *WrongPinError) Error() string {
 // PinOf returns the pin of a certificate's key.
 func PinOf(cert *x509.Certificate) Pin { return sha256.Sum256(cert.RawSubjectPublicKeyInfo) }
 
-// PinOfKey returns the pin of a public key.
-func PinOfKey(pub crypto.PublicKey) (Pin, error) {
-	der, err := x509.MarshalPKIXPublicKey(pub)
-	if err != nil {
-		return Pin{}, fmt.Errorf("pinned: encode public key: %w", err)
-	}
-	return sha256.Sum256(der), nil
-}
-
 // PinOfIdentity returns the pin that peers of this identity must know.
 func PinOfIdentity(id tls.Certificate) (Pin, error) {
 	if id.Leaf != nil {

@@ -270,6 +270,9 @@ func Situation(d *api.DeviceTracking) string {
 			parts = append(parts, fmt.Sprintf("missing: %d of %s", more, strings.Join(d.Missing, ", ")))
 		}
 	}
+	if !d.Wrong && !d.Signed && len(d.Rejected) == 0 && len(d.Missing) == 0 && uint64(len(d.Approved)) < d.Need {
+		parts = append(parts, fmt.Sprintf("%d more needed, and nobody is left who may approve there", d.Need-uint64(len(d.Approved))))
+	}
 	if d.Text != "" {
 		parts = append(parts, d.Text)
 	} else if !d.Offered && !d.Signed {

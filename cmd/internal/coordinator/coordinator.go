@@ -189,6 +189,19 @@ func (r *Request) Silent(now int64, id uint64, why string) Effects {
 	})
 }
 
+// Awake says that a device is worth asking again at once: its link came up, or
+// its officers unlocked it. Anybody may say so; it is asked once more, and that
+// is all.
+func (r *Request) Awake(now int64, device string) Effects {
+	return r.step(now, func() {
+		for _, d := range r.devices {
+			if d.id == device {
+				d.wait, d.retry = 0, 0
+			}
+		}
+	})
+}
+
 // step runs one event to its end.
 func (r *Request) step(now int64, event func()) Effects {
 	r.now, r.actions, r.dirty = max(now, r.now), nil, false
@@ -213,7 +226,7 @@ func (r *Request) step(now int64, event func()) Effects {
 // advance does what the state allows now.
 func (r *Request) advance() {
 	if r.state == api.StateOpen && r.now >= r.request.Expires {
-		r.finish(api.StateExpired, "expired: "+r.waiting())
+		r.finish(api.StateExpired, r.waiting())
 	}
 	if r.state != api.StateOpen {
 		r.closeDevices()
@@ -246,7 +259,7 @@ func (r *Request) feasible() {
 	switch {
 	case left >= need:
 	case left+rejected >= need:
-		r.finish(api.StateRejected, "rejected: "+r.waiting())
+		r.finish(api.StateRejected, r.waiting())
 	default:
 		r.finish(api.StateFailed, "too few devices are left: "+r.waiting())
 	}

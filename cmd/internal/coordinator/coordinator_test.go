@@ -273,6 +273,13 @@ func TestRequesterNeverCounts(t *testing.T) {
 	if !errors.As(err, &own) {
 		t.Fatalf("the requester's own approval: %v", err)
 	}
+	for _, o := range []string{"officer-2a", "officer-3a", "officer-4a", "officer-5a"} {
+		s.silent[o] = true
+	}
+	if text := s.settle().Text; !strings.Contains(text, device(1)+" has 1 of 2 approvals, and nobody is left") {
+		t.Errorf("not said that nobody is left: %s", text)
+	}
+	clear(s.silent)
 	out := s.settle() // devices 2, 3, 4 sign
 	s.signed(out)
 	if slices.Contains(out.Attempts[0].Devices, device(1)) {

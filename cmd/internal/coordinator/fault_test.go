@@ -191,6 +191,30 @@ func TestDeviceRestarts(t *testing.T) {
 	}
 }
 
+// TestAwake: a device that was locked for long is asked the moment it is said
+// to be back, not when its pause is over.
+func TestAwake(t *testing.T) {
+	for _, m := range modes {
+		t.Run(m.name, func(t *testing.T) {
+			s := newSim(t)
+			s.fault(coordtest.Locked, device(1))
+			s.start(s.request(m.file, m.approvals, device(1), device(2), device(3)))
+			if out := s.pass(300); out.State != api.StateOpen || !strings.Contains(out.Text, device(1)+" is not ready") {
+				t.Fatalf("%s: %s", out.State, out.Text)
+			}
+			s.fault(coordtest.Good, device(1))
+			s.do(s.r.Awake(s.now, device(2))) // another
+			if out := s.settle(); out.State != api.StateOpen {
+				t.Fatal("asked before its pause was over")
+			}
+			s.do(s.r.Awake(s.now, device(1)))
+			s.signed(s.settle())
+			s.do(s.r.Awake(s.now, device(1))) // after the end it changes nothing
+			s.signed(s.settle())
+		})
+	}
+}
+
 // TestOfferExpires: requests outlive one-time keys; the officers are asked
 // again for the next one.
 func TestOfferExpires(t *testing.T) {

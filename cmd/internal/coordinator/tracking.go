@@ -84,7 +84,11 @@ func (r *Request) waiting() string {
 		case r.attempt != nil && r.attempt.place(d) > r.attempt.made() && r.chain():
 			who = append(who, fmt.Sprintf("%s waits for its turn", d.id))
 		default:
-			who = append(who, fmt.Sprintf("%s has %d of %d approvals, missing %s", d.id, len(d.approvals), d.holder.Quorum, strings.Join(r.missing(d), ", ")))
+			missing := "and nobody is left who may approve there"
+			if names := r.missing(d); len(names) > 0 {
+				missing = "missing " + strings.Join(names, ", ")
+			}
+			who = append(who, fmt.Sprintf("%s has %d of %d approvals, %s", d.id, len(d.approvals), d.holder.Quorum, missing))
 		}
 	}
 	line := fmt.Sprintf("%d of %d devices have their officers' quorum", ready, r.key.T)

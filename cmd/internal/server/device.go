@@ -262,6 +262,10 @@ func (s *Server) askRemote(ctx context.Context, d ledger.Device, typ string, bod
 			return raw, nil
 		}
 		// Routes come up one after the other when this server has just started.
+		var remote *bus.RemoteError
+		if errors.As(err, &remote) {
+			return nil, fmt.Errorf("site %s says: %s", d.Server, remote.Text)
+		}
 		if !errors.Is(err, bus.ErrNoSite) || time.Since(s.started) > siteGrace {
 			return nil, fmt.Errorf("site %s: %w", d.Server, err)
 		}

@@ -133,6 +133,20 @@ func TestUnlock(t *testing.T) {
 	r.commission()
 	r.waitStatus()
 	r.devices["device-4"].SetFault(coordtest.Locked)
+	// A request of the other site waits for it.
+	digest := r.request("server-1", coordtest.FileRequest(t, r.sys, "set", r.unix(), 3600, "device-4", "device-1", "device-2"))
+	offered4 := func(want bool) {
+		t.Helper()
+		for range 100 {
+			out := r.tracking("server-1", digest, 0, 100*time.Millisecond)
+			if out != nil && out.Devices[0].Offered == want && (want || out.Devices[0].Text != "") {
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		t.Fatalf("device 4 offered a key: not %v", want)
+	}
+	offered4(false)
 	body, err := envelope.Marshal(api.UnlockAsk{Device: "device-4"})
 	if err != nil {
 		t.Fatal(err)
@@ -157,6 +171,7 @@ func TestUnlock(t *testing.T) {
 	if err != nil || out.Status == nil || out.Status.Phase != firmware.PhaseReady {
 		t.Fatalf("%+v %v", out, err)
 	}
+	offered4(true) // and not only when its pause is over
 }
 
 // TestRelay: a ceremony's frames go to the device once, however long it takes

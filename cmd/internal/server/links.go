@@ -87,6 +87,7 @@ func (s *Server) read(c *link.Conn) {
 		p.up = nil
 	}
 	s.mu.Unlock()
+	s.awake(c.Peer())
 	defer func() {
 		s.mu.Lock()
 		if p.conn == c {

@@ -67,6 +67,7 @@ func (s *Server) serveSites(b bus.Bus) error {
 		bus.Subject(s.cfg.ID, "approval"): s.serveApproval,
 		bus.Subject(s.cfg.ID, "unlock"):   s.serveUnlock,
 		bus.Subject(s.cfg.ID, "status"):   s.serveStatus,
+		bus.Subject(s.cfg.ID, "awake"):    s.serveAwake,
 	}
 	for _, d := range s.system().state.Devices() {
 		if d.Server == s.cfg.ID {

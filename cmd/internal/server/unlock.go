@@ -148,6 +148,7 @@ func (s *Server) collectUnlock(ctx context.Context, d ledger.Device, raw []byte)
 	}
 	out.Status = &status
 	s.audit.log.Info("unlocked", "device", d.ID, "officers", l.officers)
+	s.awake(d.ID)
 	return envelope.Marshal(out)
 }
 

@@ -196,6 +196,8 @@ func TestRecord(t *testing.T) {
 		"1 test signatures, 3 subsets": func(x *ceremony.Record) { x.Tests = x.Tests[:1] },
 		"another file":                 func(x *ceremony.Record) { x.Plan.File = envelope.HashOf("other") },
 		"roster":                       func(x *ceremony.Record) { x.Roster = x.Open },
+		"plan":                         func(x *ceremony.Record) { x.Plan.Witnesses = []string{"Mallory"} },
+		"attempt":                      func(x *ceremony.Record) { x.Attempt++ },
 		"certificate":                  func(x *ceremony.Record) { x.Certificates = [][]byte{res.State.Keys()[0].Certificate} },
 	} {
 		rec := res.record

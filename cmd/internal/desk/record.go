@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 
 	"github.com/privyseal/privyseal/cmd/internal/store/atomicfile"
 	"github.com/privyseal/privyseal/firmware/ceremony"
@@ -100,6 +101,9 @@ func (r *Record) verify() error {
 	if r.Plan.File != g.Ceremony.File {
 		return errors.New("record: its plan is of another file than the genesis")
 	}
+	if r.Attempt != g.Ceremony.Attempt {
+		return fmt.Errorf("record: of attempt %d, the genesis is of %d", r.Attempt, g.Ceremony.Attempt)
+	}
 	for _, der := range r.Certificates {
 		if _, _, err := document.VerifyIdentity(r.State, der); err != nil {
 			return fmt.Errorf("record: certificate: %w", err)
@@ -115,9 +119,21 @@ func (r *Record) verify() error {
 	if err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
+	if !reflect.DeepEqual(*o.Plan(), r.Plan) {
+		return errors.New("record: its plan is not the one that was opened")
+	}
 	roster, err := ceremony.VerifyRoster(o, r.Roster, g.Created)
 	if err != nil {
 		return fmt.Errorf("record: %w", err)
+	}
+	// As each device did before it signed.
+	built := ceremony.BuildGenesis(roster, g.Keys, g.Created)
+	own, err := built.Encode()
+	if err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	if ledger.SystemID(own) != r.State.System() {
+		return errors.New("record: its roster does not lead to its genesis")
 	}
 	want := 0
 	for _, k := range g.Keys {

@@ -178,7 +178,7 @@ func spokenBy(x *ledger.Device, u *envelope.Unverified) error {
 // administrator certifies devices and officers for some hours, before
 // witnesses.
 func (d *desk) enrol(ctx context.Context) error {
-	d.Say("stage 2: temporary certificates, before %v", d.Plan.Witnesses)
+	d.Say("stage 2: temporary certificates, before %s", strings.Join(d.Plan.Witnesses, ", "))
 	d.t.state.Enrolments = nil
 	for _, x := range d.Plan.Persons {
 		for _, serial := range x.Cards {

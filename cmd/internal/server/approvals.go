@@ -203,7 +203,7 @@ func (s *Server) sendQueued() {
 			_, err := s.deliverApproval(ctx, it.To, it.Body)
 			var known *web.Error
 			if errors.As(err, &known) {
-				return fmt.Errorf("%w: %w", store.Permanent, err)
+				return fmt.Errorf("%w: %w", store.ErrPermanent, err)
 			}
 			return err
 		},

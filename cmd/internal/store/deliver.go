@@ -20,7 +20,7 @@ type Deliverer struct {
 
 	// Send delivers one message; nil means that the receiver has it. It is
 	// called from several goroutines, for one message at most once at a time.
-	// An error that wraps Permanent ends the tries.
+	// An error that wraps ErrPermanent ends the tries.
 	Send func(context.Context, Item) error
 
 	// Dropped is told of each message that is given up, with ErrExpired or the
@@ -47,8 +47,8 @@ type try struct {
 	gone bool
 }
 
-// Permanent marks an error that trying again cannot mend.
-var Permanent = errors.New("not to be tried again")
+// ErrPermanent marks an error that trying again cannot mend.
+var ErrPermanent = errors.New("store: not to be tried again")
 
 // poll is how often a queue is looked at without a reason: a net under the
 // wake-ups, and the pace of expiry.
@@ -193,7 +193,7 @@ func (d *Deliverer) send(ctx context.Context, it Item) error {
 func (d *Deliverer) settle(r result) error {
 	t := r.t
 	t.busy = false
-	if r.err == nil || errors.Is(r.err, Permanent) {
+	if r.err == nil || errors.Is(r.err, ErrPermanent) {
 		t.gone = true
 		// A crash before this line sends the message once more.
 		if err := d.Store.Ack(d.Queue, t.it.ID); err != nil {

@@ -398,14 +398,14 @@ func TestDeliverGivesUp(t *testing.T) {
 	d := &Deliverer{Store: s, Queue: "out", First: time.Millisecond, Last: time.Millisecond,
 		Send: func(_ context.Context, it Item) error {
 			if string(it.Body) == "bad" {
-				return fmt.Errorf("refused: %w", Permanent)
+				return fmt.Errorf("refused: %w", ErrPermanent)
 			}
 			return errors.New("not now")
 		},
 		Dropped: func(it Item, err error) {
 			mu.Lock()
 			defer mu.Unlock()
-			dropped = append(dropped, fmt.Sprint(it.To, " ", errors.Is(err, Permanent), errors.Is(err, ErrExpired)))
+			dropped = append(dropped, fmt.Sprint(it.To, " ", errors.Is(err, ErrPermanent), errors.Is(err, ErrExpired)))
 		}}
 	bad, late := c.msg("bad", time.Hour), c.msg("late", time.Minute)
 	bad.To, late.To = "bad", "late"

@@ -53,7 +53,8 @@ func (m *Machine) task(c *ctx, in Task) (*Partial, error) {
 		return nil, err
 	}
 	if out.Proof == nil && t.key.Split().NeedsProof(in.Position) {
-		return nil, refuse(CodeShare, "device %s uses this share in its token, which makes no proofs: it can take the last place of a chain only", m.cfg.Local.ID)
+		return nil, refuse(CodeShare, "device %s uses this share in its token, which makes no proofs: "+
+			"it can take the last place of a chain only", m.cfg.Local.ID)
 	}
 	if t.last() {
 		if err := m.verifyLast(t, out.Y); err != nil {
@@ -93,7 +94,8 @@ func (m *Machine) attempt(c *ctx, in Task) (*attempt, error) {
 	k := offerKey{a.digest, a.holder.Share}
 	o, ok := m.offers[k]
 	if !ok || o.expires <= c.Now {
-		return nil, refuse(CodeOffer, "this device has no one-time key for request %s any more (it was locked, restarted, or the key expired): ask for a new offer and for new approvals", a.digest)
+		return nil, refuse(CodeOffer, "this device has no one-time key for request %s any more (it was locked, restarted, or the key expired): "+
+			"ask for a new offer and for new approvals", a.digest)
 	}
 	if o.attempts >= maxAttempts {
 		return nil, refuse(CodeOffer, "request %s was answered %d times: make a new request", a.digest, o.attempts)
@@ -336,7 +338,8 @@ func (m *Machine) joinPieces(t *attempt, stored *share.Stored) (threshold.Secret
 		if q.Device != m.cfg.Local.ID || q.Offer != t.offer.digest {
 			continue
 		}
-		p, err := share.OpenPieceFromOffer(t.offer.key, PieceContext(t.digest, t.offer.digest, m.cfg.Local.ID, t.holder.Share, q.Piece, q.Officer), q.Sealed)
+		about := PieceContext(t.digest, t.offer.digest, m.cfg.Local.ID, t.holder.Share, q.Piece, q.Officer)
+		p, err := share.OpenPieceFromOffer(t.offer.key, about, q.Sealed)
 		if err != nil {
 			return threshold.Secret{}, fmt.Errorf("the piece of %s: %w", q.Person, err)
 		}
@@ -347,7 +350,8 @@ func (m *Machine) joinPieces(t *attempt, stored *share.Stored) (threshold.Secret
 		owner[p.Index] = q.Person
 	}
 	if uint64(len(pieces)) < t.holder.Threshold {
-		return threshold.Secret{}, refuse(CodeOffer, "%d pieces are sealed to this device's one-time key, %d are needed: the device restarted since some officers approved; ask them again", len(pieces), t.holder.Threshold)
+		return threshold.Secret{}, refuse(CodeOffer, "%d pieces are sealed to this device's one-time key, %d are needed: "+
+			"the device restarted since some officers approved; ask them again", len(pieces), t.holder.Threshold)
 	}
 	key, wrong, err := stored.RecoverOfficersKey(int(t.holder.Threshold), pieces)
 	if len(wrong) > 0 {

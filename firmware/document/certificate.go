@@ -33,15 +33,8 @@ func checkCertificate(req *Request, key *ledger.Key, now int64) (*content, error
 	if err := req.only(true, false, false, true); err != nil {
 		return nil, err
 	}
-	root, err := parseRoot(key.Certificate, key)
+	t, root, err := readIssued(req, key)
 	if err != nil {
-		return nil, err
-	}
-	t, err := ParseTBS(req.Document)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkIssued(t, req, root); err != nil {
 		return nil, err
 	}
 	csr, err := ParseCSR(req.CSR)
@@ -74,6 +67,20 @@ func checkCertificate(req *Request, key *ledger.Key, now int64) (*content, error
 	}
 	c := &certificateContent{tbs: t, facts: f, csr: csr, subject: subject, root: root, now: now}
 	return &content{issuer: root, certificate: c, view: c.view}, nil
+}
+
+// readIssued reads the certificate that is to be signed and the root that is to
+// issue it, and checks that they fit.
+func readIssued(req *Request, key *ledger.Key) (*TBS, *root, error) {
+	root, err := parseRoot(key.Certificate, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := ParseTBS(req.Document)
+	if err != nil {
+		return nil, nil, err
+	}
+	return t, root, checkIssued(t, req, root)
 }
 
 // checkIssued checks what every certificate under a root has in common.

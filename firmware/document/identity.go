@@ -168,15 +168,8 @@ func checkIdentity(state ledger.State, req *Request, key *ledger.Key, now int64)
 	if err := req.only(false, false, false, true); err != nil {
 		return nil, err
 	}
-	root, err := parseRoot(key.Certificate, key)
+	t, root, err := readIssued(req, key)
 	if err != nil {
-		return nil, err
-	}
-	t, err := ParseTBS(req.Document)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkIssued(t, req, root); err != nil {
 		return nil, err
 	}
 	s, err := lookUp(state, envelope.KeyIDOfSPKI(t.SPKI))

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/privyseal/privyseal/cmd/internal/store/journal"
+	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/cmd/internal/transport/link"
 	"github.com/privyseal/privyseal/cmd/internal/transport/pinned"
 	"github.com/privyseal/privyseal/firmware"
@@ -111,6 +112,9 @@ func start(dir string, log *slog.Logger) (*device, error) {
 		return nil, err
 	}
 	t, err := openToken(dir, c)
+	if errors.Is(err, hsm.ErrTokenNotFound) {
+		return nil, term.WithHint(err, "bring the token back; without it this device's shares are lost, and the other devices have to do")
+	}
 	if err != nil {
 		return nil, err
 	}

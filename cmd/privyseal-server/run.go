@@ -1,12 +1,16 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
 	"github.com/privyseal/privyseal/cmd/internal/server"
+	"github.com/privyseal/privyseal/cmd/internal/term"
 )
 
 // Memory: a message server holds little and passes much through. A small heap
@@ -34,6 +38,9 @@ holds the firewall's rules and is read again when it changes.`,
 			debug.SetGCPercent(gcPercent)
 			debug.SetMemoryLimit(memoryLimit)
 			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			if _, err := server.LoadConfig(dir); errors.Is(err, fs.ErrNotExist) {
+				return term.WithHint(fmt.Errorf("%s is not a message server's directory", dir), "make one with 'privyseal-server init --dir "+dir+"'")
+			}
 			s, err := server.Start(dir, server.Options{Log: log})
 			if err != nil {
 				return err

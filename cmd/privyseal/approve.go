@@ -130,6 +130,9 @@ func (a *app) decide(ctx context.Context, serial string, v verdict) error {
 	var wanted func([]*client.Item) bool
 	if !v.all {
 		wanted = named(v.digests, v.device)
+		if d.hopeless(ctx, v.digests) {
+			v.wait = 0
+		}
 	}
 	err = d.inbox(ctx, v.wait, why, wanted, func(k client.Keys, items []*client.Item, bad []refused) error {
 		d.printRefused(bad)
@@ -146,7 +149,7 @@ func (a *app) decide(ctx context.Context, serial string, v verdict) error {
 		return nil
 	})
 	if err != nil && len(out) == 0 {
-		return err
+		return d.explained(ctx, err)
 	}
 	// What was said before the card failed is reported all the same.
 	if late := d.report(ctx, out, v.reject); err == nil {
@@ -307,11 +310,11 @@ func (o *outcome) text() string {
 	case o.Error != "":
 		return "not taken: " + o.Error
 	case o.Queued:
-		return o.Decision + " kept by your message server: the site that collects cannot be reached now"
+		return "your word is kept by your message server: the site that collects cannot be reached now"
 	case o.Decision == "reject":
 		return "rejected"
 	case o.Have < o.Need:
-		return fmt.Sprintf("approved, %d of %d; missing: %s", o.Have, o.Need, listOr(o.Missing, "nobody is left"))
+		return fmt.Sprintf("approved, %d of %d; missing: %s", o.Have, o.Need, listOr(o.Missing, "somebody who may, and nobody is left"))
 	}
 	text := "approved, quorum reached"
 	switch {

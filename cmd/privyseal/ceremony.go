@@ -240,7 +240,7 @@ func newCeremonyShow(a *app) *cobra.Command {
 			}
 			r, err := ceremonydesk.ReadRecord(raw)
 			if err != nil {
-				return err
+				return fmt.Errorf("%s is no ceremony record that verifies: %w", args[0], err)
 			}
 			return a.result(r.Record, func() {
 				a.sayPlan(&r.Plan)
@@ -248,7 +248,7 @@ func newCeremonyShow(a *app) *cobra.Command {
 				a.say("system          %s", r.System)
 				a.say("firmware        %s", r.State.Firmware())
 				for _, k := range r.State.Keys() {
-					a.say("modulus of %s: %x", k.ID, k.Public.N)
+					a.say("modulus of %s: %X", k.ID, k.Public.N) // as openssl x509 -modulus prints it
 				}
 				a.say("test signatures %d, one for each subset of devices", len(r.Tests))
 				a.say("certificates    %d", len(r.Certificates))

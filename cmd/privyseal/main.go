@@ -70,7 +70,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
 	var usage *usageError
 	var quiet *reportedError
 	switch {
@@ -80,6 +80,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return exitFailed
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		err = errors.New("interrupted")
+	}
+	if h := term.Hinter(nil); !a.started && !errors.As(err, &h) {
+		err = term.WithHint(err, "see: "+c.CommandPath()+" --help")
 	}
 	term.PrintError(a.err, err)
 	if !a.started || errors.As(err, &usage) {

@@ -175,7 +175,7 @@ func cardTrouble(err error) bool {
 		return true
 	}
 	for _, e := range []error{
-		card.ErrPINBlocked, card.ErrPINLength, card.ErrRemoved, card.ErrSwapped, card.ErrTimeout, card.ErrTouch, card.ErrClosed,
+		term.ErrNoPinentry, card.ErrPINBlocked, card.ErrPINLength, card.ErrRemoved, card.ErrSwapped, card.ErrTimeout, card.ErrTouch, card.ErrClosed,
 		card.ErrInUse, card.ErrNoService, card.ErrNoReader, term.ErrCancelled, term.ErrNoTerminal, context.Canceled, context.DeadlineExceeded,
 	} {
 		if errors.Is(err, e) {
@@ -332,7 +332,7 @@ func pick(items []*client.Item, digests []string, all bool, device string) ([]*c
 		}
 		switch {
 		case len(found) == 0:
-			return nil, term.WithHint(fmt.Errorf("request %.64s is not in your inbox", name), "see: privyseal officer inbox")
+			return nil, &absentError{name}
 		case found[0].Digest != found[len(found)-1].Digest:
 			return nil, usage(fmt.Sprintf("several requests begin with %s", name), "give more digits")
 		}

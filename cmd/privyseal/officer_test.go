@@ -118,6 +118,18 @@ func TestWrongPIN(t *testing.T) {
 	r.fails(exitFailed, &pins{give: []string{virtual.DefaultPIN}}, "PIN blocked", args...)
 }
 
+// A pinentry program that is not there is said once, and is no fault of what is
+// in the inbox.
+func TestNoPinentry(t *testing.T) {
+	r := newRig(t, "officer-1a")
+	digest := r.request("file", file(t, "a.txt", []byte("a")))
+	x := r.fails(exitFailed, nil, "the pinentry program cannot be started",
+		"officer", "approve", digest, "--yes", "--pinentry", filepath.Join(t.TempDir(), "none"), "--card", r.serial("officer-1a"))
+	if strings.Contains(x.err, "refused") {
+		t.Errorf("%s", x.err)
+	}
+}
+
 // What the requester wrote cannot steer the officer's terminal.
 func TestHostileText(t *testing.T) {
 	r := newRig(t, "officer-1a")
@@ -181,6 +193,28 @@ func TestOwnRequestWithCards(t *testing.T) {
 	r.ok(virtual.DefaultPIN, "officer", "approve", digest, "--yes", "--card", r.serial("officer-1b"))
 	r.fails(exitFailed, r.nobody(), "belongs to officer-1a, not to officer-2a",
 		"request", "file", file(t, "b.txt", []byte("b")), "--card", r.serial("officer-1a"), "--as", "officer-2a")
+}
+
+// Whoever looks for a request that is not in his inbox is told why, without
+// waiting where that is no use.
+func TestNotInInbox(t *testing.T) {
+	r := newRig(t, "officer-1a", "officer-4a")
+	digest := r.request("file", file(t, "a.txt", []byte("a")), "--devices", "device-1,device-2,device-3")
+	began := time.Now()
+	for _, verb := range [][]string{{"approve", "--yes"}, {"reject", "--yes", "--reason", "no"}, {"show"}} {
+		r.fails(exitFailed, r.nobody(), "asks the officers of device-1, device-2, device-3; Officer 4a (officer-4a) is an officer of device-4",
+			append(append([]string{"officer"}, verb...), digest, "--card", r.serial("officer-4a"))...)
+	}
+	approve := []string{"officer", "approve", digest, "--yes", "--card", r.serial("officer-1a")}
+	x := r.ok(virtual.DefaultPIN, approve...)
+	if !strings.Contains(x.out, "others who may        Officer 1b (officer-1b)\n") {
+		t.Errorf("%s", x.out)
+	}
+	r.fails(exitFailed, r.nobody(), "you approved it for device device-1", approve...)
+	if d := time.Since(began); d > arrivalPatience {
+		t.Errorf("it took %v to say that waiting is in vain", d)
+	}
+	r.fails(exitFailed, r.nobody(), "is not in your inbox", "officer", "show", strings.Repeat("ab", 32), "--wait", "0s", "--card", r.serial("officer-1a"))
 }
 
 func TestReject(t *testing.T) {

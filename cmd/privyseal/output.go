@@ -94,9 +94,18 @@ func readSmall(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("%s has more than %d octets", path, limit)
+		return nil, &tooLongError{path, limit}
 	}
 	return data, nil
+}
+
+type tooLongError struct {
+	path  string
+	limit int64
+}
+
+func (e *tooLongError) Error() string {
+	return fmt.Sprintf("%s has more than %d octets", e.path, e.limit)
 }
 
 func timeText(unix int64) string { return time.Unix(unix, 0).UTC().Format("2006-01-02 15:04:05 UTC") }

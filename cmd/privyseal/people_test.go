@@ -350,6 +350,9 @@ func TestUsage(t *testing.T) {
 		{"status", "--server", "server-9"}, {"request", "status", "--timeout", "soon", "aa"},
 	} {
 		x := r.fails(exitUsage, r.nobody(), "error: ", args...)
+		if !strings.Contains(x.err, "hint: ") && !strings.Contains(x.err, "name one of") {
+			t.Errorf("%v: no remedy:\n%s", args, x.err)
+		}
 		if x.out != "" {
 			t.Errorf("%v prints on standard output:\n%s", args, x.out)
 		}

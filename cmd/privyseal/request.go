@@ -125,8 +125,10 @@ func newRequestFile(a *app) *cobra.Command {
 				return a.requestDigest(c.Context(), &q, path)
 			}
 			var err error
-			if q.File, err = readSmall(path, document.MaxFile); err != nil {
+			if q.File, err = readSmall(path, document.MaxFile); errors.As(err, new(*tooLongError)) {
 				return term.WithHint(err, "a longer file needs a key that signs digests, and --digest")
+			} else if err != nil {
+				return err
 			}
 			if q.wait.out == "" {
 				q.wait.out = path + ".sig"
@@ -404,8 +406,11 @@ func (a *app) deliver(r *client.Signed, t *tracking, out string) error {
 		for _, d := range t.Wrong {
 			a.tell("warning: device %s made a wrong partial signature", d)
 		}
-		if out != "" {
+		switch {
+		case out != "":
 			a.say("%s written to %s", kind, out)
+		case kind == "signature":
+			a.tell("the signature is good; write it to a file with --out FILE")
 		}
 	})
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,14 +27,17 @@ func newShow(a *app, serial *string) *cobra.Command {
 				return err
 			}
 			defer d.close()
-			return d.inbox(c.Context(), wait, "show a request", named(args, ""), func(_ client.Keys, items []*client.Item, bad []refused) error {
+			if d.hopeless(c.Context(), args) {
+				wait = 0
+			}
+			return d.explained(c.Context(), d.inbox(c.Context(), wait, "show a request", named(args, ""), func(_ client.Keys, items []*client.Item, bad []refused) error {
 				d.printRefused(bad)
 				chosen, err := pick(items, args, false, "")
 				if err != nil {
 					return err
 				}
 				return d.show(chosen, public)
-			})
+			}))
 		},
 	}
 	publicFlag(c, &public)
@@ -55,7 +59,7 @@ type shown struct {
 	Approved []string       `json:"approved"`          // verified, in a chain
 	Claimed  []string       `json:"claimed"`           // as the message server tells it
 	Follows  string         `json:"follows,omitempty"` // device whose partial signature is covered
-	Others   []string       `json:"others"`            // who may approve here besides
+	Others   []string       `json:"others"`            // who may approve here besides, and has not
 }
 
 func (d *desk) describe(i *client.Item, public bool) shown {
@@ -72,6 +76,9 @@ func (d *desk) describe(i *client.Item, public bool) shown {
 	for _, o := range s.OfficersFor(i.Request.Key, i.Device.ID, d.now().Unix()) {
 		if o.Person == d.officer.Person.ID || o.Person == i.Requester.Owner {
 			continue
+		}
+		if p, ok := s.Person(o.Person); ok && (slices.Contains(i.Approved, p.Name) || slices.Contains(i.Claimed, p.Name)) {
+			continue // did so already
 		}
 		out.Others = append(out.Others, d.personName(o.Person))
 	}

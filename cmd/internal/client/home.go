@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/store/atomicfile"
@@ -187,7 +188,7 @@ func (s *System) Server(id string) (ledger.Server, error) {
 		for _, x := range s.state.Servers() {
 			ids = append(ids, x.ID)
 		}
-		return ledger.Server{}, fmt.Errorf("there is no message server %q; there are %v", id, ids)
+		return ledger.Server{}, fmt.Errorf("there is no message server %q: name one of %s", id, strings.Join(ids, ", "))
 	}
 	return srv, nil
 }

@@ -52,7 +52,7 @@ func TestHome(t *testing.T) {
 	if err != nil || s.ID() != w.State.System() || s.State().Head() != w.State.Head() {
 		t.Fatal(err)
 	}
-	if _, err := s.Server("server-9"); err == nil || !strings.Contains(err.Error(), "server-1 server-2") {
+	if _, err := s.Server("server-9"); err == nil || !strings.Contains(err.Error(), "server-1, server-2") {
 		t.Errorf("%v", err)
 	}
 	if _, err := client.Open(t.TempDir()); !errors.Is(err, client.ErrNoSystem) {

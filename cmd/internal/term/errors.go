@@ -14,6 +14,9 @@ var (
 	ErrCancelled = errors.New("cancelled")
 	// ErrNotConfirmed: the word typed was another one.
 	ErrNotConfirmed = errors.New("not confirmed")
+	// ErrNoPinentry: the pinentry program cannot be started.
+	ErrNoPinentry = WithHint(errors.New("the pinentry program cannot be started"),
+		"install it or name another with --pinentry or PRIVYSEAL_PINENTRY; without one the terminal is asked")
 	// ErrNoTerminal: there is nobody to ask.
 	ErrNoTerminal = WithHint(errors.New("no terminal to ask at"),
 		"run it at a terminal, or name a pinentry program with --pinentry or PRIVYSEAL_PINENTRY")

@@ -65,7 +65,7 @@ func (p *Pinentry) Secret(ctx context.Context, a Ask) ([]byte, error) {
 		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, WithHint(fmt.Errorf("starting pinentry: %w", err), "install a pinentry program, or type the PIN at a terminal")
+		return nil, fmt.Errorf("%w: %w", ErrNoPinentry, err)
 	}
 	c := &assuan{program: p.Program, w: in, r: out}
 	defer c.wipe()

@@ -14,6 +14,7 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/client"
 	ceremonydesk "github.com/privyseal/privyseal/cmd/internal/desk"
 	"github.com/privyseal/privyseal/cmd/internal/term"
+	"github.com/privyseal/privyseal/cmd/internal/transport/pinned"
 	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
@@ -87,12 +88,27 @@ DIR keeps the transcript. After an interruption run the same command again: a
 genesis that all have signed is put into force; anything before that begins
 anew with the next attempt.`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return a.conduct(c.Context(), args[0], dir, attempt) },
+		RunE: func(c *cobra.Command, args []string) error {
+			return resumable(a.conduct(c.Context(), args[0], dir, attempt))
+		},
 	}
 	c.Flags().StringVar(&dir, "dir", "", "directory of this ceremony")
 	c.Flags().Uint64Var(&attempt, "attempt", 0, "number of the attempt, where DIR of an earlier one was lost")
 	_ = c.MarkFlagRequired("dir")
 	return c
+}
+
+const resumeHint = "start what is away, unlock what is locked, and run the same command again: it goes on, or begins the next attempt"
+
+// resumable says of what only was away that the ceremony goes on.
+func resumable(err error) error {
+	if errors.As(err, new(*pinned.WrongPinError)) {
+		return err
+	}
+	if errors.As(err, new(*client.UnreachableError)) || errors.As(err, new(*client.RefusedError)) {
+		return term.WithHint(err, resumeHint)
+	}
+	return err
 }
 
 func (a *app) conduct(ctx context.Context, file, dir string, attempt uint64) error {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
@@ -193,7 +194,7 @@ func (a *app) registerAll(ctx context.Context, conn *client.Conn, s ledger.State
 	}
 	for _, d := range out.Devices {
 		if d.Status == nil || !d.Status.Certified {
-			return fmt.Errorf("device %s did not register its certificate: %s", d.Device, d.Text)
+			return term.WithHint(fmt.Errorf("device %s did not register its certificate: %s", d.Device, d.Text), resumeHint)
 		}
 	}
 	return nil

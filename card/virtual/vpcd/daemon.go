@@ -116,8 +116,15 @@ func findDriver() ([]byte, error) {
 	return nil, errors.New("vpcd: the vpcd driver is not installed (Debian: apt-get install vsmartcard-vpcd)")
 }
 
+const unwritable = " \t\n'\"#"
+
 func (c Config) try(pcscd string, driver []byte) (_ *Daemon, err error) {
-	dir, err := os.MkdirTemp(c.Dir, "pcscd-")
+	// pcscd's configuration has no way to write a blank or a quote in a path.
+	parent := c.Dir
+	if strings.ContainsAny(parent, unwritable) {
+		parent = os.TempDir()
+	}
+	dir, err := os.MkdirTemp(parent, "pcscd-")
 	if err != nil {
 		return nil, fmt.Errorf("vpcd: %w", err)
 	}

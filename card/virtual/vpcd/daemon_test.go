@@ -22,7 +22,11 @@ import (
 // TestFifteenReaders fills a daemon. Each card must show up in its own reader
 // and in no other.
 func TestFifteenReaders(t *testing.T) {
-	d, err := vpcd.Config{Dir: t.TempDir(), Readers: vpcd.MaxReaders, Name: "Full"}.Start()
+	dir := filepath.Join(t.TempDir(), "my cards") // a path that pcscd's configuration cannot hold
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d, err := vpcd.Config{Dir: dir, Readers: vpcd.MaxReaders, Name: "Full"}.Start()
 	if err != nil {
 		t.Fatal(err)
 	}

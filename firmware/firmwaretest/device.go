@@ -157,7 +157,7 @@ func (d *Device) Restart(t testing.TB) {
 			t.Fatal(err)
 		}
 	}
-	if m.Commissioned() { // a crash interrupted the commissioning
+	if m.Commissioned() && !m.Unattended() { // a crash interrupted the commissioning
 		pin, err := m.Finish()
 		if err != nil {
 			t.Fatal(err)

@@ -161,6 +161,33 @@ func TestCeremony(t *testing.T) {
 	}
 }
 
+// TestUnattended has one device keep its own PIN: it says so in the genesis and
+// in its status, and comes back by itself, while the others wait for officers.
+func TestUnattended(t *testing.T) {
+	r := newRoom(t)
+	r.small()
+	r.plan.Devices[0].Unattended = true
+	res, err := r.run(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range res.State.Devices() {
+		if want := d.ID == "d1"; d.Unattended != want || (d.UnlockQuorum == 0) != want {
+			t.Errorf("device %s: unattended %v, unlocked by %d", d.ID, d.Unattended, d.UnlockQuorum)
+		}
+	}
+	for id, d := range r.devices {
+		d.Restart(t)
+		want := firmware.PhaseLocked
+		if id == "d1" {
+			want = firmware.PhaseReady
+		}
+		if got := d.Machine().Phase(); got != want || d.Machine().Unattended() != (id == "d1") {
+			t.Errorf("device %s came back %s", id, got)
+		}
+	}
+}
+
 // TestRecord makes the record of a ceremony and alters what it says, with the
 // administrator's own card signing it again.
 func TestRecord(t *testing.T) {

@@ -48,11 +48,7 @@ func (m *Machine) recertify(c *ctx, in Recertify) (*Requests, error) {
 
 func (m *Machine) identityRequest(c *ctx, key ledger.Key, subject envelope.KeyID, expires int64) ([]byte, error) {
 	s := m.state.ledger
-	days := uint64(identityDays)
-	if key.MaxDays > 0 {
-		days = min(days, key.MaxDays)
-	}
-	v, err := document.IdentityValidity(s, subject, days, c.Now)
+	v, err := document.IdentityValidity(s, subject, identityDays, c.Now)
 	if err != nil {
 		return nil, faulty(CodeInternal, err)
 	}
@@ -68,14 +64,8 @@ func (m *Machine) identityRequest(c *ctx, key ledger.Key, subject envelope.KeyID
 	req := document.Request{
 		Key: key.ID, Epoch: key.Epoch, Algorithm: alg, Kind: document.KindIdentity, Document: tbs,
 		Requester: m.cfg.Local.ID, Created: c.Now, Expires: expires,
-		Route:   document.Route{Mode: document.ModeParallel, Approvals: document.ApprovalsSet},
+		Route:   document.RouteTo(&key, document.ApprovalsSet),
 		Comment: "recertification under the system-wide authority",
-	}
-	if key.Scheme == threshold.Multiplicative {
-		req.Route.Mode = document.ModeSequential
-	}
-	for _, h := range key.Holders {
-		req.Route.Devices = append(req.Route.Devices, h.Device)
 	}
 	if _, err := io.ReadFull(c.Rand, req.Nonce[:]); err != nil {
 		return nil, faulty(CodeInternal, err)

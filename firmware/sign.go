@@ -104,7 +104,7 @@ func (m *Machine) attempt(c *ctx, in Task) (*attempt, error) {
 	if t.x, err = a.checked.EncodedMessage(a.digest); err != nil {
 		return nil, faulty(CodeRequest, err)
 	}
-	if err := m.priors(c, t); err != nil {
+	if err := m.priors(t); err != nil {
 		return nil, err
 	}
 	if t.quorum, err = m.quorum(c, t); err != nil {
@@ -138,7 +138,7 @@ func (m *Machine) quorum(c *ctx, t *attempt) (*approval.Quorum, error) {
 // and in the middle of a chain only with a proof that it belongs to the
 // document that its own officers approved (P3). The last place needs none: it
 // verifies the final signature before it lets go of it.
-func (m *Machine) priors(c *ctx, t *attempt) error {
+func (m *Machine) priors(t *attempt) error {
 	if t.key.Scheme != threshold.Multiplicative {
 		if len(t.task.Prior) > 0 {
 			return refuse(CodeMessage, "parallel signing has no prior partials")

@@ -9,7 +9,6 @@ import (
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
-	"github.com/privyseal/privyseal/firmware/threshold"
 )
 
 func newSystem(a *app) *cobra.Command {
@@ -146,7 +145,7 @@ func tablesOf(s ledger.State, now int64) (tablesJSON, error) {
 			return out, fmt.Errorf("key %s: %w", k.ID, err)
 		}
 		j := keyJSON{
-			ID: k.ID, Name: k.Name, Family: k.Family, Mode: modeOf(k), T: k.T, N: k.N, Bits: k.Public.Bits(), Epoch: k.Epoch,
+			ID: k.ID, Name: k.Name, Family: k.Family, Mode: document.ModeOf(&k), T: k.T, N: k.N, Bits: k.Public.Bits(), Epoch: k.Epoch,
 			Algorithms: k.Algorithms, Digests: k.AllowDigest, SPKI: envelope.KeyIDOfSPKI(spki).String(),
 		}
 		for _, h := range k.Holders {
@@ -165,13 +164,6 @@ func tablesOf(s ledger.State, now int64) (tablesJSON, error) {
 		out.Persons = append(out.Persons, j)
 	}
 	return out, nil
-}
-
-func modeOf(k ledger.Key) string {
-	if k.Scheme == threshold.Multiplicative {
-		return document.ModeSequential
-	}
-	return document.ModeParallel
 }
 
 func (a *app) systemShow() error {

@@ -79,6 +79,24 @@ var (
 	ErrNotYet  = errors.New("the request is from the future")
 )
 
+// ModeOf is the mode of signing for which a key is shared.
+func ModeOf(key *ledger.Key) string {
+	if key.Scheme == threshold.Multiplicative {
+		return ModeSequential
+	}
+	return ModeParallel
+}
+
+// RouteTo is the route to all holders of a key, in the order of their shares,
+// in the mode for which the key is shared.
+func RouteTo(key *ledger.Key, approvals string) Route {
+	r := Route{Mode: ModeOf(key), Approvals: approvals}
+	for _, h := range key.Holders {
+		r.Devices = append(r.Devices, h.Device)
+	}
+	return r
+}
+
 // Validate refuses a route that leaves anything open. key gives the holders
 // and the threshold. There are no defaults: an empty or missing field is an
 // error, because a gate left out is a gate left open.

@@ -91,19 +91,14 @@ func NewRequest(rand io.Reader, s ledger.State, signer crypto.Signer, w Wish, se
 	r := &out.Request
 	*r = document.Request{
 		Key: key.ID, Epoch: key.Epoch, Algorithm: w.Algorithm, Kind: w.Kind,
-		Route:     document.Route{Mode: document.ModeParallel, Approvals: w.Approvals, Devices: slices.Clone(w.Devices)},
+		Route:     document.RouteTo(&key, w.Approvals),
 		Requester: who.Owner, Created: now, Expires: now + w.Lifetime, Comment: w.Comment,
-	}
-	if key.Scheme == threshold.Multiplicative {
-		r.Route.Mode = document.ModeSequential
 	}
 	if r.Route.Approvals == "" {
 		r.Route.Approvals = document.ApprovalsSet
 	}
-	if len(r.Route.Devices) == 0 {
-		for _, h := range key.Holders {
-			r.Route.Devices = append(r.Route.Devices, h.Device)
-		}
+	if len(w.Devices) > 0 {
+		r.Route.Devices = slices.Clone(w.Devices)
 	}
 	if r.Algorithm == "" && len(key.Algorithms) > 0 {
 		r.Algorithm = threshold.Algorithm(key.Algorithms[0])

@@ -57,11 +57,18 @@ type Config struct {
 	Token Token
 	// Memory holds shares in use in the host.
 	Memory share.Memory
+	// Seen is what [Effects.Seen] stored last, or nil.
+	Seen []byte
 }
 
 // Inputs are what a step is given besides its message.
 type Inputs struct {
-	Now  int64 // unix seconds, by the machine's clock
+	Now int64 // unix seconds, by the machine's clock
+	// Boot is the boot-time clock in nanoseconds, by which leases are measured:
+	// it never jumps, and goes on while the machine is suspended.
+	Boot int64
+	// Up is the same clock without the time in which the machine was suspended.
+	Up   int64
 	Rand io.Reader
 }
 
@@ -75,6 +82,19 @@ type Effects struct {
 	// set the caller removes the transport PIN. A crash before that repeats it
 	// at the next start.
 	SetPIN []byte
+
+	// Seen is what this device knows of the devices that it beats for. If it is
+	// not nil it replaces, durably and as a whole, what was stored before, before
+	// anything below happens.
+	Seen []byte
+
+	// Destroy says that the second limit has passed. When the records are
+	// durable the caller calls [Machine.Destroy].
+	Destroy bool
+
+	// Send are frames for the message server that answer nothing: challenges,
+	// beats for other devices, reports.
+	Send [][]byte
 
 	// Reply is the sealed answer, or nil.
 	Reply []byte
@@ -124,8 +144,8 @@ type offer struct {
 
 // New folds the device's records into a machine. A device that is commissioned
 // starts locked; one that was prepared goes on with its ceremony.
-func New(cfg Config, records [][]byte, now int64) (*Machine, error) {
-	m := &Machine{cfg: cfg, state: newState(), offers: map[offerKey]*offer{}, checks: map[offerKey]*check{}, seen: now}
+func New(cfg Config, records [][]byte, in Inputs) (*Machine, error) {
+	m := &Machine{cfg: cfg, state: newState(), offers: map[offerKey]*offer{}, checks: map[offerKey]*check{}, seen: in.Now}
 	for _, r := range records {
 		next, err := m.state.foldVerified(r)
 		if err != nil {

@@ -147,7 +147,7 @@ func (d *device) begin(id *identity) error {
 	local.Sign, local.Agree = sign, agree.PublicKey()
 	d.machine, err = firmware.New(firmware.Config{
 		Local: *local, Agree: agree, Boot: boot, Token: d.token, Memory: lockedMemory{},
-	}, records, d.now())
+	}, records, firmware.Inputs{Now: d.now(), Rand: rand.Reader})
 	if err != nil {
 		return err
 	}

@@ -139,7 +139,7 @@ func (d *Device) Restart(t testing.TB) {
 	if _, err := rand.Read(d.cfg.Local.Instance[:]); err != nil {
 		t.Fatal(err)
 	}
-	m, err := firmware.New(d.cfg, d.Journal, d.Now().Unix())
+	m, err := firmware.New(d.cfg, d.Journal, firmware.Inputs{Now: d.Now().Unix(), Rand: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}

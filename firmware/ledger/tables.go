@@ -44,6 +44,8 @@ type Genesis struct {
 	// AcknowledgeNoFault says that people saw and accepted that the ledger key's quorum tolerates no lying device (f = 0).
 	// Design §4.
 	AcknowledgeNoFault bool `cbor:"14,keyasint"`
+	// Sources are the heartbeat sources and satellites. Rows A24 to A27.
+	Sources []Source `cbor:"15,keyasint,omitempty"`
 }
 
 // Ceremony records how the genesis came about. Rows A8, A9.
@@ -110,6 +112,55 @@ type Device struct {
 	InToken bool `cbor:"13,keyasint"`
 	// UnlockQuorum is the number of officers' pieces that open the token's PIN; 0 only for an unattended device. Row A22.
 	UnlockQuorum uint64 `cbor:"14,keyasint"`
+	// Heartbeat is the policy under which the device may use its shares; nil: it needs no beats. Never for an unattended device, which
+	// would open itself again. Rows C4, A24 to A27.
+	Heartbeat *Heartbeat `cbor:"15,keyasint,omitempty"`
+	// Instance is the id of the process that took part in the ceremony. Beat sources know it as this device until the officers unlock
+	// another (design §7).
+	Instance [16]byte `cbor:"16,keyasint,omitzero"`
+}
+
+// Kinds of heartbeat sources.
+const (
+	SourceMessage   = "message"   // row A24: encrypted messages, a minimum number of them in a period
+	SourceSequence  = "sequence"  // row A25: a synchronised pseudo-random sequence
+	SourceSatellite = "satellite" // row A27: signed answers to fresh challenges
+)
+
+// Source is a heartbeat source or satellite: a process in another room, which hangs on the message server of a site. Rows A24 to A27.
+type Source struct {
+	ID   string `cbor:"1,keyasint"`
+	Name string `cbor:"2,keyasint"`
+	// Kind is SourceMessage, SourceSequence or SourceSatellite.
+	Kind string `cbor:"3,keyasint"`
+	// Server is the id of the message server it hangs on.
+	Server string `cbor:"4,keyasint"`
+	// Sign is its identity: it certifies the beat keys, which change, and confirms revocations. P-256.
+	Sign []byte `cbor:"5,keyasint"`
+	// Agree is the P-256 key that challenges and revocations are sealed to.
+	Agree []byte `cbor:"6,keyasint"`
+	// Operators are persons, any one of whom may silence the source for a device. Officers of the device may, too.
+	Operators []string `cbor:"7,keyasint"`
+}
+
+// Heartbeat is a device's policy. At least Needed of its sources must have spoken within the lease. Rows A24 to A27, design §7.
+type Heartbeat struct {
+	// Sources are ids of sources, and of other devices of the system, which answer as satellites do.
+	Sources []string `cbor:"1,keyasint"`
+	// Needed is how many of them must speak: 1 to len(Sources).
+	Needed uint64 `cbor:"2,keyasint"`
+	// Period is the time between two beats, in milliseconds.
+	Period uint64 `cbor:"3,keyasint"`
+	// Lease is the first limit in milliseconds: what a beat grants, counted from the moment the device asked for it or from the
+	// beginning of its time slot. When no lease is left the token is locked.
+	Lease uint64 `cbor:"4,keyasint"`
+	// Minimum is how many beats of a source of kind message have to fall into a lease; 0 where there is no such source.
+	Minimum uint64 `cbor:"5,keyasint"`
+	// Loss is how many values in a row of a source of kind sequence may be lost; 0 means none.
+	Loss uint64 `cbor:"6,keyasint"`
+	// Destroy is the second limit: after as many seconds of powered time without a lease the device's shares are destroyed; 0: never.
+	// It is not active before a tested backup of each share is on record ([State.MayDestroy]).
+	Destroy uint64 `cbor:"7,keyasint"`
 }
 
 // Person is a human. Quorums count persons, never keys or cards. Rows A3, A13, design §3.
@@ -243,8 +294,11 @@ type Holder struct {
 // EntryVersion is the version of [Entry] that this code understands.
 const EntryVersion = 1
 
-// KindNotice is an entry whose body is a [Notice].
-const KindNotice = "notice"
+// Kinds of entries.
+const (
+	KindNotice = "notice" // its body is a [Notice]
+	KindBackup = "backup" // its body is a [Backup]
+)
 
 // Entry is one command of the chain. Positions count from 1; the genesis is position 0. Row A16, design §4.
 type Entry struct {
@@ -282,6 +336,17 @@ type Notice struct {
 	Until int64 `cbor:"3,keyasint"`
 	// Device is the device it concerns, empty for all.
 	Device string `cbor:"4,keyasint"`
+}
+
+// Backup puts a tested off-line backup of a share on record. Without one for each of its shares no device destroys anything (design §7).
+type Backup struct {
+	// Device and Share name the share.
+	Device string `cbor:"1,keyasint"`
+	Share  string `cbor:"2,keyasint"`
+	// Place says where the backup is, for people.
+	Place string `cbor:"3,keyasint"`
+	// Tested is when its restoration was tried last.
+	Tested int64 `cbor:"4,keyasint"`
 }
 
 // Bundle is a genesis with the signatures that make it one.

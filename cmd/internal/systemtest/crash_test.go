@@ -133,7 +133,7 @@ func TestJournalCutOrAltered(t *testing.T) {
 	c.check(c.life())
 	j := c.Devices["d1"].Journal
 	try := func(records [][]byte) error {
-		_, err := firmware.New(c.config("d1"), records, c.Now().Unix())
+		_, err := firmware.New(c.config("d1"), records, firmware.Inputs{Now: c.Now().Unix()})
 		return err
 	}
 	c.check(try(j))

@@ -119,7 +119,7 @@ func TestForeignRecords(t *testing.T) {
 	s.check(err)
 	agree, err := ecdh.P256().GenerateKey(rand.Reader)
 	s.check(err)
-	_, err = firmware.New(firmware.Config{Local: ceremony.Local{ID: "d1", Sign: sign, Agree: agree.PublicKey()}}, journal, s.Now().Unix())
+	_, err = firmware.New(firmware.Config{Local: ceremony.Local{ID: "d1", Sign: sign, Agree: agree.PublicKey()}}, journal, firmware.Inputs{Now: s.Now().Unix()})
 	if err == nil || !strings.Contains(err.Error(), "lists other keys") {
 		t.Errorf("a genesis for another token: got %v", err)
 	}
@@ -140,7 +140,7 @@ func TestForeignRecords(t *testing.T) {
 		})
 		s.check(err)
 		records := append(append([][]byte{}, journal...), raw)
-		if _, err := firmware.New(firmware.Config{}, records, s.Now().Unix()); !errors.Is(err, firmware.ErrRecords) || !strings.Contains(err.Error(), "out of place") {
+		if _, err := firmware.New(firmware.Config{}, records, firmware.Inputs{Now: s.Now().Unix()}); !errors.Is(err, firmware.ErrRecords) || !strings.Contains(err.Error(), "out of place") {
 			t.Errorf("%s after the commissioning: got %v, want ErrRecords", kind, err)
 		}
 	}

@@ -32,14 +32,10 @@ const (
 	TypeCheckCommit   = "check.commit"
 	TypeCheckAnswer   = "check.answer"
 	TypeUnlockOffered = "unlock.offered"
-	TypeUnlockOffer   = "unlock.offer" // UnlockOffer, signed with the boot key, inside UnlockOffered
 	TypeStatus        = "status"
 	TypeRequests      = "requests"
 	TypeGenesis       = "genesis"
 	TypeRefusal       = "refusal"
-
-	// From officers, signed in slot 9C.
-	TypeUnlockApproval = "unlock.approval"
 
 	// MessageVersion is the version of every payload in this file.
 	MessageVersion = 1
@@ -142,37 +138,14 @@ type UnlockAsk struct {
 	Device string `cbor:"1,keyasint"`
 }
 
-// UnlockOffer is a locked device's one-time key. A locked token cannot sign,
-// so the offer is signed with the boot key, a key on the device's disk that
-// the genesis lists: it keeps network attackers out, not a thief of the disk,
-// who gains only the PIN (docs/decisions.md).
-type UnlockOffer struct {
-	Device   string   `cbor:"1,keyasint"`
-	Instance [16]byte `cbor:"2,keyasint"`
-	Public   []byte   `cbor:"3,keyasint"` // uncompressed P-256 point, 65 bytes
-	Created  int64    `cbor:"4,keyasint"`
-	Expires  int64    `cbor:"5,keyasint"`
-}
-
-// UnlockOffered carries the offer, which the officers verify themselves, and
+// UnlockOffered carries the offer, an approval.UnlockOffer, which the officers verify themselves, and
 // each officer's sealed piece of the PIN.
 type UnlockOffered struct {
 	Offer  []byte                 `cbor:"1,keyasint"`
 	Pieces []ceremony.SealedPiece `cbor:"2,keyasint"`
 }
 
-// UnlockApproval is an officer's word that a device may be unlocked, with his
-// piece of the PIN sealed to the offer's key.
-type UnlockApproval struct {
-	Device  string        `cbor:"1,keyasint"`
-	Offer   envelope.Hash `cbor:"2,keyasint"` // digest of the offer message
-	Piece   string        `cbor:"3,keyasint"` // piece id
-	Sealed  []byte        `cbor:"4,keyasint"`
-	Created int64         `cbor:"5,keyasint"`
-	Expires int64         `cbor:"6,keyasint"`
-}
-
-// Unlock hands a quorum of officers' unlock approvals to the device.
+// Unlock hands a quorum of approval.UnlockApproval to the device.
 type Unlock struct {
 	Offer     []byte   `cbor:"1,keyasint"` // raw
 	Approvals [][]byte `cbor:"2,keyasint"` // raw

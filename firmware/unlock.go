@@ -4,8 +4,8 @@ import (
 	"crypto/ecdh"
 	"fmt"
 
+	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/envelope"
-	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/share"
 )
 
@@ -30,9 +30,9 @@ func (m *Machine) unlockAsk(c *ctx, in UnlockAsk) (*UnlockOffered, error) {
 	if err != nil {
 		return nil, faulty(CodeInternal, err)
 	}
-	o := UnlockOffer{
+	o := approval.UnlockOffer{
 		Device: m.cfg.Local.ID, Instance: m.cfg.Local.Instance, Public: key.PublicKey().Bytes(),
-		Created: c.Now, Expires: c.Now + unlockLife,
+		Created: c.Now, Expires: c.Now + unlockLife, Log: m.state.count, LogHead: m.state.head,
 	}
 	body, err := envelope.Marshal(o)
 	if err != nil {
@@ -40,7 +40,7 @@ func (m *Machine) unlockAsk(c *ctx, in UnlockAsk) (*UnlockOffered, error) {
 	}
 	s := m.state.ledger
 	raw, err := envelope.Sign(c.Rand, m.cfg.Boot, envelope.Header{
-		Type: TypeUnlockOffer, Version: MessageVersion, System: s.System(), LedgerHead: s.Head(),
+		Type: approval.TypeUnlockOffer, Version: approval.Version, System: s.System(), LedgerHead: s.Head(),
 		Created: o.Created, Expires: o.Expires,
 	}, body)
 	if err != nil {
@@ -82,7 +82,7 @@ func (m *Machine) unlock(c *ctx, in Unlock) (*Status, error) {
 	var names []string
 	seen, owner := map[string]bool{}, map[uint64]string{}
 	for _, raw := range in.Approvals {
-		a, err := VerifyUnlockApproval(s, self.ID, m.unlocks.digest, raw, c.Now)
+		a, err := approval.VerifyUnlock(s, self.ID, m.unlocks.digest, raw, c.Now)
 		if err != nil {
 			return nil, faulty(CodeQuorum, err)
 		}
@@ -122,56 +122,6 @@ func (m *Machine) unlock(c *ctx, in Unlock) (*Status, error) {
 // UnlockContext binds a piece of a PIN to the offer it is sealed for.
 func UnlockContext(device string, offer envelope.Hash, piece string, officer envelope.KeyID) share.OfferContext {
 	return share.OfferContext{ID: piece, Purpose: share.PurposePIN, Offer: offer, Device: device, Officer: officer}
-}
-
-// VerifiedUnlock is an officer's word to unlock, verified.
-type VerifiedUnlock struct {
-	UnlockApproval
-	Person, Name string
-	Signer       envelope.KeyID
-}
-
-// VerifyUnlockApproval checks that an officer of the device said to unlock it,
-// in answer to this very offer.
-func VerifyUnlockApproval(s ledger.State, device string, offer envelope.Hash, raw []byte, now int64) (*VerifiedUnlock, error) {
-	u, err := envelope.Parse(raw)
-	if err != nil {
-		return nil, err
-	}
-	person, card, ok := s.PersonOfKey(u.Header().Signer)
-	if !ok || len(card.Sign) == 0 {
-		return nil, fmt.Errorf("signed by key %s, which is no officer's", u.Header().Signer)
-	}
-	pub, err := envelope.ParseSigningKey(card.Sign)
-	if err != nil {
-		return nil, err
-	}
-	v, err := u.Verify(pub)
-	if err != nil {
-		return nil, err
-	}
-	if v.Header().System != s.System() {
-		return nil, fmt.Errorf("%s unlocked a device of another system", person.Name)
-	}
-	if err := v.CheckFresh(now, requestSkew); err != nil {
-		return nil, err
-	}
-	a := &VerifiedUnlock{Person: person.ID, Name: person.Name, Signer: v.Signer()}
-	if err := envelope.Decode(v, TypeUnlockApproval, MessageVersion, &a.UnlockApproval); err != nil {
-		return nil, err
-	}
-	if h := v.Header(); h.Created != a.Created || h.Expires != a.Expires {
-		return nil, fmt.Errorf("header and payload of %s's word name different times", person.Name)
-	}
-	if a.Device != device || a.Offer != offer {
-		return nil, fmt.Errorf("%s unlocked %s for another offer: ask for the present one", person.Name, a.Device)
-	}
-	for _, o := range s.OfficersOf(device, now) {
-		if o.Person == person.ID && o.Card == card.Serial {
-			return a, nil
-		}
-	}
-	return nil, fmt.Errorf("%s is not an officer of device %s", person.Name, device)
 }
 
 // lock closes the token at the server's word.

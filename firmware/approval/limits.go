@@ -20,4 +20,8 @@ const (
 
 	// clockSkew is how far a sender's clock may run ahead, in seconds. Expiry is never stretched.
 	clockSkew = 60
+
+	// unlockSkew is the same for officers who unlock a device: their workstations may be anywhere, and a device that just started has
+	// no better clock than theirs.
+	unlockSkew = 300
 )

@@ -482,9 +482,9 @@ func TestUnlockLies(t *testing.T) {
 		return in
 	}
 	system := w.Sites.System
-	offerBy := func(signer crypto.Signer, alter func(*firmware.UnlockOffer, *envelope.Header)) []byte {
-		offer := firmware.UnlockOffer{Device: "device-3", Public: system.Devices["device-3"].Agree.PublicKey().Bytes(), Created: w.unix(), Expires: w.unix() + 60}
-		h := envelope.Header{Type: firmware.TypeUnlockOffer, Version: 1, System: w.State.System(), Created: offer.Created, Expires: offer.Expires}
+	offerBy := func(signer crypto.Signer, alter func(*approval.UnlockOffer, *envelope.Header)) []byte {
+		offer := approval.UnlockOffer{Device: "device-3", Public: system.Devices["device-3"].Agree.PublicKey().Bytes(), Created: w.unix(), Expires: w.unix() + 60}
+		h := envelope.Header{Type: approval.TypeUnlockOffer, Version: 1, System: w.State.System(), Created: offer.Created, Expires: offer.Expires}
 		if alter != nil {
 			alter(&offer, &h)
 		}
@@ -510,19 +510,19 @@ func TestUnlockLies(t *testing.T) {
 		"another device's":      {o, func(in *firmware.UnlockOffered) { in.Offer = offerBy(system.Devices["device-4"].Boot, nil) }, "boot key"},
 		"the token's signature": {o, func(in *firmware.UnlockOffered) { in.Offer = offerBy(system.Devices["device-3"].Sign, nil) }, "boot key"},
 		"another device named": {o, func(in *firmware.UnlockOffered) {
-			in.Offer = offerBy(boot, func(u *firmware.UnlockOffer, _ *envelope.Header) { u.Device = "device-4" })
+			in.Offer = offerBy(boot, func(u *approval.UnlockOffer, _ *envelope.Header) { u.Device = "device-4" })
 		}, "contradicts itself"},
 		"another system": {o, func(in *firmware.UnlockOffered) {
-			in.Offer = offerBy(boot, func(_ *firmware.UnlockOffer, h *envelope.Header) { h.System[0] ^= 1 })
+			in.Offer = offerBy(boot, func(_ *approval.UnlockOffer, h *envelope.Header) { h.System[0] ^= 1 })
 		}, "contradicts itself"},
 		"expired": {o, func(in *firmware.UnlockOffered) {
-			in.Offer = offerBy(boot, func(u *firmware.UnlockOffer, h *envelope.Header) {
+			in.Offer = offerBy(boot, func(u *approval.UnlockOffer, h *envelope.Header) {
 				u.Created, u.Expires = u.Created-100, u.Created-50
 				h.Created, h.Expires = u.Created, u.Expires
 			})
 		}, "expired"},
 		"no point": {o, func(in *firmware.UnlockOffered) {
-			in.Offer = offerBy(boot, func(u *firmware.UnlockOffer, _ *envelope.Header) { u.Public[64] ^= 1 })
+			in.Offer = offerBy(boot, func(u *approval.UnlockOffer, _ *envelope.Header) { u.Public[64] ^= 1 })
 		}, "one-time key"},
 		"no piece": {o, func(in *firmware.UnlockOffered) { in.Pieces = nil }, "no piece"},
 		"another's pieces": {o, func(in *firmware.UnlockOffered) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
@@ -55,8 +56,8 @@ func VerifyUnlockOffer(s ledger.State, o *Officer, device string, in *firmware.U
 	if err := v.CheckFresh(now, skew); err != nil {
 		return nil, fmt.Errorf("offer of device %s: %w", device, err)
 	}
-	var offer firmware.UnlockOffer
-	if err := envelope.Decode(v, firmware.TypeUnlockOffer, firmware.MessageVersion, &offer); err != nil {
+	var offer approval.UnlockOffer
+	if err := envelope.Decode(v, approval.TypeUnlockOffer, approval.Version, &offer); err != nil {
 		return nil, fmt.Errorf("offer of device %s: %w", device, err)
 	}
 	h := v.Header()
@@ -92,7 +93,7 @@ func (l *Locked) Approve(rand io.Reader, s ledger.State, k Keys, server string, 
 		return nil, err
 	}
 	defer p.Wipe()
-	a := firmware.UnlockApproval{Device: l.Device.ID, Offer: l.digest, Piece: l.piece.ID, Created: now, Expires: l.Expires}
+	a := approval.UnlockApproval{Device: l.Device.ID, Offer: l.digest, Piece: l.piece.ID, Created: now, Expires: l.Expires}
 	if a.Sealed, err = share.SealPieceForOffer(l.public, firmware.UnlockContext(a.Device, a.Offer, a.Piece, l.officer.sign), p); err != nil {
 		return nil, err
 	}
@@ -101,13 +102,13 @@ func (l *Locked) Approve(rand io.Reader, s ledger.State, k Keys, server string, 
 		return nil, err
 	}
 	raw, err := envelope.Sign(rand, k.Sign, envelope.Header{
-		Type: firmware.TypeUnlockApproval, Version: firmware.MessageVersion, System: s.System(), LedgerHead: s.Head(),
+		Type: approval.TypeUnlockApproval, Version: approval.Version, System: s.System(), LedgerHead: s.Head(),
 		Created: a.Created, Expires: a.Expires,
 	}, payload)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := firmware.VerifyUnlockApproval(s, a.Device, a.Offer, raw, now); err != nil {
+	if _, err := approval.VerifyUnlock(s, a.Device, a.Offer, raw, now); err != nil {
 		return nil, err
 	}
 	to, err := agreementKey(s, server)

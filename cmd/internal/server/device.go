@@ -10,6 +10,7 @@ import (
 
 	"github.com/privyseal/privyseal/cmd/internal/transport/bus"
 	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
@@ -143,7 +144,7 @@ func unlockKey(body []byte) (*ecdh.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	var o firmware.UnlockOffer
+	var o approval.UnlockOffer
 	if err := envelope.Unmarshal(u.UnverifiedPayload(), &o); err != nil {
 		return nil, err
 	}

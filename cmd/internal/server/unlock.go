@@ -11,6 +11,7 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/transport/bus"
 	"github.com/privyseal/privyseal/cmd/internal/transport/web"
 	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
@@ -64,17 +65,17 @@ func (s *Server) takeUnlock(ctx context.Context, source string, body []byte) ([]
 	}
 	u, err := s.unseal(body)
 	if err != nil {
-		s.audit.refused(source, firmware.TypeUnlockApproval, err)
+		s.audit.refused(source, approval.TypeUnlockApproval, err)
 		return nil, web.Malformed(err)
 	}
 	v, err := s.byCard(sys, u)
 	if err != nil {
-		s.audit.refused(source, firmware.TypeUnlockApproval, err)
+		s.audit.refused(source, approval.TypeUnlockApproval, err)
 		return nil, web.Denied(err)
 	}
 	s.audit.message("in", source, v.Header(), v.Digest())
-	var a firmware.UnlockApproval
-	if err := envelope.Decode(v, firmware.TypeUnlockApproval, firmware.MessageVersion, &a); err != nil {
+	var a approval.UnlockApproval
+	if err := envelope.Decode(v, approval.TypeUnlockApproval, approval.Version, &a); err != nil {
 		return nil, web.Malformed(err)
 	}
 	d, ok := sys.state.Device(a.Device)
@@ -90,7 +91,7 @@ func (s *Server) takeUnlock(ctx context.Context, source string, body []byte) ([]
 		err = errors.New("there is no way to other sites")
 	}
 	if err != nil {
-		s.audit.refused(source, firmware.TypeUnlockApproval, err)
+		s.audit.refused(source, approval.TypeUnlockApproval, err)
 		return nil, web.Refused(err)
 	}
 	return out, nil
@@ -102,7 +103,7 @@ func (s *Server) serveUnlock(ctx context.Context, msg []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var a firmware.UnlockApproval
+	var a approval.UnlockApproval
 	if err := envelope.Unmarshal(u.UnverifiedPayload(), &a); err != nil {
 		return nil, err
 	}
@@ -123,7 +124,7 @@ func (s *Server) collectUnlock(ctx context.Context, d ledger.Device, raw []byte)
 	if err != nil {
 		return nil, err
 	}
-	a, err := firmware.VerifyUnlockApproval(sys.state, d.ID, l.digest, raw, s.unix())
+	a, err := approval.VerifyUnlock(sys.state, d.ID, l.digest, raw, s.unix())
 	if err != nil {
 		return nil, err
 	}

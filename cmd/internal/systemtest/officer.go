@@ -178,8 +178,8 @@ func (s *System) AskUnlock(device string) (*UnlockOffer, error) {
 	if err != nil {
 		return nil, err
 	}
-	var o firmware.UnlockOffer
-	if err := envelope.Decode(v, firmware.TypeUnlockOffer, firmware.MessageVersion, &o); err != nil {
+	var o approval.UnlockOffer
+	if err := envelope.Decode(v, approval.TypeUnlockOffer, approval.Version, &o); err != nil {
 		return nil, err
 	}
 	if o.Device != device {
@@ -198,12 +198,12 @@ func (s *System) UnlockApproval(o Officer, device string, offer *UnlockOffer, id
 	ct, err := share.SealPieceForOffer(offer.Public, firmware.UnlockContext(device, offer.Digest, id, officer), piece)
 	s.check(err)
 	now := s.Now().Unix()
-	body, err := envelope.Marshal(firmware.UnlockApproval{
+	body, err := envelope.Marshal(approval.UnlockApproval{
 		Device: device, Offer: offer.Digest, Piece: id, Sealed: ct, Created: now, Expires: now + 3600,
 	})
 	s.check(err)
 	raw, err := envelope.Sign(rand.Reader, o.Card, envelope.Header{
-		Type: firmware.TypeUnlockApproval, Version: firmware.MessageVersion, System: s.State.System(), LedgerHead: s.State.Head(),
+		Type: approval.TypeUnlockApproval, Version: approval.Version, System: s.State.System(), LedgerHead: s.State.Head(),
 		Created: now, Expires: now + 3600,
 	}, body)
 	s.check(err)

@@ -150,7 +150,7 @@ func (f *thief) approvals(u *envelope.Unverified) {
 			add(p.Piece, share.PurposeShare, a.Request, p.Offer, p.Device, a.Share, p.Sealed)
 		}
 	}
-	var w firmware.UnlockApproval
+	var w approval.UnlockApproval
 	if envelope.Unmarshal(u.UnverifiedPayload(), &w) == nil {
 		add(w.Piece, share.PurposePIN, envelope.Hash{}, w.Offer, w.Device, "", w.Sealed)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/transport/web"
 	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/share"
@@ -76,7 +77,7 @@ func (s *Sites) unlockAsk(_ string, body []byte) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		o := firmware.UnlockOffer{
+		o := approval.UnlockOffer{
 			Device: in.Device, Instance: [16]byte{1}, Public: key.PublicKey().Bytes(), Created: s.now.Load(), Expires: s.now.Load() + 600,
 		}
 		payload, err := envelope.Marshal(o)
@@ -84,7 +85,7 @@ func (s *Sites) unlockAsk(_ string, body []byte) (any, error) {
 			return nil, err
 		}
 		raw, err := envelope.Sign(rand.Reader, d.Boot, envelope.Header{
-			Type: firmware.TypeUnlockOffer, Version: firmware.MessageVersion, System: s.State.System(), LedgerHead: s.State.Head(),
+			Type: approval.TypeUnlockOffer, Version: approval.Version, System: s.State.System(), LedgerHead: s.State.Head(),
 			Created: o.Created, Expires: o.Expires,
 		}, payload)
 		if err != nil {
@@ -110,7 +111,7 @@ func (s *Sites) unlock(site string, body []byte) (any, error) {
 	if err != nil {
 		return nil, web.Malformed(err)
 	}
-	var in firmware.UnlockApproval
+	var in approval.UnlockApproval
 	if err := envelope.Unmarshal(u.UnverifiedPayload(), &in); err != nil {
 		return nil, web.Malformed(err)
 	}
@@ -118,7 +119,7 @@ func (s *Sites) unlock(site string, body []byte) (any, error) {
 	if l == nil {
 		return nil, web.Refused(fmt.Errorf("device %s has no one-time key", in.Device))
 	}
-	a, err := firmware.VerifyUnlockApproval(s.State, in.Device, l.digest, raw, s.now.Load())
+	a, err := approval.VerifyUnlock(s.State, in.Device, l.digest, raw, s.now.Load())
 	if err != nil {
 		return nil, web.Refused(err)
 	}

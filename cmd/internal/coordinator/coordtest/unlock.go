@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
@@ -54,13 +55,13 @@ func (d *Device) unlockAsk() (string, any, bool) {
 		if err != nil {
 			d.t.Error(err)
 		}
-		o := firmware.UnlockOffer{Device: d.ID, Instance: [16]byte{1}, Public: key.PublicKey().Bytes(), Created: d.now(), Expires: d.now() + 3600}
+		o := approval.UnlockOffer{Device: d.ID, Instance: [16]byte{1}, Public: key.PublicKey().Bytes(), Created: d.now(), Expires: d.now() + 3600}
 		body, err := envelope.Marshal(o)
 		if err != nil {
 			d.t.Error(err)
 		}
 		raw, err := envelope.Sign(rand.Reader, d.Boot, envelope.Header{
-			Type: firmware.TypeUnlockOffer, Version: firmware.MessageVersion, System: d.sys.State.System(), Created: o.Created, Expires: o.Expires,
+			Type: approval.TypeUnlockOffer, Version: approval.Version, System: d.sys.State.System(), Created: o.Created, Expires: o.Expires,
 		}, body)
 		if err != nil {
 			d.t.Error(err)
@@ -83,7 +84,7 @@ func (d *Device) unlock(in firmware.Unlock) (string, any, bool) {
 	row, _ := d.sys.State.Device(d.ID)
 	persons := map[string]bool{}
 	for _, raw := range in.Approvals {
-		a, err := firmware.VerifyUnlockApproval(d.sys.State, d.ID, d.unlocks.digest, raw, d.now())
+		a, err := approval.VerifyUnlock(d.sys.State, d.ID, d.unlocks.digest, raw, d.now())
 		if err != nil {
 			d.t.Errorf("device %s was sent an unlock approval that does not count: %v", d.ID, err)
 			continue
@@ -105,14 +106,14 @@ func Unlock(t testing.TB, sys *ledgertest.System, p *ledgertest.Person, device s
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := envelope.Marshal(firmware.UnlockApproval{
+	body, err := envelope.Marshal(approval.UnlockApproval{
 		Device: device, Offer: u.UnverifiedDigest(), Piece: "pin-" + p.ID, Sealed: []byte("sealed"), Created: now, Expires: now + 3600,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	raw, err := envelope.Sign(rand.Reader, p.Card().Sign, envelope.Header{
-		Type: firmware.TypeUnlockApproval, Version: firmware.MessageVersion, System: sys.State.System(), Created: now, Expires: now + 3600,
+		Type: approval.TypeUnlockApproval, Version: approval.Version, System: sys.State.System(), Created: now, Expires: now + 3600,
 	}, body)
 	if err != nil {
 		t.Fatal(err)

@@ -27,6 +27,7 @@ func (g Genesis) clone() Genesis {
 	g.Officers = cloneAll(g.Officers, Officer.clone)
 	g.Models = cloneAll(g.Models, Model.clone)
 	g.Keys = cloneAll(g.Keys, Key.clone)
+	g.Sources = cloneAll(g.Sources, Source.clone)
 	return g
 }
 
@@ -43,7 +44,23 @@ func (s Server) clone() Server {
 func (d Device) clone() Device {
 	d.Sign, d.Agree, d.Boot = bytes.Clone(d.Sign), bytes.Clone(d.Agree), bytes.Clone(d.Boot)
 	d.SignCert, d.AgreeCert = cloneAll(d.SignCert, bytes.Clone), cloneAll(d.AgreeCert, bytes.Clone)
+	d.Heartbeat = d.Heartbeat.clone()
 	return d
+}
+
+func (h *Heartbeat) clone() *Heartbeat {
+	if h == nil {
+		return nil
+	}
+	c := *h
+	c.Sources = slices.Clone(h.Sources)
+	return &c
+}
+
+func (s Source) clone() Source {
+	s.Sign, s.Agree = bytes.Clone(s.Sign), bytes.Clone(s.Agree)
+	s.Operators = slices.Clone(s.Operators)
+	return s
 }
 
 func (p Person) clone() Person {

@@ -13,15 +13,16 @@ const (
 	OwnerPerson = "person"
 	OwnerDevice = "device"
 	OwnerServer = "server"
+	OwnerSource = "source" // a heartbeat source or satellite
 )
 
 // Use is what a key may do. A message is believed only from a key of the right use.
 type Use string
 
 const (
-	// UseSign is the signature key of a device's token, of slot 9C of a card, or of a server.
+	// UseSign is the signature key of a device's token, of slot 9C of a card, of a server or of a source.
 	UseSign Use = "sign"
-	// UseAgree is the agreement key of a token, of slot 9D, or of a server. It signs nothing.
+	// UseAgree is the agreement key of a token, of slot 9D, of a server or of a source. It signs nothing.
 	UseAgree Use = "agree"
 	// UseBoot is a device's key outside the token: it speaks for a locked device and nothing else.
 	UseBoot Use = "boot"
@@ -32,7 +33,7 @@ const (
 // Identity is what the tables know about a public key. The key pointers are shared: do not write through them.
 type Identity struct {
 	ID envelope.KeyID
-	// Kind is OwnerPerson, OwnerDevice or OwnerServer, and Owner the id of that person, device or server.
+	// Kind is OwnerPerson, OwnerDevice, OwnerServer or OwnerSource, and Owner the id of that person, device, server or source.
 	Kind, Owner string
 	Use         Use
 	// Card is the serial of the card that holds the key, 0 if none.

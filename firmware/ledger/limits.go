@@ -32,6 +32,29 @@ const (
 	// MaxSharesOfDevice bounds the shares in one device (row A11).
 	MaxSharesOfDevice = 32
 
+	// maxSources and maxOperators bound the heartbeat sources and the persons who may silence one: as many as devices and officers.
+	maxSources   = 64
+	maxOperators = 64
+	// MaxSourcesOfDevice bounds the sources of one device. A challenge is one message sealed to all of them: sixteen recipients take
+	// less than 3 KiB of it and are a quarter of envelope.MaxRecipients, and it is sent anew in every period.
+	MaxSourcesOfDevice = 16
+
+	// MinPeriod and MaxPeriod bound the time between two beats, in milliseconds. Below 50 ms the beats of a few devices would take a
+	// processor; with more than a minute nobody would call it a heartbeat.
+	MinPeriod = 50
+	MaxPeriod = 60_000
+	// MinLeasePeriods is the least number of periods in a lease. A lease counts from the challenge or the slot of a beat; when the next
+	// beat is lost, the one after it is due two periods later and has the third to arrive. With fewer, one lost packet would lock a token
+	// and call officers.
+	MinLeasePeriods = 3
+	// MaxLease is a day, in milliseconds: a stolen device signs no longer than that.
+	MaxLease = 24 * 3600 * 1000
+	// MinDestroyLeases and MinDestroy (seconds) bound the second limit from below: the first must have had its time to work, and no
+	// restart of a machine or a switch may cost shares. MaxDestroy is ten years: a second limit beyond it is none.
+	MinDestroyLeases = 10
+	MinDestroy       = 60
+	MaxDestroy       = 10 * 365 * 86400
+
 	// MinQuorum is the least number of officers that must approve (row A21: at least 2 officers per device).
 	MinQuorum = 2
 

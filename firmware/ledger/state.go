@@ -13,6 +13,7 @@ type State struct {
 	system  envelope.Hash
 	chain   *link
 	notices []Notice
+	backups []Backup // by share id
 }
 
 // link is one position of the hash chain. States that share a past share its links.

@@ -13,6 +13,7 @@ type tables struct {
 	identities map[envelope.KeyID]Identity
 	devices    map[string]int // index into genesis.Devices, by id; likewise below
 	servers    map[string]int
+	sources    map[string]int
 	persons    map[string]int
 	keys       map[string]int
 	cards      map[uint32]string // serial → person
@@ -39,6 +40,7 @@ func newTables(g Genesis) (*tables, error) {
 		identities: make(map[envelope.KeyID]Identity),
 		devices:    make(map[string]int),
 		servers:    make(map[string]int),
+		sources:    make(map[string]int),
 		persons:    make(map[string]int),
 		keys:       make(map[string]int),
 		cards:      make(map[uint32]string),
@@ -49,7 +51,7 @@ func newTables(g Genesis) (*tables, error) {
 	}
 	for _, check := range []func() error{
 		t.checkHead, t.checkCounts, t.checkModels, t.checkServers, t.checkDevices, t.checkPersons, t.checkCeremony,
-		t.checkKeys, t.checkOfficers, t.checkQuorums,
+		t.checkSources, t.checkKeys, t.checkOfficers, t.checkQuorums, t.checkHeartbeats,
 	} {
 		if err := check(); err != nil {
 			return nil, err
@@ -101,6 +103,7 @@ func (t *tables) checkCounts() error {
 		{"officers", len(g.Officers), 1, maxOfficers},
 		{"models", len(g.Models), 0, maxModels},
 		{"keys", len(g.Keys), 1, maxKeys},
+		{"sources", len(g.Sources), 0, maxSources},
 		{"witnesses", len(g.Ceremony.Witnesses), 1, maxWitnesses},
 	} {
 		if c.got < c.low || c.got > c.high {

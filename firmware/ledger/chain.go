@@ -154,48 +154,15 @@ func checkEntry(s State, e *Entry, hash envelope.Hash) (effect, error) {
 	case e.Created < s.Time() || e.Created > maxTime:
 		return nil, &TimeError{Position: e.Position, Created: e.Created, Low: s.Time()}
 	}
-	switch e.Kind {
-	case KindNotice:
-		return checkNotice(s, e)
-	default:
+	check, ok := commands[e.Kind]
+	if !ok {
 		return nil, &KindError{Position: e.Position, Kind: e.Kind}
 	}
-}
-
-func checkNotice(s State, e *Entry) (effect, error) {
-	var n Notice
-	refuse := func(err error) (effect, error) {
+	apply, err := check(s, e)
+	if err != nil {
 		return nil, fmt.Errorf("ledger: entry %d, %s: %w", e.Position, e.Kind, err)
 	}
-	if err := envelope.Unmarshal(e.Body, &n); err != nil {
-		return refuse(err)
-	}
-	if err := checkName("text", n.Text, maxText); err != nil {
-		return refuse(err)
-	}
-	if err := errors.Join(checkTime("from", n.From), checkTime("until", n.Until)); err != nil {
-		return refuse(err)
-	}
-	if n.Until <= n.From || n.Until <= e.Created {
-		return refuse(fmt.Errorf("window from %d until %d is empty or over", n.From, n.Until))
-	}
-	if n.Device != "" {
-		if _, ok := s.tables().devices[n.Device]; !ok {
-			return refuse(fmt.Errorf("device %.64q is unknown", n.Device))
-		}
-	}
-	// Those that are over are dropped, by the entry's time and not by a clock: the fold must be the same everywhere.
-	var live []Notice
-	for _, old := range s.notices {
-		if old.Until > e.Created {
-			live = append(live, old)
-		}
-	}
-	if len(live) >= maxNotices {
-		return refuse(fmt.Errorf("there are %d notices already: let some expire", len(live)))
-	}
-	live = append(live, n)
-	return func(s State) State { s.notices = live; return s }, nil
+	return apply, nil
 }
 
 // ApplyVerified is s with the entry applied. The entry must have been verified against s; verified against another state it is

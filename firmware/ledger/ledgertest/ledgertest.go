@@ -9,7 +9,7 @@
 //	program    software key only
 //	swa (ledger, additive, 4 of 5), certs (certificate, additive, 3 of 5), files (file, multiplicative, 3 of 5, safe primes)
 //
-// Every share has a quorum of 2, opened by 2 of 2 pieces.
+// Every share has a quorum of 2, opened by 2 of 2 pieces. No device needs beats, unless [WithHeartbeat] says so.
 package ledgertest
 
 import (
@@ -57,6 +57,8 @@ type System struct {
 	Devices map[string]*Device
 	Persons map[string]*Person
 	Servers map[string]*Pair
+	// Sources are the heartbeat sources by id, if there are any.
+	Sources map[string]*Pair
 	Keys    map[string]*Key
 }
 
@@ -111,7 +113,8 @@ func Unsigned(t testing.TB) *System {
 	s := &System{
 		Now:     Epoch + 3600,
 		Devices: make(map[string]*Device), Persons: make(map[string]*Person), Servers: make(map[string]*Pair),
-		Keys: splitKeys(t),
+		Sources: make(map[string]*Pair),
+		Keys:    splitKeys(t),
 	}
 	g := &s.Genesis
 	*g = ledger.Genesis{
@@ -155,6 +158,10 @@ func Unsigned(t testing.TB) *System {
 // Commission signs the genesis as it stands by everyone, verifies it and sets Bundle, Verified and State.
 func (s *System) Commission(t testing.TB) {
 	t.Helper()
+	for _, x := range s.Genesis.Sources {
+		p := NewPair(t, x.ID)
+		s.Sources[x.ID] = &p
+	}
 	raw, err := s.Genesis.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -228,11 +235,19 @@ func KeyID(t testing.TB, key *ecdsa.PrivateKey) envelope.KeyID {
 // NewPair makes a pair of keys that depends on its name alone.
 func NewPair(t testing.TB, name string) Pair {
 	t.Helper()
-	agree, err := ecdh.P256().NewPrivateKey(scalar(name + " agree"))
+	p, err := newPair(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Pair{Sign: NewSigner(t, name+" sign"), Agree: agree}
+	return p
+}
+
+func newPair(name string) (p Pair, err error) {
+	if p.Agree, err = ecdh.P256().NewPrivateKey(scalar(name + " agree")); err != nil {
+		return Pair{}, err
+	}
+	p.Sign, err = ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar(name+" sign"))
+	return p, err
 }
 
 // NewSigner makes a signature key that depends on its name alone.

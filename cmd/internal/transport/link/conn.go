@@ -19,6 +19,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/privyseal/privyseal/cmd/internal/transport/pinned"
@@ -43,7 +44,8 @@ var (
 // A Conn is an open link. Send, Recv and Close may be called from any
 // goroutine.
 type Conn struct {
-	nc     net.Conn
+	nc     net.Conn // the fence, or TLS above it
+	fence  *fence
 	peer   string
 	key    pinned.Pin
 	alive  time.Duration
@@ -51,16 +53,20 @@ type Conn struct {
 	writer chan struct{} // holds one token: the right to write a frame
 	wrote  chan struct{} // says that a frame went out, so no keepalive is due
 
+	writing     atomic.Int32 // frames that wait or are being written
+	interrupted atomic.Bool
+
 	done chan struct{}
 	once sync.Once
 	err  error // why it ended; set before done is closed
 	wg   sync.WaitGroup
 }
 
-// newConn takes over nc, whose hello is done. br may hold octets already read.
-func newConn(nc net.Conn, br *bufio.Reader, peer string, key pinned.Pin, alive time.Duration) *Conn {
+// newConn takes over nc, which is f or TLS above it, and whose hello is done. br
+// may hold octets already read.
+func newConn(f *fence, nc net.Conn, br *bufio.Reader, peer string, key pinned.Pin, alive time.Duration) *Conn {
 	c := &Conn{
-		nc: nc, peer: peer, key: key, alive: alive,
+		nc: nc, fence: f, peer: peer, key: key, alive: alive,
 		in:     make(chan []byte, queued),
 		writer: make(chan struct{}, 1),
 		wrote:  make(chan struct{}, 1),
@@ -111,6 +117,9 @@ func (c *Conn) Close() error {
 // end closes the link once; the first reason stays.
 func (c *Conn) end(err error) {
 	c.once.Do(func() {
+		if c.interrupted.Load() {
+			err = ErrInterrupted // whoever saw the closed socket first
+		}
 		c.err = err
 		close(c.done)
 		c.nc.Close()
@@ -125,7 +134,19 @@ func (c *Conn) Send(ctx context.Context, msg []byte) error {
 	if len(msg) > MaxMessage {
 		return fmt.Errorf("%w, not %d", ErrTooLarge, len(msg))
 	}
-	return c.write(ctx, kindMessage, msg)
+	return c.write(ctx, kindMessage, msg, nil)
+}
+
+// SendWhile is Send for a message that may leave only while may returns nil. may
+// is asked right before each call that hands octets to the operating system,
+// which in the usual case is one call that does not block; it must be fast and
+// safe for use from any goroutine. If it refuses at first, its error is returned
+// and the link lives on; once the frame is begun the link ends with it.
+func (c *Conn) SendWhile(ctx context.Context, msg []byte, may func() error) error {
+	if len(msg) > MaxMessage {
+		return fmt.Errorf("%w, not %d", ErrTooLarge, len(msg))
+	}
+	return c.write(ctx, kindMessage, msg, may)
 }
 
 // Recv returns the next message. After the end of the link it first returns
@@ -145,10 +166,14 @@ func (c *Conn) Recv(ctx context.Context) ([]byte, error) {
 	}
 }
 
-func (c *Conn) write(ctx context.Context, kind byte, body []byte) error {
+func (c *Conn) write(ctx context.Context, kind byte, body []byte, may func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	// Counted before may is asked for the first time: an Interrupt that does not
+	// see this write comes before that.
+	c.writing.Add(1)
+	defer c.writing.Add(-1)
 	select {
 	case c.writer <- struct{}{}:
 		defer func() { <-c.writer }()
@@ -159,6 +184,13 @@ func (c *Conn) write(ctx context.Context, kind byte, body []byte) error {
 	}
 	if err := c.Err(); err != nil {
 		return err
+	}
+	if may != nil {
+		if err := may(); err != nil {
+			return err
+		}
+		c.fence.may.Store(&may)
+		defer c.fence.may.Store(nil)
 	}
 	c.nc.SetWriteDeadline(time.Now().Add(frameTimeout))
 	// One write: a frame is not torn into two packets on the way.
@@ -192,7 +224,7 @@ func (c *Conn) keepAlive() {
 		case <-c.wrote:
 			t.Reset(c.alive)
 		case <-t.C:
-			if c.write(context.Background(), kindKeepAlive, nil) != nil {
+			if c.write(context.Background(), kindKeepAlive, nil, nil) != nil {
 				return
 			}
 			<-c.wrote

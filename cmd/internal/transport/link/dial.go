@@ -71,10 +71,11 @@ func Dial(ctx context.Context, addr string, o Options) (*Conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, greetTimeout)
 	defer cancel()
-	nc, err := (&net.Dialer{}).DialContext(ctx, network, where)
+	socket, err := (&net.Dialer{}).DialContext(ctx, network, where)
 	if err != nil {
 		return nil, fmt.Errorf("link: %w", err)
 	}
+	nc := &fence{Conn: socket}
 	// From here the context is kept by closing the connection.
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	c, err := o.greet(ctx, nc, network == "tcp")
@@ -92,8 +93,9 @@ func Dial(ctx context.Context, addr string, o Options) (*Conn, error) {
 	return c, nil
 }
 
-func (o Options) greet(ctx context.Context, nc net.Conn, secure bool) (*Conn, error) {
+func (o Options) greet(ctx context.Context, f *fence, secure bool) (*Conn, error) {
 	var key pinned.Pin
+	nc := net.Conn(f)
 	if secure {
 		tc := tls.Client(nc, pinned.Client(o.Identity, o.Pins...))
 		if err := tc.HandshakeContext(ctx); err != nil {
@@ -121,7 +123,7 @@ func (o Options) greet(ctx context.Context, nc net.Conn, secure bool) (*Conn, er
 	if err != nil {
 		return nil, err
 	}
-	return newConn(nc, br, peer, key, interval(o.KeepAlive)), nil
+	return newConn(f, nc, br, peer, key, interval(o.KeepAlive)), nil
 }
 
 // Keep holds a link open until ctx ends: it dials, hands each link to use,

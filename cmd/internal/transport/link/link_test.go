@@ -1,7 +1,6 @@
 package link
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -273,7 +272,7 @@ func TestHostileFrames(t *testing.T) {
 			b = append(b, kindMessage)
 		}
 		a, z := net.Pipe()
-		c := newConn(a, bufio.NewReader(a), "p", pinned.Pin{}, time.Minute)
+		c := newFenced(a, "p", pinned.Pin{}, time.Minute)
 		go z.Write(b)
 		_, err := c.Recv(t.Context())
 		var fe *FrameError
@@ -304,7 +303,7 @@ func TestDeadlines(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a, z := net.Pipe()
-				c := newConn(a, bufio.NewReader(a), "p", pinned.Pin{}, DefaultKeepAlive)
+				c := newFenced(a, "p", pinned.Pin{}, DefaultKeepAlive)
 				f(t, c, z)
 				c.Close()
 				z.Close()

@@ -172,7 +172,7 @@ func (l *Listener) Close() error {
 func (l *Listener) acceptLoop() {
 	defer l.wg.Done()
 	for {
-		nc, err := l.ln.Accept()
+		socket, err := l.ln.Accept()
 		if err != nil {
 			if l.ctx.Err() != nil {
 				return
@@ -187,6 +187,7 @@ func (l *Listener) acceptLoop() {
 			}
 			continue
 		}
+		nc := &fence{Conn: socket}
 		source := sourceOf(nc)
 		if !l.beginGreeting(source) {
 			l.log.Warn("too many connections without a hello: one dropped", "source", source)
@@ -229,7 +230,8 @@ func (l *Listener) endGreeting(source string) {
 }
 
 // greet runs TLS and the hello within greetTimeout.
-func (l *Listener) greet(nc net.Conn) (*Conn, error) {
+func (l *Listener) greet(f *fence) (*Conn, error) {
+	nc := net.Conn(f)
 	deadline := time.Now().Add(greetTimeout)
 	nc.SetDeadline(deadline)
 	defer context.AfterFunc(l.ctx, func() { nc.Close() })()
@@ -262,7 +264,7 @@ func (l *Listener) greet(nc net.Conn) (*Conn, error) {
 	if _, err := nc.Write(appendFrame(nil, kindHello, encodeHello(l.o.ID))); err != nil {
 		return nil, err
 	}
-	return newConn(nc, br, device, key, interval(l.o.KeepAlive)), nil
+	return newConn(f, nc, br, device, key, interval(l.o.KeepAlive)), nil
 }
 
 // hand registers a link and gives it to Accept.

@@ -250,5 +250,5 @@ func checkEntry(state ledger.State, req *Request, now int64) (*content, error) {
 	if e.Created > now+maxClockSkew {
 		return nil, fmt.Errorf("%w: the entry is from %s", ErrNotYet, formatTime(e.Created))
 	}
-	return &content{signed: ledger.ToBeSigned(req.Document), view: func(v *View) { entryView(v, e) }}, nil
+	return &content{signed: ledger.ToBeSigned(req.Document), view: func(v *View) { entryView(v, state, e) }}, nil
 }

@@ -192,30 +192,6 @@ func identityView(v *View, s *identitySubject, t *TBS) {
 	}
 }
 
-func entryView(v *View, e *ledger.Entry) {
-	v.Title = fmt.Sprintf("Command %d of the ledger: %s", e.Position, Escape(e.Kind))
-	v.section("What it does")
-	var n ledger.Notice
-	if e.Kind == ledger.KindNotice && envelope.Unmarshal(e.Body, &n) == nil {
-		device := "all devices"
-		if n.Device != "" {
-			device = "device " + n.Device
-		}
-		v.raw("effect", "announces maintenance")
-		v.text("for", device)
-		v.text("text", n.Text)
-		v.raw("from", formatTime(n.From))
-		v.raw("until", formatTime(n.Until))
-	} else {
-		v.warn("this kind of command is not decoded here")
-		v.raw("body", hex.EncodeToString(e.Body))
-	}
-	v.section("Place in the chain")
-	v.raw("position", fmt.Sprint(e.Position))
-	v.raw("follows", e.Prev.String())
-	v.raw("drafted", formatTime(e.Created))
-}
-
 // magics: how common files begin. A guess for people, never a check.
 var magics = []struct{ prefix, name string }{
 	{"%PDF-", "a PDF document"},

@@ -105,14 +105,14 @@ func TestVerifyGenesisRefuses(t *testing.T) {
 	}
 }
 
-// withField adds a field 15 to the outer map of a genesis: a4 → a5 and so on, appended at the end, where its key sorts.
+// withField adds a field 17 to the outer map of a genesis: a4 → a5 and so on, appended at the end, where its key sorts.
 func withField(t *testing.T, genesis []byte) []byte {
 	if genesis[0] != 0xae { // map of 14
 		t.Fatalf("genesis begins with %x", genesis[0])
 	}
 	out := bytes.Clone(genesis)
 	out[0]++
-	return append(out, 0x0f, 0x01)
+	return append(out, 0x11, 0x01)
 }
 
 func TestVerifyGenesisOf(t *testing.T) {
@@ -149,13 +149,34 @@ func TestSignGenesisRefuses(t *testing.T) {
 	}
 }
 
-// The stored bundle must verify for ever: systems in the field were made by older code. Its id is what sha256sum says of the file.
-const goldenSystem = "c6400260029e38ea2d3be671e5e0e474546b161f0837d7f5c83604c7eb686a9a"
+// The stored bundles must verify for ever: systems in the field were made by older code. A system's id is what sha256sum says of the file
+// with its genesis.
+var golden = []struct {
+	genesis, bundle, system string
+	options                 []ledgertest.Option
+}{
+	{"testdata/genesis.cbor", "testdata/bundle.cbor", "c6400260029e38ea2d3be671e5e0e474546b161f0837d7f5c83604c7eb686a9a", nil},
+	{"testdata/genesis_heartbeat.cbor", "testdata/bundle_heartbeat.cbor", "8b6517bb5406ce81b9109909788941202fa5e42d36a2a70d1be35db223ed2363", goldenHeartbeat},
+}
+
+// goldenHeartbeat uses every field of sources and policies.
+var goldenHeartbeat = []ledgertest.Option{
+	ledgertest.WithHeartbeat(ledgertest.Policy(), "device-1", "device-2"),
+	ledgertest.WithHeartbeat(ledger.Heartbeat{
+		Sources: []string{"message-1", "message-2", "sequence-2", "satellite-2", "device-1"}, Needed: 3,
+		Period: 500, Lease: 6000, Minimum: 4, Loss: 7, Destroy: 30 * 86400,
+	}, "device-3"),
+}
 
 func TestGoldenGenesis(t *testing.T) {
-	const genesisFile, bundleFile = "testdata/genesis.cbor", "testdata/bundle.cbor"
+	for _, c := range golden {
+		t.Run(c.genesis, func(t *testing.T) { checkGolden(t, c.genesis, c.bundle, c.system, c.options) })
+	}
+}
+
+func checkGolden(t *testing.T, genesisFile, bundleFile, system string, options []ledgertest.Option) {
 	if *update {
-		s := ledgertest.New(t)
+		s := ledgertest.New(t, options...)
 		raw, err := envelope.Marshal(&s.Bundle)
 		if err != nil {
 			t.Fatal(err)
@@ -163,7 +184,7 @@ func TestGoldenGenesis(t *testing.T) {
 		if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(genesisFile, s.Bundle.Genesis, 0o644), os.WriteFile(bundleFile, raw, 0o644)); err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("goldenSystem is now %v", s.State.System())
+		t.Logf("the system is now %v", s.State.System())
 	}
 	genesis, err := os.ReadFile(genesisFile)
 	if err != nil {
@@ -181,14 +202,14 @@ func TestGoldenGenesis(t *testing.T) {
 		t.Fatal("the two files hold different genesis")
 	}
 	sum := sha256.Sum256(genesis)
-	if got := hex.EncodeToString(sum[:]); got != goldenSystem {
+	if got := hex.EncodeToString(sum[:]); got != system {
 		t.Fatalf("sha256 of the file is %s", got)
 	}
 	v, err := ledger.VerifyGenesis(b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v.System().String() != goldenSystem || !bytes.Equal(v.Raw(), genesis) {
+	if v.System().String() != system || !bytes.Equal(v.Raw(), genesis) {
 		t.Fatalf("system id %v", v.System())
 	}
 	g := v.Genesis()
@@ -197,13 +218,13 @@ func TestGoldenGenesis(t *testing.T) {
 		t.Fatalf("does not encode to what it was decoded from: %v", err)
 	}
 	// ledgertest makes the very same system.
-	if got := ledgertest.New(t).State.System().String(); got != goldenSystem {
+	if got := ledgertest.New(t, options...).State.System().String(); got != system {
 		t.Fatalf("ledgertest's system is %s: was that intended? run with -update", got)
 	}
 }
 
 func TestLookups(t *testing.T) {
-	s := ledgertest.New(t)
+	s := ledgertest.New(t, ledgertest.WithHeartbeat(ledgertest.Policy()))
 	st := s.State
 	key := func(k *ecdsa.PrivateKey) envelope.KeyID { return ledgertest.KeyID(t, k) }
 	agree := func(p ledgertest.Pair) envelope.KeyID {
@@ -231,6 +252,8 @@ func TestLookups(t *testing.T) {
 		{"device agree", agree(s.Devices["device-2"].Pair), "device", "device-2", ledger.UseAgree, 0},
 		{"device boot", key(s.Devices["device-2"].Boot), "device", "device-2", ledger.UseBoot, 0},
 		{"server", key(s.Servers["server-3"].Sign), "server", "server-3", ledger.UseSign, 0},
+		{"source", key(s.Sources["message-1"].Sign), "source", "message-1", ledger.UseSign, 0},
+		{"source agree", agree(*s.Sources["message-1"]), "source", "message-1", ledger.UseAgree, 0},
 	} {
 		id, ok := st.Identity(c.id)
 		if !ok || id.ID != c.id || id.Kind != c.kind || id.Owner != c.owner || id.Use != c.use || id.Card != c.card {
@@ -242,8 +265,9 @@ func TestLookups(t *testing.T) {
 		_, _, person := st.PersonOfKey(c.id)
 		_, device := st.DeviceOfKey(c.id)
 		_, server := st.ServerOfKey(c.id)
-		if person != (c.kind == "person") || device != (c.kind == "device") || server != (c.kind == "server") {
-			t.Errorf("%s: person %v, device %v, server %v", c.name, person, device, server)
+		_, source := st.SourceOfKey(c.id)
+		if person != (c.kind == "person") || device != (c.kind == "device") || server != (c.kind == "server") || source != (c.kind == "source") {
+			t.Errorf("%s: person %v, device %v, server %v, source %v", c.name, person, device, server, source)
 		}
 	}
 	if p, card, ok := st.PersonOfKey(key(second.Sign)); !ok || p.ID != "officer-1a" || card.Serial != 111 {
@@ -267,9 +291,10 @@ func TestLookups(t *testing.T) {
 		_, device := st.Device(id)
 		_, person := st.Person(id)
 		_, key := st.Key(id)
+		_, source := st.Source(id)
 		_, holder := st.HolderOf(id, "device-1")
-		if server || device || person || key || holder {
-			t.Errorf("%q: server %v, device %v, person %v, key %v, holder %v", id, server, device, person, key, holder)
+		if server || device || person || key || source || holder {
+			t.Errorf("%q: server %v, device %v, person %v, key %v, source %v, holder %v", id, server, device, person, key, source, holder)
 		}
 	}
 	expires := s.Genesis.Officers[0].Expires
@@ -302,8 +327,12 @@ func TestZeroState(t *testing.T) {
 	if _, ok := s.Knows(envelope.Hash{}); ok {
 		t.Error("knows a head")
 	}
-	if s.Height() != 0 || s.Time() != 0 || !s.Head().IsZero() || !s.System().IsZero() || s.OfficersOf("", 0) != nil || s.Notices("", 0) != nil {
+	if s.Height() != 0 || s.Time() != 0 || !s.Head().IsZero() || !s.System().IsZero() || s.OfficersOf("", 0) != nil || s.Notices("", 0) != nil ||
+		s.Sources() != nil || s.Backups("") != nil || s.MissingBackups("") != nil {
 		t.Error("not empty")
+	}
+	if _, ok := s.Source(""); ok || s.MaySilence("", "", "", 0) || s.MayDestroy("") || s.Maintained("", 0) {
+		t.Error("heartbeat")
 	}
 	x := ledgertest.New(t)
 	e := x.Entry(t, x.State, ledger.KindNotice, &ledger.Notice{Text: "t", From: x.Now, Until: x.Now + 1}, x.Now)
@@ -314,7 +343,7 @@ func TestZeroState(t *testing.T) {
 
 // What a State gives away does not lead back into it.
 func TestStateIsImmutable(t *testing.T) {
-	s := ledgertest.New(t)
+	s := ledgertest.New(t, ledgertest.WithHeartbeat(ledgertest.Policy()))
 	before, err := envelope.Marshal(ptr(s.State.Genesis()))
 	if err != nil {
 		t.Fatal(err)
@@ -327,6 +356,7 @@ func TestStateIsImmutable(t *testing.T) {
 	}
 	for _, d := range append(g.Devices, s.State.Devices()...) {
 		smash(d.Sign, d.Agree, d.Boot)
+		d.Heartbeat.Sources[0], d.Heartbeat.Lease = "", 0
 	}
 	for _, p := range append(g.Persons, s.State.Persons()...) {
 		smash(p.Software)
@@ -344,6 +374,10 @@ func TestStateIsImmutable(t *testing.T) {
 	}
 	for _, x := range append(g.Servers, s.State.Servers()...) {
 		smash(x.Sign, x.Agree)
+	}
+	for _, x := range append(g.Sources, s.State.Sources()...) {
+		smash(x.Sign, x.Agree)
+		x.Operators[0] = ""
 	}
 	s.State.Ceremony().Witnesses[0] = ""
 	clear(s.Verified.Raw())

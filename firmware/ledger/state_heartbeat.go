@@ -78,7 +78,18 @@ func (s State) MayDestroy(device string) bool {
 	if h := t.genesis.Devices[i].Heartbeat; h == nil || h.Destroy == 0 {
 		return false
 	}
-	shares := 0
+	shares, missing := s.backedUp(device)
+	return shares > 0 && len(missing) == 0 // one that holds none has nothing to destroy
+}
+
+// MissingBackups are the ids of the shares of a device of which no backup is on record.
+func (s State) MissingBackups(device string) []string {
+	_, missing := s.backedUp(device)
+	return missing
+}
+
+func (s State) backedUp(device string) (shares int, missing []string) {
+	t := s.tables()
 	for i := range t.genesis.Keys {
 		h, ok := holderOf(&t.genesis.Keys[i], device)
 		if !ok {
@@ -86,10 +97,10 @@ func (s State) MayDestroy(device string) bool {
 		}
 		shares++
 		if !slices.ContainsFunc(s.backups, func(b Backup) bool { return b.Device == device && b.Share == h.Share }) {
-			return false
+			missing = append(missing, h.Share)
 		}
 	}
-	return shares > 0 // one that holds none has nothing to destroy
+	return shares, missing
 }
 
 // Maintained reports whether a maintenance notice holds at now for a device. It suspends the second limit, never the first.

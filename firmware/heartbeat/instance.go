@@ -5,13 +5,10 @@ import (
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 
-	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/envelope"
 )
 
@@ -48,8 +45,8 @@ func (i *Instance) ID() [16]byte { return i.id }
 // Agree is what beats are sealed to.
 func (i *Instance) Agree() *ecdh.PrivateKey { return i.agree }
 
-func (*Instance) String() string             { return "Instance(redacted)" }
-func (*Instance) GoString() string           { return "Instance(redacted)" }
+func (*Instance) String() string               { return "Instance(redacted)" }
+func (*Instance) GoString() string             { return "Instance(redacted)" }
 func (i *Instance) Format(f fmt.State, _ rune) { io.WriteString(f, i.String()) }
 
 func instanceID(sign, agree []byte) [16]byte {
@@ -109,7 +106,3 @@ func (c *Challenge) verifyProof() (*ecdh.PublicKey, error) {
 	}
 	return agree, nil
 }
-
-var _ = x509.MarshalPKIXPublicKey
-var _ = big.NewInt
-var _ approval.Enrolment

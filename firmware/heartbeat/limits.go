@@ -31,8 +31,9 @@ const (
 	// are refused anyway, since an enrolment has to be newer than the last.
 	maxPast = 64
 
-	// maxTable bounds a station's stored table in octets: 64 devices.
-	maxTable = 64 * (maxPast*17 + 256)
+	// maxTable bounds a station's stored table in octets: 64 devices and
+	// the revocations of an hour.
+	maxTable = 64*(maxPast*17+256) + maxSpent*64
 
 	// maxText bounds the text of a refusal, a line on a screen.
 	maxText = 256
@@ -40,4 +41,17 @@ const (
 	// beatLife is what the header of a beat or challenge names as its life, in
 	// seconds. Nothing is decided by it: wall clocks have no part in a lease.
 	beatLife = 60
+
+	// MaxRevokeLife is how long a revocation may stand, in seconds: whoever
+	// revokes waits for the confirmation. A source remembers it for as long, so
+	// that it cannot be replayed after the officers took the device back.
+	MaxRevokeLife = 3600
+
+	// revokeSkew is how far the clock of whoever revokes may be ahead, seconds.
+	revokeSkew = 300
+
+	// maxSpent bounds the revocations that a station remembers. When there are
+	// more in an hour the oldest is forgotten: replayed it would silence once
+	// more, which is safe.
+	maxSpent = 256
 )

@@ -32,14 +32,12 @@ type Challenge struct {
 	LogHead envelope.Hash `cbor:"7,keyasint"`
 	// Begin lists the one-way sources that are to begin a new series.
 	Begin []string `cbor:"8,keyasint,omitempty"`
-	// Hello asks for the certificates of beat keys.
-	Hello bool `cbor:"9,keyasint,omitempty"`
 	// Enrolment shows that officers opened this instance; absent for the
 	// instance of the ceremony, and once all sources know the instance.
-	Enrolment *approval.Enrolment `cbor:"10,keyasint,omitempty"`
-	// Proof is the instance's ECDSA signature, 64 bytes r ‖ s, over all of the
-	// above: whoever has the token alone cannot speak for the instance.
-	Proof []byte `cbor:"11,keyasint"`
+	Enrolment *approval.Enrolment `cbor:"9,keyasint,omitempty"`
+	// Proof is the instance's ECDSA signature, ASN.1, over all of the above:
+	// whoever has the token alone cannot speak for the instance.
+	Proof []byte `cbor:"10,keyasint"`
 }
 
 // Kinds of beats.
@@ -66,8 +64,8 @@ type Beat struct {
 	// Value is the element of a sequence's chain for Slot; for slot 0 in the
 	// answer that begins it.
 	Value envelope.Hash `cbor:"8,keyasint,omitzero"`
-	// Key is the certificate of the beat key, a message of TypeKey, where the
-	// challenge asked for it.
+	// Key is the certificate of the beat key, a message of TypeKey: in each
+	// answer, and in beats of a series that began under another key.
 	Key []byte `cbor:"9,keyasint,omitempty"`
 	// Code and Text say why a challenge is refused.
 	Code string `cbor:"10,keyasint,omitempty"`
@@ -98,9 +96,9 @@ type Revoke struct {
 	Device string `cbor:"1,keyasint"`
 	Source string `cbor:"2,keyasint"`
 	Reason string `cbor:"3,keyasint"`
-	// Reply is a one-time P-256 point of 65 bytes that the confirmation is
-	// sealed to, or nil: then to the sender's message server.
-	Reply   []byte `cbor:"4,keyasint,omitempty"`
+	// Reply is a one-time P-256 point of 65 bytes, which the confirmation is
+	// sealed to.
+	Reply   []byte `cbor:"4,keyasint"`
 	Created int64  `cbor:"5,keyasint"`
 	Expires int64  `cbor:"6,keyasint"`
 }

@@ -20,6 +20,7 @@ const (
 	PathStatus     = "/v1/status"
 	PathRegister   = "/v1/register"
 	PathRecertify  = "/v1/recertify"
+	PathSourceSend = "/v1/source/send"
 )
 
 // Relay hands a frame of a ceremony to a device of this site. A server passes
@@ -100,6 +101,23 @@ type Unlocked struct {
 	Need    uint64           `cbor:"2,keyasint"`
 	Missing []string         `cbor:"3,keyasint"` // names
 	Status  *firmware.Status `cbor:"4,keyasint"` // after the quorum was complete, else nil
+	// Restored are the names of those who took back a device whose log is
+	// shorter than it was (approval.UnlockApproval.Restored). Beat sources count
+	// that only if all of the quorum say so.
+	Restored []string `cbor:"5,keyasint"`
+}
+
+// SourceSend hands a source, or a device that answers as one, a message that
+// is sealed to it: of type "beat.revoke" and no other.
+type SourceSend struct {
+	Source string `cbor:"1,keyasint"` // id of the source or device
+	Frame  []byte `cbor:"2,keyasint"`
+}
+
+// SourceSent carries the source's answer, "beat.revoked", sealed to whom the
+// message named.
+type SourceSent struct {
+	Frame []byte `cbor:"1,keyasint"`
 }
 
 // Register carries SWA certificates, which the devices verify themselves.

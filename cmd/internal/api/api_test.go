@@ -16,8 +16,10 @@ func TestEncoding(t *testing.T) {
 		&Relay{Device: "d", Frame: []byte{1}}, &Relayed{}, &System{}, &Accepted{}, &InboxItem{}, &Approved{},
 		&UnlockAsk{}, &Unlocked{}, &Unlocked{Status: status}, &Register{Certificates: [][]byte{{1}}},
 		&Registered{Devices: []DeviceStatus{{Device: "d", Status: status}}}, &Recertify{},
+		&SourceSend{Source: "s", Frame: []byte{1}}, &SourceSent{},
 		&Tracking{}, &Tracking{Devices: []DeviceTracking{{Rejected: []Rejection{{"n", "r"}}}}, Attempts: []Attempt{{}}},
 		&SystemStatus{}, &SystemStatus{Servers: []ServerStatus{{Devices: []DeviceStatus{{}, {Status: status}}}}},
+		&ServerStatus{Sources: []SourceStatus{{}, {Devices: []string{"d"}}}, Alarms: []Alarm{{}}},
 	} {
 		b, err := envelope.Marshal(v)
 		if err != nil {

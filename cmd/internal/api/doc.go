@@ -19,6 +19,7 @@
 //	POST /v1/status       (empty)                  → SystemStatus
 //	POST /v1/register     Register                 → Registered
 //	POST /v1/recertify    Recertify                → firmware.Requests
+//	POST /v1/source/send  SourceSend               → SourceSent
 //
 // What a server refuses is an HTTP status with one line of text: 400 malformed,
 // 403 denied (both count as failed attempts of the source), 404 unknown, 409

@@ -93,6 +93,30 @@ type ServerStatus struct {
 	Version string         `cbor:"5,keyasint"`
 	Open    uint64         `cbor:"6,keyasint"` // requests that it coordinates and that are not finished
 	Devices []DeviceStatus `cbor:"7,keyasint"`
+	Sources []SourceStatus `cbor:"8,keyasint"` // heartbeat sources of this site
+	// Alarms are the last ones of this site's devices and sources, oldest first.
+	Alarms []Alarm `cbor:"9,keyasint"`
+}
+
+// SourceStatus is a heartbeat source as its message server sees it. Whether it
+// beats for a device, the device says (firmware.Status.Lease).
+type SourceStatus struct {
+	ID      string   `cbor:"1,keyasint"`
+	Name    string   `cbor:"2,keyasint"`
+	Kind    string   `cbor:"3,keyasint"` // ledger.Source…
+	Linked  bool     `cbor:"4,keyasint"` // it has a link to its server
+	Since   int64    `cbor:"5,keyasint"` // since when it has, or has not, unix seconds; the server's start at the earliest
+	Devices []string `cbor:"6,keyasint"` // ids of the devices whose policies name it
+	Silent  bool     `cbor:"7,keyasint"` // its message server could not be reached: Linked and Since are not known
+}
+
+// Alarm is what somebody should look at before it matters: a source that fell
+// silent, a lease that ended. News that it is over is one, too.
+type Alarm struct {
+	At     int64  `cbor:"1,keyasint"` // unix seconds, by the server's clock
+	Text   string `cbor:"2,keyasint"` // one line
+	Device string `cbor:"3,keyasint"` // id of the device concerned, or empty
+	Source string `cbor:"4,keyasint"` // id of the source concerned, or empty
 }
 
 // DeviceStatus is what one device answered.

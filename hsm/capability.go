@@ -22,9 +22,15 @@ type Capabilities struct {
 	DHMinBits   int    // modulus sizes for CKM_DH_PKCS_DERIVE
 	DHMaxBits   int
 	DataObjects bool // from the vendor table
+
+	// LockedDestroy: public data objects can be destroyed while the token is
+	// locked. It is found out by trying when the token is locked, and
+	// remembered: before that it is false.
+	LockedDestroy bool
 }
 
-// Capabilities reads the mechanism list, locked or not.
+// Capabilities reads the mechanism list, locked or not. If the token is locked,
+// the first call also stores and destroys a small public data object.
 func (t *Token) Capabilities() (Capabilities, error) {
 	t.gate.RLock()
 	defer t.gate.RUnlock()
@@ -35,6 +41,7 @@ func (t *Token) Capabilities() (Capabilities, error) {
 	if err != nil {
 		return Capabilities{}, t.explain(err)
 	}
+	t.probeOnce()
 	has := func(mech uint, flags uint) bool {
 		info, ok := m[mech]
 		return ok && info.Flags&flags == flags
@@ -49,6 +56,8 @@ func (t *Token) Capabilities() (Capabilities, error) {
 		DHMinBits:   int(m[pkcs11.CKM_DH_PKCS_DERIVE].MinKeySize),
 		DHMaxBits:   int(m[pkcs11.CKM_DH_PKCS_DERIVE].MaxKeySize),
 		DataObjects: !t.vendor.noDataObjects,
+
+		LockedDestroy: t.lockedDestroy.Load() == probedYes,
 	}, nil
 }
 

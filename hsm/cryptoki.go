@@ -109,13 +109,20 @@ func (c *cryptoki) logout(s sessionHandle) error {
 	return fromCall("C_Logout", c.ctx.Logout(s))
 }
 
-// find returns every object that matches the template.
-func (c *cryptoki) find(s sessionHandle, template []*attribute) (found []object, err error) {
+// find returns every object that matches the template. If stop, which may be
+// nil, returns an error between two calls, that is the end.
+func (c *cryptoki) find(s sessionHandle, template []*attribute, stop func() error) (found []object, err error) {
 	c.record("C_FindObjectsInit", values(template), nil)
 	if err := c.ctx.FindObjectsInit(s, template); err != nil {
 		return nil, fromCall("C_FindObjectsInit", err)
 	}
 	for len(found) < maxObjects {
+		if stop != nil {
+			if err := stop(); err != nil {
+				c.ctx.FindObjectsFinal(s)
+				return nil, err
+			}
+		}
 		batch, _, err := c.ctx.FindObjects(s, findBatch)
 		if err != nil {
 			c.ctx.FindObjectsFinal(s)

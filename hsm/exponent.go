@@ -189,6 +189,9 @@ func (t *Token) unwrapExponent(kek string, n, wrapped []byte) (e *Exponent, err 
 	if e.key, err = e.s.unwrapFor(kek, n, wrapped, false); err != nil {
 		return nil, errors.Join(err, t.end(h))
 	}
+	t.idleMu.Lock()
+	t.live[e] = true
+	t.idleMu.Unlock()
 	return e, nil
 }
 
@@ -201,7 +204,14 @@ func (e *Exponent) Exp(x []byte) (y []byte, err error) {
 	if len(x) != e.size || v.Cmp(big.NewInt(1)) <= 0 || v.Cmp(new(big.Int).Sub(e.n, big.NewInt(1))) >= 0 {
 		return nil, fmt.Errorf("%w: base of an exponentiation must have %d bytes and lie between 1 and N−1", ErrArgument, e.size)
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	err = e.run(func() (err error) {
+		e.t.power <- struct{}{}
+		defer func() { <-e.t.power }()
+		if err := e.s.open(); err != nil {
+			return err // waited for a processor while Lock came
+		}
 		// A session object goes on answering after its token has been deleted.
 		// The probe costs a hundredth of what follows.
 		if _, err := e.t.health(); err != nil {
@@ -217,10 +227,8 @@ func (e *Exponent) Exp(x []byte) (y []byte, err error) {
 }
 
 // run passes the gate and makes sure that the session is still this Exponent's:
-// handles are reused after Lock.
+// handles are reused after Lock. It needs e.mu.
 func (e *Exponent) run(f func() error) (err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	if e.closed {
 		return ErrClosed
 	}
@@ -237,16 +245,21 @@ func (e *Exponent) run(f func() error) (err error) {
 // Close destroys the exponent in the token and ends its session. If the token
 // was locked meanwhile, that has been done already.
 func (e *Exponent) Close() error {
-	err := e.run(func() error {
-		return errors.Join(
-			e.s.use(func() error { return e.t.c.destroy(e.s.h, e.key) }),
-			e.t.end(e.s.h))
-	})
+	// Held to the end: a second Close must not meet the session, which may be
+	// another's by then.
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
 		return ErrClosed
 	}
+	err := e.run(func() error {
+		e.t.idleMu.Lock()
+		delete(e.t.live, e)
+		e.t.idleMu.Unlock()
+		return errors.Join(
+			e.s.use(func() error { return e.t.c.destroy(e.s.h, e.key) }),
+			e.t.end(e.s.h))
+	})
 	e.closed = true
 	e.t.exponents.Add(-1)
 	if errors.Is(err, ErrLocked) || errors.Is(err, ErrClosed) {

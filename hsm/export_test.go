@@ -1,6 +1,7 @@
 package hsm
 
 import (
+	"errors"
 	"math/big"
 
 	"github.com/miekg/pkcs11"
@@ -47,7 +48,8 @@ func Import(ctx *pkcs11.Ctx, slot uint, n, d []byte) (*Exponent, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Token{c: c, slot: slot, label: info.Label, serial: info.SerialNumber, vendor: vendorOf(info), unlocked: true}
+	t := &Token{c: c, slot: slot, label: info.Label, serial: info.SerialNumber, vendor: vendorOf(info), unlocked: true,
+		power: make(chan struct{}, 1), live: map[*Exponent]bool{}}
 	h, err := c.openSession(slot)
 	if err != nil {
 		return nil, err
@@ -67,6 +69,22 @@ func Import(ctx *pkcs11.Ctx, slot uint, n, d []byte) (*Exponent, error) {
 		return nil, err
 	}
 	return &Exponent{t: t, n: new(big.Int).SetBytes(n), size: len(n), s: session{t, h}, key: key}, nil
+}
+
+// LockedDestroyOf is what the probe finds in another, initialised module
+// without login, whatever the vendor table says.
+func LockedDestroyOf(ctx *pkcs11.Ctx, slot uint) (bool, error) {
+	c := &cryptoki{ctx: ctx}
+	info, err := c.tokenInfo(slot)
+	if err != nil {
+		return false, err
+	}
+	t := &Token{c: c, slot: slot, label: info.Label, serial: info.SerialNumber}
+	t.probeOnce()
+	if t.lockedDestroy.Load() == 0 {
+		return false, errors.New("the probe did not decide")
+	}
+	return t.lockedDestroy.Load() == probedYes, nil
 }
 
 // Closing says whether a Lock is waiting for operations in flight.

@@ -66,7 +66,7 @@ func (s *session) key(r role, label string) (object, error) {
 		return h, nil
 	}
 	err := s.alone(func() error {
-		found, err := s.t.c.find(s.h, secretOf(n))
+		found, err := s.find(secretOf(n))
 		if err != nil {
 			return err
 		}
@@ -110,7 +110,7 @@ var keyClasses = []uint{pkcs11.CKO_SECRET_KEY, pkcs11.CKO_PRIVATE_KEY, pkcs11.CK
 // findKeys returns all keys with a label. It needs the store to itself.
 func (s *session) findKeys(label string) (all []object, err error) {
 	for _, class := range keyClasses {
-		found, err := s.t.c.find(s.h, []*attribute{
+		found, err := s.find([]*attribute{
 			attr(pkcs11.CKA_CLASS, class), attr(pkcs11.CKA_LABEL, label), attr(pkcs11.CKA_TOKEN, true)})
 		if err != nil {
 			return nil, err
@@ -188,7 +188,7 @@ func (s *session) publicEC(private object, label string) (pub *ecdsa.PublicKey, 
 		if err != nil {
 			return err
 		}
-		found, err := s.t.c.find(s.h, []*attribute{
+		found, err := s.find([]*attribute{
 			attr(pkcs11.CKA_CLASS, pkcs11.CKO_PUBLIC_KEY),
 			attr(pkcs11.CKA_KEY_TYPE, pkcs11.CKK_EC),
 			attr(pkcs11.CKA_LABEL, label),
@@ -256,7 +256,8 @@ func (t *Token) Destroy(label string) error {
 }
 
 // DestroyAll destroys every key and data object of the token that the user may
-// destroy, secrets first. A crash half-way leaves the rest: call it again.
+// destroy, secrets first. A crash or a Lock half-way leaves the rest: call it
+// again.
 func (t *Token) DestroyAll() error {
 	return t.do(func(s *session) error {
 		return s.alone(func() error {
@@ -264,12 +265,15 @@ func (t *Token) DestroyAll() error {
 			var failed []error
 			for _, class := range []uint{pkcs11.CKO_SECRET_KEY, pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_DATA,
 				pkcs11.CKO_PUBLIC_KEY, pkcs11.CKO_CERTIFICATE} {
-				found, err := t.c.find(s.h, []*attribute{attr(pkcs11.CKA_CLASS, class), attr(pkcs11.CKA_TOKEN, true)})
+				found, err := s.find([]*attribute{attr(pkcs11.CKA_CLASS, class), attr(pkcs11.CKA_TOKEN, true)})
 				if err != nil {
 					failed = append(failed, err)
 					continue
 				}
 				for _, h := range found {
+					if err := s.open(); err != nil {
+						return err
+					}
 					// One that refuses must not save the others.
 					if err := t.c.destroy(s.h, h); err != nil {
 						failed = append(failed, err)

@@ -1,5 +1,8 @@
 package hsm
 
+// MaxPIN is the length of the longest PIN in bytes.
+const MaxPIN = 255
+
 const (
 	// maxSessions bounds the pooled sessions of a token. More only adds
 	// waiting: SoftHSM2 works on the caller's core, a hardware token on its own.
@@ -19,7 +22,7 @@ const (
 
 	// minPIN and maxPIN are SoftHSM2's, and within those of common tokens.
 	minPIN = 4
-	maxPIN = 255
+	maxPIN = MaxPIN
 
 	// maxData bounds a data object: 4 MiB was the largest tried on SoftHSM2.
 	maxData = 4 << 20

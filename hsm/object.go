@@ -53,30 +53,41 @@ func parseFrame(name string, b []byte) (version uint64, data []byte, err error) 
 // dataObject is one copy of a data object.
 type dataObject struct {
 	handle  object
+	private bool // needs the login even to be found
 	version uint64
 	data    []byte
 	err     error // ErrCorrupt
 }
 
-// copies reads all copies of a data object, the newest whole one first. It
-// needs the store to itself.
-func (s *session) copies(name string) ([]dataObject, error) {
-	found, err := s.t.c.find(s.h, []*attribute{
+// objectNamed selects all copies of a data object, private ones only while the
+// token is unlocked.
+func objectNamed(name string) []*attribute {
+	return []*attribute{
 		attr(pkcs11.CKA_CLASS, pkcs11.CKO_DATA),
 		attr(pkcs11.CKA_TOKEN, true),
 		attr(pkcs11.CKA_APPLICATION, application),
 		attr(pkcs11.CKA_LABEL, name),
-	})
+	}
+}
+
+// copies reads all copies of a data object, the newest whole one first. It
+// needs the store to itself.
+func (s *session) copies(name string) ([]dataObject, error) {
+	found, err := s.find(objectNamed(name))
 	if err != nil {
 		return nil, err
 	}
 	out := make([]dataObject, len(found))
 	for i, h := range found {
+		if err := s.open(); err != nil {
+			return nil, err
+		}
 		out[i].handle = h
-		v, err := s.t.c.attributes(s.h, h, pkcs11.CKA_VALUE)
+		v, err := s.t.c.attributes(s.h, h, pkcs11.CKA_VALUE, pkcs11.CKA_PRIVATE)
 		if err != nil {
 			return nil, err
 		}
+		out[i].private = isTrue(v[1])
 		out[i].version, out[i].data, out[i].err = parseFrame(name, v[0])
 	}
 	slices.SortFunc(out, func(a, b dataObject) int {
@@ -102,7 +113,25 @@ func (s *session) copies(name string) ([]dataObject, error) {
 // version must rise: an equal or lower one gives ErrStaleVersion, but for the
 // same version with the same data, so that a writer may repeat itself. SoftHSM2
 // does not force its files to disk: a power cut may cost the last versions.
+//
+// Public copies of the name do not count: whoever reaches the token, without
+// the PIN, may have put them there. They are destroyed.
 func (t *Token) PutObject(name string, version uint64, data []byte) error {
+	return t.put(name, version, data, true)
+}
+
+// PutPublicObject is PutObject for an object that can be found, read, and
+// destroyed without the PIN: see [Token.DestroyPublicObjects]. It can be
+// replaced without the PIN too. So it is for what is sealed by keys that are
+// not in the token, such as shares: to them the PIN adds nothing, and it does
+// not protect their existence either, since whoever reaches the token without
+// it may delete the token's directory. A private copy of the name counts as an
+// older version and is replaced.
+func (t *Token) PutPublicObject(name string, version uint64, data []byte) error {
+	return t.put(name, version, data, false)
+}
+
+func (t *Token) put(name string, version uint64, data []byte, private bool) error {
 	if err := t.checkObject(name); err != nil {
 		return err
 	}
@@ -112,7 +141,7 @@ func (t *Token) PutObject(name string, version uint64, data []byte) error {
 	template := []*attribute{
 		attr(pkcs11.CKA_CLASS, pkcs11.CKO_DATA),
 		attr(pkcs11.CKA_TOKEN, true),
-		attr(pkcs11.CKA_PRIVATE, true),
+		attr(pkcs11.CKA_PRIVATE, private),
 		attr(pkcs11.CKA_MODIFIABLE, false),
 		attr(pkcs11.CKA_APPLICATION, application),
 		attr(pkcs11.CKA_LABEL, name),
@@ -124,24 +153,35 @@ func (t *Token) PutObject(name string, version uint64, data []byte) error {
 			if err != nil {
 				return err
 			}
-			if len(old) > 0 && old[0].err == nil && old[0].version >= version {
-				if old[0].version > version || !bytes.Equal(old[0].data, data) {
-					return fmt.Errorf("%w: %q is at %d, %d was to be written", ErrStaleVersion, name, old[0].version, version)
+			// The newest that counts.
+			i := slices.IndexFunc(old, func(o dataObject) bool { return o.private || !private })
+			if i >= 0 && old[i].err == nil && old[i].version >= version {
+				if old[i].version > version || !bytes.Equal(old[i].data, data) {
+					return fmt.Errorf("%w: %q is at %d, %d was to be written", ErrStaleVersion, name, old[i].version, version)
 				}
-				return s.destroyAll(old[1:])
+				if old[i].private == private {
+					return s.destroyAll(slices.Delete(old, i, i+1))
+				}
+			}
+			if err := s.open(); err != nil {
+				return err
 			}
 			if _, err := t.c.create(s.h, template); err != nil {
 				return err
 			}
-			// A crash here leaves two versions.
+			// A crash here leaves two versions, and so does Lock.
 			return s.destroyAll(old)
 		})
 	})
 }
 
+// destroyAll destroys copies that a newer one makes useless, until Lock comes.
 func (s *session) destroyAll(objects []dataObject) error {
 	var failed []error
 	for _, o := range objects {
+		if err := s.open(); err != nil {
+			return err
+		}
 		if err := s.t.c.destroy(s.h, o.handle); err != nil {
 			failed = append(failed, err)
 		}
@@ -149,10 +189,20 @@ func (s *session) destroyAll(objects []dataObject) error {
 	return errors.Join(failed...)
 }
 
-// GetObject returns the highest whole version of a data object. Copies that a
-// crash damaged are passed over; ErrCorrupt means that there is no other.
-// Errors: ErrNotFound, ErrCorrupt, ErrLocked.
+// GetObject returns the highest whole version of a data object, private or
+// public. Copies that a crash damaged are passed over; ErrCorrupt means that
+// there is no other. Errors: ErrNotFound, ErrCorrupt, ErrLocked.
 func (t *Token) GetObject(name string) (version uint64, data []byte, err error) {
+	return t.get(name, false)
+}
+
+// GetPrivateObject is GetObject for what only a holder of the PIN can have
+// stored: it does not see public copies.
+func (t *Token) GetPrivateObject(name string) (version uint64, data []byte, err error) {
+	return t.get(name, true)
+}
+
+func (t *Token) get(name string, private bool) (version uint64, data []byte, err error) {
 	if err := t.checkObject(name); err != nil {
 		return 0, nil, err
 	}
@@ -161,6 +211,9 @@ func (t *Token) GetObject(name string) (version uint64, data []byte, err error) 
 			all, err := s.copies(name)
 			if err != nil {
 				return err
+			}
+			if private {
+				all = slices.DeleteFunc(all, func(o dataObject) bool { return !o.private })
 			}
 			if len(all) == 0 {
 				return fmt.Errorf("%w: data object %q", ErrNotFound, name)
@@ -182,29 +235,28 @@ func (t *Token) DeleteObject(name string) error {
 	}
 	return t.do(func(s *session) error {
 		return s.alone(func() error {
-			found, err := s.t.c.find(s.h, []*attribute{
-				attr(pkcs11.CKA_CLASS, pkcs11.CKO_DATA),
-				attr(pkcs11.CKA_TOKEN, true),
-				attr(pkcs11.CKA_APPLICATION, application),
-				attr(pkcs11.CKA_LABEL, name),
-			})
+			found, err := s.find(objectNamed(name))
 			if err != nil {
 				return err
 			}
 			if len(found) == 0 {
 				return fmt.Errorf("%w: data object %q", ErrNotFound, name)
 			}
-			all := make([]dataObject, len(found))
-			for i, h := range found {
-				all[i].handle = h
+			// Lock waits for all copies, of which a crash leaves two or three:
+			// stopping in between could bring an old version back.
+			var failed []error
+			for _, h := range found {
+				if err := t.c.destroy(s.h, h); err != nil {
+					failed = append(failed, err)
+				}
 			}
-			return s.destroyAll(all)
+			return errors.Join(failed...)
 		})
 	})
 }
 
 // ListObjects returns the sorted names of the data objects that begin with
-// prefix, damaged ones too.
+// prefix, damaged and public ones too.
 func (t *Token) ListObjects(prefix string) ([]string, error) {
 	if t.vendor.noDataObjects {
 		return nil, fmt.Errorf("%w: %s has no data objects", ErrUnsupported, t.vendor.label)
@@ -212,7 +264,7 @@ func (t *Token) ListObjects(prefix string) ([]string, error) {
 	var names []string
 	err := t.do(func(s *session) error {
 		return s.alone(func() error {
-			found, err := t.c.find(s.h, []*attribute{
+			found, err := s.find([]*attribute{
 				attr(pkcs11.CKA_CLASS, pkcs11.CKO_DATA),
 				attr(pkcs11.CKA_TOKEN, true),
 				attr(pkcs11.CKA_APPLICATION, application),
@@ -221,6 +273,9 @@ func (t *Token) ListObjects(prefix string) ([]string, error) {
 				return err
 			}
 			for _, h := range found {
+				if err := s.open(); err != nil {
+					return err
+				}
 				v, err := t.c.attributes(s.h, h, pkcs11.CKA_LABEL)
 				if err != nil {
 					return err

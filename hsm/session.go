@@ -17,39 +17,69 @@ type session struct {
 // It logs in once and never again by itself: a token counts wrong PINs, and
 // SoftHSM2 rewrites the token's file at every login.
 //
+// A Lock that is called before Unlock has returned wins over it: the token is
+// locked then, whatever the order in which they come to it.
+//
 // Errors: *PINError (ErrPINIncorrect, ErrPINLocked), ErrPINInvalid, ErrNoPIN,
-// ErrUnlocked, ErrTokenGone, ErrClosed.
+// ErrUnlocked, ErrLocked (by a Lock meanwhile), ErrTokenGone, ErrClosed.
 func (t *Token) Unlock(pin PIN) error {
 	if err := pin.check(); err != nil {
 		return err
+	}
+	locks := t.locks.Load()
+	if t.closing.Load() > 0 {
+		return ErrLocked
 	}
 	t.gate.Lock()
 	defer t.gate.Unlock()
 	switch {
 	case t.closed:
 		return ErrClosed
+	case t.locks.Load() != locks:
+		return ErrLocked
 	case t.unlocked:
 		return ErrUnlocked
 	}
 	if _, err := t.health(); err != nil {
 		return err
 	}
-	// If a Lock's logout failed, the process is still logged in. Without
-	// sessions it is not.
-	if err := t.c.closeAllSessions(t.slot); err != nil {
-		return t.explain(err)
-	}
-	h, err := t.c.openSession(t.slot)
+	h, err := t.logIn(pin)
 	if err != nil {
-		return t.explain(err)
-	}
-	if err := t.c.login(h, pkcs11.CKU_USER, pin); err != nil {
-		err = t.pinError(err)
-		return errors.Join(err, t.c.closeAllSessions(t.slot))
+		return err
 	}
 	t.login, t.unlocked = h, true
 	t.generation++
+	t.state.Store(t.generation)
+	// A Lock that came meanwhile waits for the gate, and closing keeps
+	// everybody else out until it has it.
 	return nil
+}
+
+// logIn needs the gate held exclusively and the token locked. It returns the
+// only session there is.
+func (t *Token) logIn(pin PIN) (sessionHandle, error) {
+	// If a Lock's logout failed, the process is still logged in. Without
+	// sessions it is not.
+	if err := t.c.closeAllSessions(t.slot); err != nil {
+		return 0, t.explain(err)
+	}
+	h, err := t.c.openSession(t.slot)
+	if err != nil {
+		return 0, t.explain(err)
+	}
+	if err := t.c.login(h, pkcs11.CKU_USER, pin); err != nil {
+		err = t.pinError(err)
+		return 0, errors.Join(err, t.c.closeAllSessions(t.slot))
+	}
+	return h, nil
+}
+
+// Login tells whether the token is unlocked, and by which of its unlocks, which
+// are counted from 1. It never waits: from the moment Lock is called the answer
+// is no.
+func (t *Token) Login() (n uint64, unlocked bool) {
+	n = t.state.Load()
+	return n, n > 0 && t.closing.Load() == 0
 }
 
 // pinError adds the token's flags to a refused PIN.
@@ -74,6 +104,7 @@ func (t *Token) pinError(err error) error {
 // leave.
 func (t *Token) Lock() error {
 	t.closing.Add(1) // from here on nobody enters and no answer leaves
+	t.locks.Add(1)   // after closing: an Unlock that does not see the one sees the other
 	defer t.closing.Add(-1)
 	t.gate.Lock() // from here on nobody is inside
 	defer t.gate.Unlock()
@@ -89,8 +120,10 @@ func (t *Token) lockHeld() error {
 		return nil
 	}
 	t.unlocked = false
+	t.state.Store(0)
 	t.idleMu.Lock()
 	t.idle = nil
+	clear(t.live)
 	t.idleMu.Unlock()
 	t.forget()
 	// Logout first: it destroys the private session objects (exponents) and
@@ -214,13 +247,27 @@ func (t *Token) take() (sessionHandle, error) {
 	return t.c.openSession(t.slot)
 }
 
+// open returns ErrLocked when Lock is waiting: work that makes several token
+// calls asks between them, wherever it may stop.
+func (s *session) open() error {
+	if s.t.closing.Load() > 0 {
+		return ErrLocked
+	}
+	return nil
+}
+
+// find returns every object that matches the template, unless Lock comes.
+func (s *session) find(template []*attribute) ([]object, error) {
+	return s.t.c.find(s.h, template, s.open)
+}
+
 // use runs f beside other operations; alone runs it without any other, for
 // creating, finding and destroying token objects.
 func (s *session) use(f func() error) error {
 	s.t.store.RLock()
 	defer s.t.store.RUnlock()
-	if s.t.closing.Load() > 0 {
-		return ErrLocked
+	if err := s.open(); err != nil {
+		return err
 	}
 	return f()
 }
@@ -228,8 +275,8 @@ func (s *session) use(f func() error) error {
 func (s *session) alone(f func() error) error {
 	s.t.store.Lock()
 	defer s.t.store.Unlock()
-	if s.t.closing.Load() > 0 {
-		return ErrLocked
+	if err := s.open(); err != nil {
+		return err
 	}
 	return f()
 }

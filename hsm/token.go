@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -65,6 +66,8 @@ type Token struct {
 	// late comers turn back and operations in flight drop their answers.
 	gate    sync.RWMutex
 	closing atomic.Int32
+	locks   atomic.Uint64 // counts the calls of Lock, for an Unlock they overtake
+	state   atomic.Uint64 // generation while unlocked, else 0, for Login
 
 	// Under the gate:
 	closed     bool
@@ -73,15 +76,23 @@ type Token struct {
 	login      sessionHandle // holds the login; nothing else runs in it
 
 	// tickets bounds the pooled sessions in use; idle holds the unused ones.
+	// power bounds the exponentiations under way, each some milliseconds long,
+	// to one for each processor: with more of them Lock would wait for them all.
 	tickets   chan struct{}
+	power     chan struct{}
+	exponents atomic.Int64
 	idleMu    sync.Mutex
 	idle      []sessionHandle
-	exponents atomic.Int64
+	live      map[*Exponent]bool // what Lock would end
 
 	// store keeps creating, finding and destroying token objects away from each
 	// other and from everything else: SoftHSM2 fails now and then when an
 	// object goes while another session enumerates.
 	store sync.RWMutex
+
+	// lockedDestroy is what probeOnce found out.
+	lockedDestroy atomic.Int32
+
 	keyMu sync.Mutex
 	keys  map[keyName]object
 }
@@ -116,6 +127,8 @@ func Open(cfg Config) (*Token, error) {
 		serial:  s.info.SerialNumber,
 		vendor:  vendorOf(s.info),
 		tickets: make(chan struct{}, maxSessions),
+		power:   make(chan struct{}, runtime.GOMAXPROCS(0)),
+		live:    map[*Exponent]bool{},
 		keys:    map[keyName]object{},
 	}, nil
 }

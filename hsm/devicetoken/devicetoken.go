@@ -4,16 +4,14 @@
 package devicetoken
 
 import (
-	"crypto"
-	"crypto/ecdh"
-	"crypto/ecdsa"
 	"errors"
 	"fmt"
-	"io"
+	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/privyseal/privyseal/firmware"
-	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/firmware/share"
 	"github.com/privyseal/privyseal/hsm"
 )
@@ -26,18 +24,22 @@ const (
 	LabelKEKHost  = "privyseal.kek.host"
 )
 
-// Token is a firmware.Token.
+// Token is a firmware.Token. It is safe for concurrent use.
 type Token struct {
 	*hsm.Token
-	locked atomic.Bool
+
+	// login is the unlock in which the key-encryption keys were found in order;
+	// until then the token counts as locked.
+	login atomic.Uint64
+
+	// mu keeps what needs a PIN apart. Lock does not take it: nothing that
+	// takes long may keep a lock-down waiting.
+	mu   sync.Mutex
+	kept *keptPIN // nil unless KeepPIN asked for it
 }
 
 // New wraps a token that is locked.
-func New(t *hsm.Token) *Token {
-	w := &Token{Token: t}
-	w.locked.Store(true)
-	return w
-}
+func New(t *hsm.Token) *Token { return &Token{Token: t} }
 
 // Shares is the token with one of its two KEKs.
 func (t *Token) Shares(inToken bool) share.Token {
@@ -49,43 +51,96 @@ func (t *Token) Shares(inToken bool) share.Token {
 
 // Unlock logs in, and makes sure that the key-encryption keys are still what
 // they were made for: whoever had the PIN may have put others in their place,
-// which would let shares out that never leave the token.
+// which would let shares out that never leave the token. A token whose keys
+// Destroy destroyed opens too: it can still sign and be talked to. A Lock that
+// comes meanwhile wins.
 func (t *Token) Unlock(pin []byte) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if err := t.Token.Unlock(hsm.PIN(pin)); err != nil {
 		return err
+	}
+	n, unlocked := t.Token.Login()
+	if !unlocked {
+		return hsm.ErrLocked
 	}
 	if err := t.checkKEKs(); err != nil {
 		return errors.Join(err, t.Token.Lock())
 	}
-	t.locked.Store(false)
-	return nil
-}
-
-func (t *Token) checkKEKs() error {
-	for label, want := range map[string]hsm.Use{LabelKEKToken: hsm.InToken, LabelKEKHost: hsm.InHost} {
-		switch use, err := t.KEKUse(label); {
-		case errors.Is(err, hsm.ErrNotFound) && want == hsm.InToken: // a token without unwrap templates has none
-		case err != nil:
-			return fmt.Errorf("key-encryption key %s: %w", label, err)
-		case use != want:
-			return fmt.Errorf("key-encryption key %s is not the one that was made for it: somebody with the PIN replaced it", label)
-		}
+	t.kept.set(pin)
+	t.login.Store(n)
+	if t.Locked() {
+		return hsm.ErrLocked
 	}
 	return nil
 }
 
-// Lock counts the token as locked whatever the module answers.
-func (t *Token) Lock() error {
-	t.locked.Store(true)
-	return t.Token.Lock()
+func (t *Token) checkKEKs() error {
+	inToken, err := t.checkKEK(LabelKEKToken, hsm.InToken)
+	if err != nil {
+		return err
+	}
+	inHost, err := t.checkKEK(LabelKEKHost, hsm.InHost)
+	if err != nil {
+		return err
+	}
+	// A token without unwrap templates has the second only, one that Destroy
+	// is done with has neither.
+	if inToken && !inHost {
+		return fmt.Errorf("key-encryption key %s: %w", LabelKEKHost, hsm.ErrNotFound)
+	}
+	return nil
 }
 
-// Locked reports whether the token is locked as far as this process knows.
-func (t *Token) Locked() bool { return t.locked.Load() }
+// checkKEK reports whether there is a key of that label; if so, it is for that
+// use.
+func (t *Token) checkKEK(label string, want hsm.Use) (bool, error) {
+	switch use, err := t.KEKUse(label); {
+	case errors.Is(err, hsm.ErrNotFound):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("key-encryption key %s: %w", label, err)
+	case use != want:
+		return false, fmt.Errorf("key-encryption key %s is not the one that was made for it: somebody with the PIN replaced it", label)
+	}
+	return true, nil
+}
 
-// GetObject is hsm's, with the interpreter's error for what is not there.
+// Locked reports whether the token is locked as far as this process knows,
+// whatever the module answered to the lock. It never waits: from the moment
+// Lock is called it says yes.
+func (t *Token) Locked() bool {
+	n, unlocked := t.Token.Login()
+	return !unlocked || n != t.login.Load()
+}
+
+// isShare tells shares from what only the device may know. A share is sealed
+// with the officers' key, of which each officer holds a piece, over the token's
+// key-encryption key. Its ciphertext is a public object, so that a token that
+// nobody can unlock any more can still destroy it. That costs nothing: whoever
+// reaches the token without the PIN may delete the token's directory anyway,
+// and what he reads he cannot open. Nor does what he puts in its place pass for
+// a share: the officers' key authenticates it.
+func isShare(name string) bool { return strings.HasPrefix(name, ceremony.ShareObject("")) }
+
+// PutObject stores shares as public objects and all others as private ones.
+// A share that an older device stored privately is replaced by a public one.
+func (t *Token) PutObject(name string, version uint64, data []byte) error {
+	if isShare(name) {
+		return t.Token.PutPublicObject(name, version, data)
+	}
+	return t.Token.PutObject(name, version, data)
+}
+
+// GetObject is hsm's, with the interpreter's error for what is not there. It
+// finds shares of either kind; other objects must be private: a PIN to come,
+// put there by somebody without the PIN, must not be taken for the device's.
 func (t *Token) GetObject(name string) (uint64, []byte, error) {
-	v, data, err := t.Token.GetObject(name)
+	get := t.Token.GetPrivateObject
+	if isShare(name) {
+		get = t.Token.GetObject
+	}
+	v, data, err := get(name)
 	return v, data, notFound(err)
 }
 
@@ -113,67 +168,4 @@ func (t *Token) Health() string {
 		return "write protected"
 	}
 	return firmware.HealthOK
-}
-
-// signer is the device's signature key: its public half is known from the
-// device's identity, the private one is looked up in the token when it is
-// first used, for a locked token shows nothing.
-type signer struct {
-	token *Token
-	pub   *ecdsa.PublicKey
-	key   crypto.Signer
-}
-
-func (s *signer) Public() crypto.PublicKey { return s.pub }
-
-func (s *signer) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	if s.key == nil {
-		k, err := s.token.Signer(LabelSign)
-		if err != nil {
-			return nil, err
-		}
-		if !s.pub.Equal(k.Public()) {
-			return nil, errors.New("the token's signature key is not the one in the device's identity")
-		}
-		s.key = k
-	}
-	return s.key.Sign(rand, digest, opts)
-}
-
-// exchanger is the device's agreement key, likewise.
-type exchanger struct {
-	token *Token
-	pub   *ecdh.PublicKey
-	key   ecdh.KeyExchanger
-}
-
-func (e *exchanger) PublicKey() *ecdh.PublicKey { return e.pub }
-func (e *exchanger) Curve() ecdh.Curve          { return e.pub.Curve() }
-
-func (e *exchanger) ECDH(remote *ecdh.PublicKey) ([]byte, error) {
-	if e.key == nil {
-		k, err := e.token.KeyExchanger(LabelAgree)
-		if err != nil {
-			return nil, err
-		}
-		if !e.pub.Equal(k.PublicKey()) {
-			return nil, errors.New("the token's agreement key is not the one in the device's identity")
-		}
-		e.key = k
-	}
-	return e.key.ECDH(remote)
-}
-
-// Keys gives the device's keys by their public halves, SPKI in DER. The private
-// ones are looked up when they are first used.
-func (t *Token) Keys(signSPKI, agreeSPKI []byte) (crypto.Signer, ecdh.KeyExchanger, error) {
-	sign, err := envelope.ParseSigningKey(signSPKI)
-	if err != nil {
-		return nil, nil, err
-	}
-	agree, err := envelope.ParseAgreementKey(agreeSPKI)
-	if err != nil {
-		return nil, nil, err
-	}
-	return &signer{token: t, pub: sign}, &exchanger{token: t, pub: agree}, nil
 }

@@ -33,6 +33,7 @@ func BuildGenesis(r *VerifiedRoster, keys []ledger.Key, created int64) ledger.Ge
 		Servers:            p.Servers,
 		Models:             p.Models,
 		Keys:               keys,
+		Sources:            p.Sources,
 		SharedOfficers:     p.SharedOfficers,
 		AcknowledgeNoFault: p.AcknowledgeNoFault,
 	}
@@ -44,6 +45,7 @@ func BuildGenesis(r *VerifiedRoster, keys []ledger.Key, created int64) ledger.Ge
 			SignCert: id.SignCert, AgreeCert: id.AgreeCert,
 			Firmware: id.Firmware, Unattended: d.Unattended,
 			InToken: useInToken(d, id), UnlockQuorum: unlockQuorum(d),
+			Heartbeat: d.Heartbeat, Instance: instance(d, id),
 		})
 	}
 	for _, x := range p.Persons {
@@ -67,6 +69,16 @@ func BuildGenesis(r *VerifiedRoster, keys []ledger.Key, created int64) ledger.Ge
 // the token's own self-test.
 func useInToken(d PlanDevice, id *Identity) bool {
 	return d.Use == "token" || d.Use == "auto" && id.InToken
+}
+
+// instance is what beat sources know a device by until its officers unlock
+// another. Every device compared its own with the roster when it joined. A
+// device that needs no beats has none.
+func instance(d PlanDevice, id *Identity) [16]byte {
+	if d.Heartbeat == nil {
+		return [16]byte{}
+	}
+	return id.Instance
 }
 
 func unlockQuorum(d PlanDevice) uint64 {

@@ -24,6 +24,11 @@ const (
 	// MaxPersons bounds the roster; each entry carries three certificates.
 	MaxPersons = 256
 
+	// MaxSources and MaxOperators bound the heartbeat sources and who may
+	// silence one: as the ledger does.
+	MaxSources   = 64
+	MaxOperators = 64
+
 	// MaxNameLen bounds names shown to people, in bytes.
 	MaxNameLen = 128
 

@@ -25,6 +25,7 @@ type Plan struct {
 	SharedOfficers     bool            `cbor:"14,keyasint"` // a person may serve several devices of a key (A21)
 	AcknowledgeNoFault bool            `cbor:"15,keyasint"` // f = 0 lying devices tolerated is accepted (design.md §4)
 	OfficerDays        uint64          `cbor:"16,keyasint"` // for which officers are registered
+	Sources            []ledger.Source `cbor:"17,keyasint,omitempty"`
 }
 
 // PlanDevice is a signing device that shall take part.
@@ -37,6 +38,9 @@ type PlanDevice struct {
 	Unattended   bool   `cbor:"6,keyasint"` // PIN kept by the machine: laboratories and CI only
 	Use          string `cbor:"7,keyasint"` // "token", "host", or "auto": the self-test decides
 	UnlockQuorum uint64 `cbor:"8,keyasint"` // officers whose pieces open the token
+	// Heartbeat is the policy under which the device may use its shares; nil:
+	// it needs no beats.
+	Heartbeat *ledger.Heartbeat `cbor:"9,keyasint,omitempty"`
 }
 
 // PlanPerson is a person, or a program with a software key, who may only ask.

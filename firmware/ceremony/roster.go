@@ -100,7 +100,7 @@ func (r *VerifiedRoster) verifyIdentities(o *VerifiedOpen, now int64) error {
 	if len(r.roster.Identities) != len(p.Devices) {
 		return fmt.Errorf("ceremony: roster lists %d devices, the plan %d", len(r.roster.Identities), len(p.Devices))
 	}
-	seen := map[string]string{}
+	seen, instances := map[string]string{}, map[[16]byte]string{}
 	for i, raw := range r.roster.Identities {
 		d := p.Devices[i]
 		id, oneTime, err := verifyIdentity(o, d, raw, now)
@@ -112,6 +112,12 @@ func (r *VerifiedRoster) verifyIdentities(o *VerifiedOpen, now int64) error {
 				return &RosterError{Who: "device " + d.ID, Err: fmt.Errorf("shares a key with device %s", other)}
 			}
 			seen[string(k)] = d.ID
+		}
+		if d.Heartbeat != nil {
+			if other, ok := instances[id.Instance]; ok {
+				return &RosterError{Who: "device " + d.ID, Err: fmt.Errorf("has the instance of device %s: one of them is a copy", other)}
+			}
+			instances[id.Instance] = d.ID
 		}
 		r.identities = append(r.identities, id)
 		r.oneTime = append(r.oneTime, oneTime)
@@ -167,6 +173,9 @@ func verifyIdentity(o *VerifiedOpen, d PlanDevice, raw []byte, now int64) (*Iden
 	}
 	if d.Use == "token" && !id.InToken {
 		return nil, nil, errors.New(`the plan has "use: token", but its token failed the self-test of partial exponentiation; plan "use: host"`)
+	}
+	if d.Heartbeat != nil && id.Instance == [16]byte{} {
+		return nil, nil, errors.New("names no instance, which its sources are to know it by; update its firmware")
 	}
 	if _, err := envelope.ParseAgreementKey(id.Agree); err != nil {
 		return nil, nil, fmt.Errorf("agreement key: %w", err)

@@ -18,6 +18,7 @@ import (
 func (p *Plan) Validate() error {
 	for _, check := range []func() error{
 		p.validateHead, p.validateServers, p.validateDevices, p.validatePersons, p.validateOfficers, p.validateKeys,
+		p.validateSources, p.validateHeartbeats,
 	} {
 		if err := check(); err != nil {
 			return err

@@ -72,7 +72,7 @@ func (t *tables) checkHeartbeats() error {
 		if err != nil {
 			return invalid(where, "%v", err)
 		}
-		if err := d.Heartbeat.check(message, sequence); err != nil {
+		if err := d.Heartbeat.Validate(message, sequence); err != nil {
 			return invalid(where, "%v", err)
 		}
 	}
@@ -105,8 +105,9 @@ func (t *tables) checkSourcesOf(d *Device) (message, sequence bool, err error) {
 	return message, sequence, nil
 }
 
-// check looks at the numbers of a policy, which has sources of kind message or sequence or not.
-func (h *Heartbeat) check(message, sequence bool) error {
+// Validate refuses numbers that no device could keep or that would keep no thief out. message and sequence say whether a source of that
+// kind is among the policy's. Whether the sources are there at all is not looked at.
+func (h *Heartbeat) Validate(message, sequence bool) error {
 	n := uint64(len(h.Sources))
 	switch {
 	case n == 0 || n > MaxSourcesOfDevice:

@@ -30,6 +30,7 @@ const (
 	fileSignCert  = "sign-cert.pem"
 	fileAgreeCert = "agree-cert.pem"
 	fileJournal   = "journal"
+	fileSeen      = "seen" // what the device knows of those that it beats for
 	// filePIN holds the token's PIN from the factory until the ceremony, and
 	// for good where the ledger lets the device be unattended. Its officers
 	// hold the PIN in pieces from then on, and the file is gone.

@@ -44,7 +44,7 @@ func destroy(dir string, c *config) error {
 	if !c.SoftHSM {
 		return term.WithHint(errors.New("the token is not in the device's directory"), "initialise it anew with its maker's tool, then remove the directory")
 	}
-	for _, name := range []string{"tokens", "softhsm2.conf", filePIN, fileJournal, fileBootKey, fileSignCert, fileAgreeCert, fileIdentity, fileConfig} {
+	for _, name := range []string{"tokens", "softhsm2.conf", filePIN, fileJournal, fileSeen, fileBootKey, fileSignCert, fileAgreeCert, fileIdentity, fileConfig} {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"crypto/rand"
+	"time"
+
+	"github.com/privyseal/privyseal/cmd/internal/bootclock"
+	"github.com/privyseal/privyseal/firmware"
+)
+
+// clock is the time as the interpreter is told it. Tests set its hands.
+type clock struct {
+	wall func() time.Time // may be set to anything by whoever administers the machine
+	boot func() int64     // leases go by this one
+	up   func() int64
+
+	began    int64 // by the wall, seconds
+	bootThen int64 // by the boot-time clock in the same moment
+}
+
+func newClock() clock {
+	c := clock{wall: time.Now, boot: bootclock.Now, up: bootclock.Up}
+	c.start()
+	return c
+}
+
+func (c *clock) start() { c.began, c.bootThen = c.wall().Unix(), c.boot() }
+
+// now is the machine's clock, or where it would stand by now had nobody set it
+// back since the process began: a request that expired stays so.
+func (c *clock) now() int64 {
+	return max(c.wall().Unix(), c.began+(c.boot()-c.bootThen)/int64(time.Second))
+}
+
+func (c *clock) inputs() firmware.Inputs {
+	return firmware.Inputs{Now: c.now(), Boot: c.boot(), Up: c.up(), Rand: rand.Reader}
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/privyseal/privyseal/firmware/envelope"
+)
+
+// Limits of what waits for the interpreter, each with its reason.
+const (
+	// maxBeats is how many beats, and as many challenges, may wait: more than
+	// come to a device of many sources in the time of the longest step. The
+	// oldest is dropped for the next: the newest counts most.
+	maxBeats = 64
+
+	// maxWaiting is how many octets of other frames may wait, each counted with
+	// waitingCost: hundreds of tasks, which must not hold up the beat behind
+	// them. Beyond it the link is not read, and the server feels it.
+	maxWaiting  = 64 << 20
+	waitingCost = 1 << 10
+
+	// maxPeek is the largest frame that is looked at for being a beat: all
+	// that belong to the heartbeat are far smaller.
+	maxPeek = 256 << 10
+)
+
+// lane is one order of frames. A lower one is served first.
+type lane int
+
+const (
+	laneBeat      lane = iota // beats for this device
+	laneChallenge             // other devices' challenges: their leases hang on them
+	laneHeartbeat             // what else concerns the heartbeat, revocations above all
+	laneOther
+	lanes
+)
+
+// bounded reports whether frames of the lane wait their turn outside when there
+// are too many of them. Of the others the oldest is dropped.
+func (l lane) bounded() bool { return l >= laneHeartbeat }
+
+var (
+	_ = lanes
+)
+
+// inbox holds the frames of the link until the loop takes them.
+type inbox struct {
+	mu      sync.Mutex
+	frames  [lanes][][]byte
+	octets  int           // in the bounded lanes
+	arrived chan struct{} // something may be there to take
+	room    chan struct{} // something was taken from a bounded lane
+}
+
+func newInbox() *inbox {
+	return &inbox{arrived: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+}
+
+// laneOf looks at the outside of a frame, which proves nothing: whoever lies
+// there gains a place in the order and no more.
+func laneOf(frame []byte) lane {
+	if len(frame) > maxPeek {
+		return laneOther
+	}
+	switch h, err := envelope.Peek(frame); {
+	case err != nil:
+		return laneOther // the interpreter says what is wrong with it
+	case h.Type == "beat":
+		return laneBeat
+	case h.Type == "beat.challenge":
+		return laneChallenge
+	case strings.HasPrefix(h.Type, "beat."):
+		return laneHeartbeat
+	}
+	return laneOther
+}
+
+// put adds a frame. It waits while too much waits already, but for what may be
+// dropped.
+func (b *inbox) put(ctx context.Context, frame []byte) error {
+	l := laneOf(frame)
+	for !b.add(l, frame) {
+		select {
+		case <-b.room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	wake(b.arrived)
+	return nil
+}
+
+func (b *inbox) add(l lane, frame []byte) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case l.bounded() && b.octets > 0 && b.octets+len(frame)+waitingCost > maxWaiting:
+		return false
+	case l.bounded():
+		b.octets += len(frame) + waitingCost
+	case len(b.frames[l]) == maxBeats:
+		b.frames[l] = slices.Delete(b.frames[l], 0, 1)
+	}
+	b.frames[l] = append(b.frames[l], frame)
+	return true
+}
+
+// take returns the next frame, or nil if there is none.
+func (b *inbox) take() []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for l := range b.frames {
+		if len(b.frames[l]) == 0 {
+			continue
+		}
+		frame := b.frames[l][0]
+		b.frames[l][0] = nil
+		b.frames[l] = b.frames[l][1:]
+		if lane(l).bounded() {
+			b.octets -= len(frame) + waitingCost
+			wake(b.room)
+		}
+		return frame
+	}
+	return nil
+}
+
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -43,10 +43,18 @@ func (t *attempt) ids() []string {
 	return ids
 }
 
-// begin chooses the first t devices of the route that can sign now: with their
+// begin chooses the devices of the next attempt, if there are enough.
+func (r *Request) begin() {
+	if chosen := r.candidates(); chosen != nil {
+		r.start(chosen)
+	}
+}
+
+// candidates are the first t devices of the route that can sign now: with their
 // officers' quorum complete, or for a chain along a sequence, where the later
 // quorums can only form when the earlier devices have signed, with an offer.
-func (r *Request) begin() {
+// Nil if there are fewer.
+func (r *Request) candidates() []*device {
 	var chosen []*device
 	for _, d := range r.devices {
 		if d.out() || d.offer == nil || r.now < d.retry {
@@ -56,7 +64,23 @@ func (r *Request) begin() {
 			chosen = append(chosen, d)
 		}
 		if uint64(len(chosen)) == r.key.T {
-			r.start(chosen)
+			return chosen
+		}
+	}
+	return nil
+}
+
+// relieve gives up an attempt that waits for the turn of a device that cannot
+// sign now, if others can take its place. If not, the attempt stands: it may
+// hold what officers signed over.
+func (r *Request) relieve() {
+	t := r.attempt
+	if t == nil || t.inquiry != nil {
+		return
+	}
+	for i, d := range t.devices {
+		if t.partials[i] == nil && !t.asked[i] && r.now < d.retry && r.candidates() != nil {
+			r.end(fmt.Sprintf("device %s cannot sign now: %s", d.id, d.text))
 			return
 		}
 	}
@@ -108,7 +132,7 @@ func (r *Request) progress() {
 		if r.sequential() && i != t.made() {
 			continue
 		}
-		if !t.asked[i] && d.complete() {
+		if !t.asked[i] && d.complete() && r.now >= d.retry {
 			t.asked[i] = true
 			r.sendTask(t, i)
 		}
@@ -214,6 +238,9 @@ func (r *Request) failed(d *device, code, text string) {
 		d.spent = d.offer.Digest()
 		r.dropOffer(d, text)
 		return
+	}
+	if code == firmware.CodePhase && d.offer != nil {
+		r.dropOffer(d, text) // one-time keys do not outlive a locked token
 	}
 	r.rest(d, waitFor(code), text)
 }

@@ -23,6 +23,9 @@ type Config struct {
 	State ledger.State
 	Site  string    // id of the server that coordinates
 	Rand  io.Reader // for challenges
+	// Asleep says of devices why they cannot sign now, as far as the server
+	// knows when a request starts: see [Request.Asleep].
+	Asleep map[string]string
 }
 
 // Request is one request on its way. It is not safe for concurrent use.
@@ -158,7 +161,14 @@ func (r *Request) Idle() bool {
 
 // Start begins, or goes on after a restart.
 func (r *Request) Start(now int64) Effects {
-	return r.step(now, func() { r.dirty = true })
+	return r.step(now, func() {
+		r.dirty = true
+		for _, d := range r.devices {
+			if why, ok := r.Config.Asleep[d.id]; ok {
+				r.sleep(d, false, why)
+			}
+		}
+	})
 }
 
 // Tick lets time pass. It is called every second or so.
@@ -202,6 +212,21 @@ func (r *Request) Awake(now int64, device string) Effects {
 	})
 }
 
+// Asleep says that a device cannot sign now: its beats stopped, its token is
+// locked, its link is gone. What it was asked counts as refused, and others
+// take its place at once where they can. locked says that its one-time keys are
+// gone, too. It is a hint, good for sleepWait or until Awake: a device that was
+// slandered is asked again, and one that nobody can replace is waited for.
+func (r *Request) Asleep(now int64, device string, locked bool, why string) Effects {
+	return r.step(now, func() {
+		for _, d := range r.devices {
+			if d.id == device {
+				r.sleep(d, locked, why)
+			}
+		}
+	})
+}
+
 // step runs one event to its end.
 func (r *Request) step(now int64, event func()) Effects {
 	r.now, r.actions, r.dirty = max(now, r.now), nil, false
@@ -233,6 +258,7 @@ func (r *Request) advance() {
 		return
 	}
 	r.refresh()
+	r.relieve()
 	if r.attempt == nil {
 		r.begin()
 	}

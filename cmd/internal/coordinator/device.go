@@ -90,6 +90,25 @@ func (r *Request) rest(d *device, base int64, why string) {
 	d.retry = r.now + d.wait
 }
 
+// sleep fails what a device was asked, and leaves it alone. It was asked for
+// nothing in vain, so the time does not double.
+func (r *Request) sleep(d *device, locked bool, why string) {
+	why = clip(why)
+	for id, a := range r.asks {
+		if a.device == d {
+			delete(r.asks, id)
+			a.fail("", why) // which may give up the attempt, with its other asks
+		}
+	}
+	if locked && d.offer != nil {
+		r.dropOffer(d, why)
+	}
+	d.wait, d.retry = 0, r.now+sleepWait
+	if d.text != why {
+		d.text, r.dirty = why, true
+	}
+}
+
 // answered verifies an answer of a device and hands it to who waits for it.
 func (r *Request) answered(a *ask, raw []byte) {
 	v, err := r.verifyAnswer(a.device, raw)
@@ -194,8 +213,12 @@ func (r *Request) askOffer(d *device) {
 		})
 }
 
+// codeLease refuses for want of beats, the code of a device's refusal.
+const codeLease = "lease"
+
 func waitFor(code string) int64 {
-	if code == "" {
+	switch code {
+	case "", codeLease: // the next beat may mend it
 		return silenceWait
 	}
 	return refusalWait

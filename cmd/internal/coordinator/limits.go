@@ -10,6 +10,11 @@ const (
 	refusalWait = 15
 	waitMax     = 600
 
+	// sleepWait is how long a device is left alone of which its server says that
+	// it cannot sign now. Its server says as well when it can again; this is for
+	// when nobody does.
+	sleepWait = 15
+
 	// inquiryWait is how long a device is left alone that would not show its
 	// partial signature right when one of several was wrong: long enough that
 	// the next attempt is made without it.

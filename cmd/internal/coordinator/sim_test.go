@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	mathrand "math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -28,6 +29,7 @@ type sim struct {
 	asks    []coordinator.Ask
 	inbox   map[string]coordinator.Present // by device
 	silent  map[string]bool                // officers who do nothing
+	hung    map[string]string              // devices that never answer asks of a type
 	order   *mathrand.Rand                 // of answers; nil: as asked
 	// crash, if not nil, is asked after each record: true kills the coordinator.
 	crash func() bool
@@ -124,12 +126,18 @@ func (s *sim) do(e coordinator.Effects) {
 
 // answer lets one device answer, and reports whether there was anything to.
 func (s *sim) answer() bool {
-	if len(s.asks) == 0 {
+	var able []int
+	for i, a := range s.asks {
+		if typ, ok := s.hung[a.Device]; !ok || typ != a.Type {
+			able = append(able, i)
+		}
+	}
+	if len(able) == 0 {
 		return false
 	}
-	i := 0
+	i := able[0]
 	if s.order != nil {
-		i = s.order.IntN(len(s.asks))
+		i = able[s.order.IntN(len(able))]
 	}
 	ask := s.asks[i]
 	s.asks = append(s.asks[:i:i], s.asks[i+1:]...)
@@ -145,6 +153,11 @@ func (s *sim) answer() bool {
 	}
 	s.do(s.r.Answer(s.now, ask.ID, d.Sign(typ, payload, [16]byte{1})))
 	return true
+}
+
+// waits reports whether a device was asked something that it has not answered.
+func (s *sim) waits(id, typ string) bool {
+	return slices.ContainsFunc(s.asks, func(a coordinator.Ask) bool { return a.Device == id && a.Type == typ })
 }
 
 // officers lets the first officer who has something to do approve it.

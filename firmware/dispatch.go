@@ -6,6 +6,7 @@ import (
 
 	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/heartbeat"
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
 
@@ -44,6 +45,8 @@ func (m *Machine) dispatch(c *ctx, v *envelope.Verified) (string, any, error) {
 		return handle(m, c, v, typ, TypeStatus, PhaseReady, (*Machine).catchup)
 	case TypeRecertify:
 		return handle(m, c, v, typ, TypeRequests, PhaseReady, (*Machine).recertify)
+	case heartbeat.TypeRevoke:
+		return "", nil, m.silenced(c, v)
 	case TypeRegister:
 		return handle(m, c, v, typ, TypeStatus, PhaseReady, (*Machine).register)
 	}
@@ -76,6 +79,8 @@ func (m *Machine) wrongPhase() error {
 		return refuse(CodePhase, "device %s is locked: its officers open it with 'privyseal officer unlock %s'", m.cfg.Local.ID, m.cfg.Local.ID)
 	case PhaseReady:
 		return refuse(CodePhase, "device %s is unlocked already", m.cfg.Local.ID)
+	case PhaseDestroyed:
+		return refuse(CodePhase, "device %s has destroyed its shares: only a restore from a backup brings it back", m.cfg.Local.ID)
 	}
 	return refuse(CodePhase, "device %s has not been through a ceremony", m.cfg.Local.ID)
 }
@@ -166,7 +171,7 @@ func (m *Machine) forget(c *ctx) error {
 func (m *Machine) ceremony(c *ctx, v *envelope.Verified) (string, any, error) {
 	a, err := m.session.Handle(m.ceremonyInputs(c), v)
 	if err != nil {
-		c.effect.Note = err.Error()
+		c.note(err.Error())
 		return "", nil, faulty(CodeMessage, err)
 	}
 	switch {
@@ -211,7 +216,8 @@ func (m *Machine) commission(c *ctx, a *ceremony.Answer) error {
 	if err := c.add(recUnlocked, unlockedBody{}); err != nil {
 		return err
 	}
-	c.effect.Note = "commissioned in system " + a.Genesis.System().String()
+	m.watch(c.draft.state, c.Boot)
+	c.note("commissioned in system " + a.Genesis.System().String())
 	c.effect.SetPIN, err = m.nextPIN(c.draft.state)
 	return err
 }
@@ -266,7 +272,7 @@ func (m *Machine) catchup(c *ctx, in Catchup) (*Status, error) {
 			return nil, faulty(CodeLedger, err)
 		}
 	}
-	return m.describe(c.draft.state), nil
+	return m.describe(c.draft.state, c.Boot), nil
 }
 
 // isNotFound reports whether an object was not there to be destroyed.

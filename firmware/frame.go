@@ -9,6 +9,8 @@ import (
 
 	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/heartbeat"
+	"github.com/privyseal/privyseal/firmware/ledger"
 )
 
 // open finds out who speaks, and verifies it. It returns the key that the
@@ -101,6 +103,9 @@ func (m *Machine) sender(u *envelope.Unverified) (*ecdsa.PublicKey, *ecdh.Public
 	if !ok {
 		return nil, nil, fmt.Errorf("server %s is not in the ledger", d.Server)
 	}
+	if who := endToEnd(h.Type); who != "" {
+		return m.stranger(u, who, s)
+	}
 	if h.System != m.state.ledger.System() {
 		return nil, nil, fmt.Errorf("for another system (%s)", h.System)
 	}
@@ -110,6 +115,30 @@ func (m *Machine) sender(u *envelope.Unverified) (*ecdsa.PublicKey, *ecdh.Public
 	}
 	agree, err := envelope.ParseAgreementKey(s.Agree)
 	return sign, agree, err
+}
+
+// endToEnd lists the messages that a message server only hands on, with who
+// signs them.
+func endToEnd(typ string) string {
+	switch typ {
+	case heartbeat.TypeChallenge:
+		return ledger.OwnerDevice
+	case heartbeat.TypeRevoke:
+		return ledger.OwnerPerson
+	}
+	return ""
+}
+
+// stranger is the key of somebody other than the message server, which a
+// refusal still goes to.
+func (m *Machine) stranger(u *envelope.Unverified, who string, s ledger.Server) (*ecdsa.PublicKey, *ecdh.PublicKey, error) {
+	h := u.Header()
+	id, ok := m.state.ledger.Identity(h.Signer)
+	if !ok || id.Kind != who || id.Use != ledger.UseSign || h.System != m.state.ledger.System() {
+		return nil, nil, fmt.Errorf("a message of type %q by key %s, which is no %s's of this system", h.Type, h.Signer, who)
+	}
+	agree, err := envelope.ParseAgreementKey(s.Agree)
+	return id.SignKey, agree, err
 }
 
 // helloKeys reads the desk's keys from the opening inside a hello. Begin

@@ -36,4 +36,12 @@ const (
 	// requestSkew is how far a requester's or officer's clock may be ahead, in
 	// seconds.
 	requestSkew = 300
+
+	// silenceTick is how often powered time without a lease is counted, and the
+	// most that one count adds, in nanoseconds.
+	silenceTick = int64(10_000_000_000)
+
+	// silenceSteps is in how many steps that time becomes durable on its way to
+	// the second limit: a restart costs at most one of them.
+	silenceSteps = 32
 )

@@ -19,8 +19,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/heartbeat"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/share"
 )
@@ -40,6 +42,11 @@ type Token interface {
 	Unlock(pin []byte) error
 	Lock() error
 	Locked() bool
+	// KeepPIN has the PIN kept in m after the next Unlock, for Destroy alone.
+	KeepPIN(keep bool, m share.Memory) error
+	// Destroy destroys objects and the KEKs, whether the token is locked or
+	// not. It may be repeated.
+	Destroy(objects []string) error
 	Health() string // HealthOK, or what is wrong, for people
 }
 
@@ -119,6 +126,18 @@ type Machine struct {
 	checks  map[offerKey]*check
 	made    uint64 // partial signatures since the start
 
+	// instance is this device until its token is locked; nil: the next one is
+	// made when officers ask for it. enrolment is what they said to open it.
+	instance  *heartbeat.Instance
+	enrolment *approval.Enrolment
+	monitor   *heartbeat.Monitor                // nil: no beats are needed, or the token is locked
+	keys      map[string]*heartbeat.VerifiedKey // beat keys, by source
+	welcome   map[string]bool                   // sources that know the instance
+	refused   map[string]string                 // sources that refused it, with the code
+	reported  map[string]string                 // what the message server was told last
+	station   *heartbeat.Station                // this device as a satellite of others
+	silence   silence
+
 	seen     int64 // the latest time that any step was given
 	refusals struct {
 		since int64 // begin of the hour in which they are counted
@@ -145,7 +164,10 @@ type offer struct {
 // New folds the device's records into a machine. A device that is commissioned
 // starts locked; one that was prepared goes on with its ceremony.
 func New(cfg Config, records [][]byte, in Inputs) (*Machine, error) {
-	m := &Machine{cfg: cfg, state: newState(), offers: map[offerKey]*offer{}, checks: map[offerKey]*check{}, seen: in.Now}
+	m := &Machine{cfg: cfg, state: newState(), offers: map[offerKey]*offer{}, checks: map[offerKey]*check{}, refused: map[string]string{}, seen: in.Now}
+	if err := m.renew(in.Rand); err != nil {
+		return nil, err
+	}
 	for _, r := range records {
 		next, err := m.state.foldVerified(r)
 		if err != nil {
@@ -158,7 +180,18 @@ func New(cfg Config, records [][]byte, in Inputs) (*Machine, error) {
 			return nil, err
 		}
 	}
+	m.keys = knownEpochs(m.state)
+	m.silence = silence{boot: in.Boot, up: in.Up, total: m.state.silence}
 	return m, nil
+}
+
+// renew makes the instance that this device is from now on.
+func (m *Machine) renew(rand io.Reader) (err error) {
+	if m.instance, err = heartbeat.NewInstance(rand); err != nil {
+		return err
+	}
+	m.cfg.Local.Instance = m.instance.ID()
+	return nil
 }
 
 // isListed checks that this device, by its keys, is in the genesis it holds. A
@@ -185,16 +218,19 @@ func (m *Machine) isListed() error {
 
 // Phases of a device.
 const (
-	PhaseFresh    = "fresh"    // before any ceremony
-	PhaseCeremony = "ceremony" // in an attempt, in memory only
-	PhasePrepared = "prepared" // signed a genesis that is not committed
-	PhaseLocked   = "locked"   // commissioned, token locked
-	PhaseReady    = "ready"    // commissioned, token unlocked
+	PhaseFresh     = "fresh"     // before any ceremony
+	PhaseCeremony  = "ceremony"  // in an attempt, in memory only
+	PhasePrepared  = "prepared"  // signed a genesis that is not committed
+	PhaseLocked    = "locked"    // commissioned, token locked
+	PhaseReady     = "ready"     // commissioned, token unlocked
+	PhaseDestroyed = "destroyed" // the second limit has passed: no shares
 )
 
 // Phase says in which phase the device is.
 func (m *Machine) Phase() string {
 	switch {
+	case m.state.destroyed:
+		return PhaseDestroyed
 	case m.state.genesis != nil && m.cfg.Token.Locked():
 		return PhaseLocked
 	case m.state.genesis != nil:
@@ -259,28 +295,67 @@ type ctx struct {
 // answered is noted, what is refused is answered with a refusal.
 func (m *Machine) Handle(in Inputs, frame []byte) Effects {
 	var e Effects
-	c := &ctx{Inputs: in, effect: &e}
+	c := m.step(in, &e)
+	if err := m.lapse(c); err != nil {
+		c.note(err.Error())
+	}
+	m.handle(c, frame)
+	e.Records, e.next = c.draft.records, c.draft.state
+	return e
+}
+
+// step begins a step.
+func (m *Machine) step(in Inputs, e *Effects) *ctx {
+	c := &ctx{Inputs: in, effect: e}
 	c.draft = draft{state: m.state, now: m.now(in)}
 	c.Now = c.draft.now
 	m.expire(c.Now)
+	return c
+}
+
+func (m *Machine) handle(c *ctx, frame []byte) {
+	if isBeat(frame) {
+		if err := m.beat(c, frame); err != nil {
+			c.note("beat dropped: " + err.Error())
+		}
+		m.report(c)
+		return
+	}
 	v, to, err := m.open(frame)
 	if err != nil {
-		e.Note = "message dropped: " + err.Error()
-		e.Reply = m.unopened(c, frame)
-		return e
+		if isPeers(frame) && m.cfg.Token.Locked() {
+			return // every period, from each of them
+		}
+		c.note("message dropped: " + err.Error())
+		c.effect.Reply = m.unopened(c, frame)
+		return
+	}
+	if v.Header().Type == heartbeat.TypeChallenge {
+		if err := m.challenged(c, v); err != nil {
+			c.note("challenge dropped: " + err.Error())
+		}
+		return
 	}
 	c.asked = v.Header()
+	before := c.draft
 	typ, payload, err := m.dispatch(c, v)
 	if err != nil {
-		// A refusal of what concerns a request is part of its history.
+		// A refusal of what concerns a request is part of its history; nothing
+		// else of the failed step remains.
+		c.draft = before
 		typ, payload = TypeRefusal, m.refusal(c, v, err)
-		e.Release = false
+		c.effect.Release, c.effect.Seen = false, nil
 	}
-	e.Records, e.next = c.draft.records, c.draft.state
-	if e.Reply, err = m.answer(c, to, typ, payload); err != nil {
-		e.Note = "cannot answer: " + err.Error()
+	if c.effect.Reply, err = m.answer(c, to, typ, payload); err != nil {
+		c.note("cannot answer: " + err.Error())
 	}
-	return e
+}
+
+func (c *ctx) note(text string) {
+	if c.effect.Note != "" {
+		text = c.effect.Note + "; " + text
+	}
+	c.effect.Note = text
 }
 
 // unopened answers a frame that is sealed to a token that is locked or gone.
@@ -324,11 +399,10 @@ func (m *Machine) unopened(c *ctx, frame []byte) []byte {
 func (m *Machine) refusal(c *ctx, v *envelope.Verified, cause error) *Refusal {
 	r := &Refusal{Device: m.cfg.Local.ID, Code: codeOf(cause), Text: cause.Error()}
 	r.Request = requestOf(v)
-	c.draft = draft{state: m.state, now: c.Now} // nothing of the failed step remains
-	c.effect.Note = "refused " + v.Header().Type + ": " + cause.Error()
+	c.note("refused " + v.Header().Type + ": " + cause.Error())
 	if m.state.genesis != nil && !r.Request.IsZero() && m.mayRecordRefusal(c) {
 		if err := c.add(recRefused, refusedBody{Request: r.Request, Code: r.Code, Text: clip(r.Text, 512)}); err != nil {
-			c.effect.Note += "; not recorded: " + err.Error()
+			c.note("not recorded: " + err.Error())
 		}
 	}
 	return r
@@ -343,7 +417,7 @@ func (m *Machine) mayRecordRefusal(c *ctx) bool {
 		r.since, r.n = c.Now, 0
 	}
 	if r.n++; r.n > maxRefusals {
-		c.effect.Note += fmt.Sprintf("; not recorded, since there were %d in this hour", r.n)
+		c.note(fmt.Sprintf("not recorded, since there were %d in this hour", r.n))
 		return false
 	}
 	return true

@@ -164,7 +164,7 @@ type StatusAsk struct{}
 type Status struct {
 	Device     string        `cbor:"1,keyasint"`
 	Name       string        `cbor:"2,keyasint"`
-	Phase      string        `cbor:"3,keyasint"` // "fresh", "ceremony", "prepared", "locked", "ready"
+	Phase      string        `cbor:"3,keyasint"` // "fresh", "ceremony", "prepared", "locked", "ready", "destroyed"
 	System     envelope.Hash `cbor:"4,keyasint"`
 	Firmware   envelope.Hash `cbor:"5,keyasint"`
 	LedgerHead envelope.Hash `cbor:"6,keyasint"`
@@ -178,6 +178,30 @@ type Status struct {
 	Token      string        `cbor:"14,keyasint"` // health, as text
 	Certified  bool          `cbor:"15,keyasint"` // holds its SWA certificate
 	Officers   []string      `cbor:"16,keyasint"` // registered with SWA certificates
+	// Lease is nil for a device that needs no beats.
+	Lease *LeaseStatus `cbor:"17,keyasint,omitempty"`
+}
+
+// LeaseStatus is how a device stands with its beats.
+type LeaseStatus struct {
+	Left    int64          `cbor:"1,keyasint"` // milliseconds; 0: no lease
+	Needed  uint64         `cbor:"2,keyasint"` // sources that have to speak
+	Sources []SourceStatus `cbor:"3,keyasint"` // empty while the token is locked
+	Silence int64          `cbor:"4,keyasint"` // seconds of powered time without a lease that count
+	Destroy int64          `cbor:"5,keyasint"` // of them destroy the shares; 0: never
+	// Armed says that backups are on record, so that they really would;
+	// Maintained that a notice suspends it now.
+	Armed      bool `cbor:"6,keyasint"`
+	Maintained bool `cbor:"7,keyasint"`
+}
+
+// SourceStatus is a heartbeat source as a device sees it.
+type SourceStatus struct {
+	ID    string `cbor:"1,keyasint"`
+	Kind  string `cbor:"2,keyasint"`
+	State string `cbor:"3,keyasint"` // heartbeat.StateSpeaks, …
+	Text  string `cbor:"4,keyasint"` // why it refuses
+	Left  int64  `cbor:"5,keyasint"` // milliseconds that it has granted
 }
 
 // Catchup brings a device's ledger up to date.

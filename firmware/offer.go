@@ -106,6 +106,9 @@ func (m *Machine) offerAsk(c *ctx, v *envelope.Verified) (string, any, error) {
 	if m.Phase() != PhaseReady {
 		return "", nil, m.wrongPhase()
 	}
+	if err := m.leased(c); err != nil {
+		return "", nil, err
+	}
 	var in OfferAsk
 	if err := envelope.Decode(v, TypeOfferAsk, MessageVersion, &in); err != nil {
 		return "", nil, faulty(CodeMessage, err)

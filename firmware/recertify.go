@@ -108,7 +108,7 @@ func (m *Machine) register(c *ctx, in Register) (*Status, error) {
 			return nil, err
 		}
 	}
-	return m.describe(c.draft.state), nil
+	return m.describe(c.draft.state, c.Boot), nil
 }
 
 // concerns reports whether an identity is this device or one of its officers.

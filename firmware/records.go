@@ -28,6 +28,9 @@ const (
 	recClosed       = "closed"       // closedBody
 	recEntry        = "entry"        // ledger.SignedEntry
 	recRegistered   = "registered"   // registeredBody
+	recBeatKey      = "beat.key"     // beatKeyBody
+	recSilence      = "silence"      // silenceBody
+	recDestroyed    = "destroyed"    // silenceBody
 )
 
 // Record is one entry of the journal.
@@ -73,6 +76,15 @@ type registeredBody struct {
 	Certificates [][]byte `cbor:"1,keyasint"`
 }
 
+type beatKeyBody struct {
+	Source string `cbor:"1,keyasint"`
+	Epoch  uint64 `cbor:"2,keyasint"`
+}
+
+type silenceBody struct {
+	Total int64 `cbor:"1,keyasint"` // nanoseconds of powered time without a lease
+}
+
 // state is the fold of the records.
 type state struct {
 	head  envelope.Hash
@@ -89,6 +101,10 @@ type state struct {
 
 	closed       map[envelope.Hash]int64 // request digest -> when the request expires
 	certificates [][]byte
+
+	epochs    map[string]uint64 // the latest beat key that was seen, by source
+	silence   int64             // nanoseconds without a lease, when it was recorded last
+	destroyed bool
 }
 
 func newState() *state { return &state{closed: map[envelope.Hash]int64{}} }
@@ -184,6 +200,24 @@ func (s *state) body(r *Record) error {
 			return err
 		}
 		s.certificates = append(slices.Clip(s.certificates), c.Certificates...)
+		return nil
+	case recBeatKey:
+		var k beatKeyBody
+		if err := envelope.Unmarshal(r.Body, &k); err != nil {
+			return err
+		}
+		s.epochs = maps.Clone(s.epochs)
+		if s.epochs == nil {
+			s.epochs = map[string]uint64{}
+		}
+		s.epochs[k.Source] = max(s.epochs[k.Source], k.Epoch)
+		return nil
+	case recSilence, recDestroyed:
+		var n silenceBody
+		if err := envelope.Unmarshal(r.Body, &n); err != nil {
+			return err
+		}
+		s.silence, s.destroyed = n.Total, s.destroyed || r.Kind == recDestroyed
 		return nil
 	case recUnlocked, recLocked, recPartial, recCheck, recRefused:
 		return nil // history only

@@ -22,6 +22,7 @@ const (
 	CodeShare    = "share"    // the share cannot be opened: tampered, wrong pieces, token gone
 	CodePartial  = "partial"  // a partial before this one is wrong
 	CodeLedger   = "ledger"   // this device has to catch up first
+	CodeLease    = "lease"    // no beats: the device is silent, or about to be
 	CodeInternal = "internal" // the token or the device failed
 )
 

@@ -72,6 +72,9 @@ func (m *Machine) task(c *ctx, in Task) (*Partial, error) {
 
 // attempt checks a task without touching the share.
 func (m *Machine) attempt(c *ctx, in Task) (*attempt, error) {
+	if err := m.leased(c); err != nil {
+		return nil, err
+	}
 	a, err := m.acceptable(c, in.Request)
 	if err != nil {
 		return nil, err

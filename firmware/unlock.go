@@ -2,6 +2,7 @@ package firmware
 
 import (
 	"crypto/ecdh"
+	"errors"
 	"fmt"
 
 	"github.com/privyseal/privyseal/firmware/approval"
@@ -25,6 +26,11 @@ func (m *Machine) unlockAsk(c *ctx, in UnlockAsk) (*UnlockOffered, error) {
 	}
 	if m.unlocks != nil && m.unlocks.expires > c.Now {
 		return m.unlockOffered(), nil
+	}
+	if m.instance == nil {
+		if err := m.renew(c.Rand); err != nil {
+			return nil, faulty(CodeInternal, err)
+		}
 	}
 	key, err := ecdh.P256().GenerateKey(c.Rand)
 	if err != nil {
@@ -108,15 +114,20 @@ func (m *Machine) unlock(c *ctx, in Unlock) (*Status, error) {
 		return nil, faulty(CodeShare, err)
 	}
 	defer pin.Wipe()
+	if err := m.cfg.Token.KeepPIN(m.mayDestroy(), m.cfg.Memory); err != nil {
+		return nil, faulty(CodeInternal, err)
+	}
 	if err := m.cfg.Token.Unlock(pin.Reveal()); err != nil {
 		return nil, faulty(CodeInternal, fmt.Errorf("the token does not open: %w", err))
 	}
-	m.unlocks = nil
 	if err := c.add(recUnlocked, unlockedBody{Officers: names}); err != nil {
-		return nil, err
+		return nil, errors.Join(err, m.LockDown())
 	}
-	c.effect.Note = fmt.Sprintf("unlocked by %v", names)
-	return m.describe(c.draft.state), nil
+	m.enrolled(m.unlocks.raw, in.Approvals)
+	m.unlocks = nil
+	m.watch(c.draft.state, c.Boot)
+	c.note(fmt.Sprintf("unlocked by %v", names))
+	return m.describe(c.draft.state, c.Boot), nil
 }
 
 // UnlockContext binds a piece of a PIN to the offer it is sealed for.
@@ -135,20 +146,23 @@ func (m *Machine) lock(c *ctx, in Lock) (*Status, error) {
 	if err := m.LockDown(); err != nil {
 		return nil, faulty(CodeInternal, err)
 	}
-	return m.describe(c.draft.state), nil
+	return m.describe(c.draft.state, c.Boot), nil
 }
 
-// LockDown erases every one-time key and closes the token.
+// LockDown erases every one-time key, and with the instance what beats are
+// sealed to, and closes the token.
 func (m *Machine) LockDown() error {
 	m.dropOffers(func(offerKey, *offer) bool { return true })
-	m.unlocks = nil
+	m.unlocks, m.instance, m.enrolment, m.monitor = nil, nil, nil, nil
 	return m.cfg.Token.Lock()
 }
 
-func (m *Machine) status(*ctx, StatusAsk) (*Status, error) { return m.describe(m.state), nil }
+func (m *Machine) status(c *ctx, _ StatusAsk) (*Status, error) {
+	return m.describe(m.state, c.Boot), nil
+}
 
 // describe says how the device is, as of s.
-func (m *Machine) describe(s *state) *Status {
+func (m *Machine) describe(s *state, boot int64) *Status {
 	out := &Status{
 		Device: m.cfg.Local.ID, Phase: m.Phase(), Firmware: m.cfg.Local.Firmware,
 		LogHead: s.head, Log: s.count, Partials: m.made, Token: m.cfg.Token.Health(),
@@ -169,5 +183,6 @@ func (m *Machine) describe(s *state) *Status {
 		}
 	}
 	out.Certified, out.Officers = m.certified(s)
+	out.Lease = m.leaseStatus(s, boot)
 	return out
 }

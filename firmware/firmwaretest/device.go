@@ -46,6 +46,13 @@ type Device struct {
 	Break func(record []byte) (persist bool, err error)
 	// Notes are what the operator would see.
 	Notes []string
+	// Boot is the boot-time clock, in nanoseconds; Now's if it is nil.
+	Boot func() int64
+	// Send, if not nil, takes the frames that answer nothing. It is called
+	// without the device's lock.
+	Send func(frame []byte)
+	// Seen is what the device stored of those that it beats for.
+	Seen []byte
 
 	mu      sync.Mutex
 	cfg     firmware.Config
@@ -136,10 +143,8 @@ func (d *Device) Restart(t testing.TB) {
 	t.Helper()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, err := rand.Read(d.cfg.Local.Instance[:]); err != nil {
-		t.Fatal(err)
-	}
-	m, err := firmware.New(d.cfg, d.Journal, firmware.Inputs{Now: d.Now().Unix(), Rand: rand.Reader})
+	d.cfg.Seen = d.Seen
+	m, err := firmware.New(d.cfg, d.Journal, d.inputs())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,15 +179,57 @@ func (d *Device) Restart(t testing.TB) {
 // Machine is the interpreter.
 func (d *Device) Machine() *firmware.Machine { return d.machine }
 
+func (d *Device) inputs() firmware.Inputs {
+	boot := d.Now().UnixNano()
+	if d.Boot != nil {
+		boot = d.Boot()
+	}
+	return firmware.Inputs{Now: d.Now().Unix(), Boot: boot, Up: boot, Rand: rand.Reader}
+}
+
 // Relay hands one frame to the device and returns its answer, as its link
-// does: records first, then the answer.
+// does: records first, then the answer, and only within the lease.
 func (d *Device) Relay(frame []byte) ([]byte, error) {
+	reply, send, err := d.step(func(in firmware.Inputs) firmware.Effects { return d.machine.Handle(in, frame) })
+	d.pass(send)
+	if err == nil && reply == nil {
+		err = fmt.Errorf("firmwaretest: device %s says nothing: %v", d.ID, d.Notes[max(0, len(d.Notes)-1):])
+	}
+	return reply, err
+}
+
+// Take hands a frame to the device that it need not answer.
+func (d *Device) Take(frame []byte) error {
+	_, send, err := d.step(func(in firmware.Inputs) firmware.Effects { return d.machine.Handle(in, frame) })
+	d.pass(send)
+	return err
+}
+
+// Tick lets the device do what is due.
+func (d *Device) Tick() error {
+	_, send, err := d.step(func(in firmware.Inputs) firmware.Effects { return d.machine.Tick(in) })
+	d.pass(send)
+	return err
+}
+
+func (d *Device) pass(frames [][]byte) {
+	for _, f := range frames {
+		if d.Send != nil {
+			d.Send(f)
+		}
+	}
+}
+
+// ErrHeld is the answer to a message whose answer the release gate held back.
+var ErrHeld = errors.New("firmwaretest: the answer was held back: no lease")
+
+func (d *Device) step(do func(firmware.Inputs) firmware.Effects) (reply []byte, send [][]byte, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.dead {
-		return nil, errors.New("firmwaretest: the device is dead")
+		return nil, nil, errors.New("firmwaretest: the device is dead")
 	}
-	e := d.machine.Handle(firmware.Inputs{Now: d.Now().Unix(), Rand: rand.Reader}, frame)
+	e := do(d.inputs())
 	if e.Note != "" {
 		d.Notes = append(d.Notes, e.Note)
 	}
@@ -194,7 +241,7 @@ func (d *Device) Relay(frame []byte) ([]byte, error) {
 			}
 			if err != nil {
 				d.dead = true
-				return nil, err
+				return nil, nil, err
 			}
 			if persist {
 				continue
@@ -203,15 +250,23 @@ func (d *Device) Relay(frame []byte) ([]byte, error) {
 		d.Journal = append(d.Journal, r)
 	}
 	d.machine.Durable(&e)
-	if e.SetPIN != nil {
-		if err := d.setPIN(e.SetPIN); err != nil {
-			return nil, err
+	if e.Seen != nil {
+		d.Seen = e.Seen
+	}
+	if e.Destroy {
+		if err := d.machine.Destroy(); err != nil {
+			return nil, nil, err
 		}
 	}
-	if e.Reply == nil {
-		return nil, fmt.Errorf("firmwaretest: device %s says nothing: %s", d.ID, e.Note)
+	if e.SetPIN != nil {
+		if err := d.setPIN(e.SetPIN); err != nil {
+			return nil, nil, err
+		}
 	}
-	return e.Reply, nil
+	if l := d.machine.Lease(); e.Release && l.Guarded && d.inputs().Boot >= l.Until {
+		return nil, e.Send, ErrHeld
+	}
+	return e.Reply, e.Send, nil
 }
 
 func (d *Device) setPIN(next []byte) error {

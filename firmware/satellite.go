@@ -1,0 +1,85 @@
+package firmware
+
+import (
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/heartbeat"
+	"github.com/privyseal/privyseal/firmware/ledger"
+)
+
+// A device answers the challenges of those whose policy names it, while its own
+// token is open (row A27). It asks for no lease of its own first: devices that
+// answer each other would never begin.
+
+// satellite is this device's station, made when it is first needed.
+func (m *Machine) satellite() (*heartbeat.Station, error) {
+	if m.station != nil {
+		return m.station, m.station.SetLedger(m.state.ledger)
+	}
+	st, err := heartbeat.NewStation(heartbeat.StationConfig{ID: m.cfg.Local.ID}, m.state.ledger, m.cfg.Seen)
+	if err != nil {
+		return nil, faulty(CodeInternal, err)
+	}
+	m.station = st
+	return st, nil
+}
+
+// challenged answers another device.
+func (m *Machine) challenged(c *ctx, v *envelope.Verified) error {
+	if m.Phase() != PhaseReady {
+		return m.wrongPhase()
+	}
+	d, ok := m.state.ledger.DeviceOfKey(v.Signer())
+	if !ok {
+		return refuse(CodeMessage, "a challenge by no device of the system")
+	}
+	q, err := heartbeat.VerifyChallenge(d.ID, v)
+	if err != nil {
+		return faulty(CodeMessage, err)
+	}
+	st, err := m.satellite()
+	if err != nil {
+		return err
+	}
+	out, table, err := st.Answer(heartbeat.Inputs{Now: c.Now, Boot: c.Boot}, q)
+	if err != nil {
+		return faulty(CodeMessage, err)
+	}
+	c.effect.Seen = table
+	frame, err := heartbeat.SealBeat(c.Rand, m.cfg.Local.Sign, m.state.ledger, out, c.Now)
+	if err != nil {
+		return faulty(CodeInternal, err)
+	}
+	c.effect.Send = append(c.effect.Send, frame)
+	return nil
+}
+
+// silenced takes an officer's word to answer a device no more.
+func (m *Machine) silenced(c *ctx, v *envelope.Verified) error {
+	if m.Phase() != PhaseReady {
+		return m.wrongPhase()
+	}
+	id, ok := m.state.ledger.Identity(v.Signer())
+	if !ok || id.Kind != ledger.OwnerPerson || id.Use != ledger.UseSign {
+		return refuse(CodeMessage, "a revocation that no person's card signed")
+	}
+	r, err := heartbeat.VerifyRevoke(m.state.ledger, m.cfg.Local.ID, id.Owner, v, c.Now)
+	if err != nil {
+		return faulty(CodeMessage, err)
+	}
+	st, err := m.satellite()
+	if err != nil {
+		return err
+	}
+	done, table, err := st.TakeRevoke(heartbeat.Inputs{Now: c.Now, Boot: c.Boot}, r)
+	if err != nil {
+		return faulty(CodeMessage, err)
+	}
+	c.effect.Seen = table
+	c.note("answers device " + r.Device + " no more, at the word of " + r.Person)
+	frame, err := heartbeat.SealRevoked(c.Rand, m.cfg.Local.Sign, m.state.ledger, r, done, c.Now)
+	if err != nil {
+		return faulty(CodeInternal, err)
+	}
+	c.effect.Send = append(c.effect.Send, frame)
+	return nil
+}

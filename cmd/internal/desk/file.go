@@ -35,6 +35,7 @@ type file struct {
 	SharedOfficers     bool          `json:"shared_officers"`
 	AcknowledgeNoFault bool          `json:"acknowledge_no_fault"`
 	Servers            []fileServer  `json:"servers"`
+	Sources            []fileSource  `json:"sources"`
 	Devices            []fileDevice  `json:"devices"`
 	Manufacturers      []fileModel   `json:"manufacturers"`
 	Persons            []filePerson  `json:"persons"`
@@ -62,6 +63,8 @@ type fileDevice struct {
 	Unattended   bool   `json:"unattended"`
 	Use          string `json:"use"`
 	UnlockQuorum uint64 `json:"unlock_quorum"`
+	// Heartbeat is left out for a device that needs no beats.
+	Heartbeat *fileHeartbeat `json:"heartbeat"`
 }
 
 type fileModel struct {
@@ -135,8 +138,15 @@ func ParseFile(data []byte) (*ceremony.Plan, error) {
 	for _, s := range f.Servers {
 		p.Servers = append(p.Servers, ledger.Server(s))
 	}
+	for _, s := range f.Sources {
+		p.Sources = append(p.Sources, ledger.Source(s))
+	}
 	for _, d := range f.Devices {
-		p.Devices = append(p.Devices, ceremony.PlanDevice(d))
+		device, err := d.plan()
+		if err != nil {
+			return nil, err
+		}
+		p.Devices = append(p.Devices, device)
 	}
 	for _, m := range f.Manufacturers {
 		root, err := onePEM(m.Root, "CERTIFICATE")

@@ -297,6 +297,9 @@ func (d *desk) test(ctx context.Context, k *ledger.Key) error {
 // administrator's card and of all devices.
 func (d *desk) prepare(ctx context.Context, keys []ledger.Key) error {
 	d.Say("genesis: every device signs what it computed itself")
+	for _, line := range HeartbeatLines(&d.Plan) {
+		d.Say("  %s", line)
+	}
 	created := d.Now().Unix()
 	g := ceremony.BuildGenesis(d.roster, keys, created)
 	raw, err := g.Encode()

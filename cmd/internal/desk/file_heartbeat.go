@@ -1,0 +1,153 @@
+package desk
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/privyseal/privyseal/firmware/ceremony"
+	"github.com/privyseal/privyseal/firmware/ledger"
+)
+
+// fileSource is what 'privyseal-heartbeat init' prints.
+type fileSource struct {
+	ID        string   `json:"id"`
+	Name      string   `json:"name"`
+	Kind      string   `json:"kind"` // message, sequence or satellite
+	Server    string   `json:"server"`
+	Sign      []byte   `json:"sign"`
+	Agree     []byte   `json:"agree"`
+	Operators []string `json:"operators"`
+}
+
+// fileHeartbeat is a device's policy. Times are durations with a unit, as in
+// "5s" or "720h": a policy of five hours for one of five seconds is not to
+// hinge on what somebody remembers of this file.
+type fileHeartbeat struct {
+	Sources []string `json:"sources"`
+	Needed  uint64   `json:"needed"`
+	Period  any      `json:"period"`
+	Lease   any      `json:"lease"`
+	Minimum uint64   `json:"minimum"`
+	Loss    uint64   `json:"loss"`
+	Destroy any      `json:"destroy"` // left out or "never": never
+}
+
+func (d *fileDevice) plan() (ceremony.PlanDevice, error) {
+	out := ceremony.PlanDevice{
+		ID: d.ID, Name: d.Name, Server: d.Server, Model: d.Model, Serial: d.Serial,
+		Unattended: d.Unattended, Use: d.Use, UnlockQuorum: d.UnlockQuorum,
+	}
+	if d.Heartbeat == nil {
+		return out, nil
+	}
+	var err error
+	if out.Heartbeat, err = d.Heartbeat.plan(); err != nil {
+		return out, fmt.Errorf("device %s: heartbeat: %w", d.ID, err)
+	}
+	return out, nil
+}
+
+func (h *fileHeartbeat) plan() (*ledger.Heartbeat, error) {
+	out := &ledger.Heartbeat{Sources: h.Sources, Needed: h.Needed, Minimum: h.Minimum, Loss: h.Loss}
+	var err error
+	if out.Period, err = duration(h.Period, time.Millisecond); err != nil {
+		return nil, fmt.Errorf("period: %w", err)
+	}
+	if out.Lease, err = duration(h.Lease, time.Millisecond); err != nil {
+		return nil, fmt.Errorf("lease: %w", err)
+	}
+	if h.Destroy == nil || h.Destroy == "never" {
+		return out, nil
+	}
+	if out.Destroy, err = duration(h.Destroy, time.Second); err != nil {
+		return nil, fmt.Errorf("destroy: %w", err)
+	}
+	return out, nil
+}
+
+// duration reads a positive duration that is a multiple of unit, and counts it
+// in that unit.
+func duration(v any, unit time.Duration) (uint64, error) {
+	s, ok := v.(string)
+	switch {
+	case v == nil:
+		return 0, errors.New(`missing; write a duration with its unit, like "5s"`)
+	case !ok:
+		return 0, fmt.Errorf(`%v is no duration; write it with its unit, like "5s"`, v)
+	}
+	d, err := time.ParseDuration(s)
+	switch {
+	case err != nil && strings.ContainsAny(s, "dwy"):
+		return 0, fmt.Errorf(`%q is no duration; the longest unit is the hour: 30 days are "720h"`, s)
+	case err != nil:
+		return 0, fmt.Errorf(`%q is no duration; write it with its unit, like "500ms", "5s" or "720h"`, s)
+	case d <= 0:
+		return 0, fmt.Errorf("%q is not a positive duration", s)
+	case d%unit != 0:
+		return 0, fmt.Errorf("%q is no multiple of %v", s, unit)
+	}
+	return uint64(d / unit), nil
+}
+
+// SourceYAML writes a source as an item of a ceremony file's list "sources".
+// Strings are quoted as in JSON, which YAML reads: an id like "no" stays one.
+func SourceYAML(s ledger.Source) (string, error) {
+	var b strings.Builder
+	for i, f := range []struct {
+		name  string
+		value any
+	}{
+		{"id", s.ID}, {"name", s.Name}, {"kind", s.Kind}, {"server", s.Server}, {"sign", s.Sign}, {"agree", s.Agree}, {"operators", s.Operators},
+	} {
+		value, err := json.Marshal(f.value)
+		if err != nil {
+			return "", err
+		}
+		lead := "    "
+		if i == 0 {
+			lead = "  - "
+		}
+		fmt.Fprintf(&b, "%s%s: %s\n", lead, f.name, value)
+	}
+	return b.String(), nil
+}
+
+// HeartbeatLines say what people have to know of the plan's sources and
+// policies, a line each; none if the plan has neither.
+func HeartbeatLines(p *ceremony.Plan) []string {
+	var out []string
+	for _, s := range p.Sources {
+		out = append(out, fmt.Sprintf("source %s (%s): %s, server %s, silenced by %s or by an officer of the device",
+			s.ID, s.Name, s.Kind, s.Server, strings.Join(s.Operators, ", ")))
+	}
+	beats := slices.ContainsFunc(p.Devices, func(d ceremony.PlanDevice) bool { return d.Heartbeat != nil })
+	for _, d := range p.Devices {
+		h := d.Heartbeat
+		if h == nil {
+			if beats {
+				out = append(out, fmt.Sprintf("device %s needs NO BEATS: stolen, it goes on until its token is locked", d.ID))
+			}
+			continue
+		}
+		line := fmt.Sprintf("device %s needs %d of %s, every %v; without them its token is locked after %v",
+			d.ID, h.Needed, strings.Join(h.Sources, ", "), milliseconds(h.Period), milliseconds(h.Lease))
+		if h.Minimum > 0 {
+			line += fmt.Sprintf("; a message source has to be heard %d times in that time", h.Minimum)
+		}
+		if h.Loss > 0 {
+			line += fmt.Sprintf("; %d values of a sequence in a row may be lost", h.Loss)
+		}
+		out = append(out, line)
+		if h.Destroy > 0 {
+			out = append(out, fmt.Sprintf("device %s DESTROYS ITS SHARES after %v powered without beats, once a tested backup of each is on record",
+				d.ID, time.Duration(h.Destroy)*time.Second))
+		}
+	}
+	return out
+}
+
+func milliseconds(n uint64) time.Duration { return time.Duration(n) * time.Millisecond }

@@ -68,6 +68,25 @@ func (a *app) sayPlan(p *ceremony.Plan) {
 			a.say("  votes         a quorum of %d of %d tolerates %d lying devices (f = 2q−n−1)", k.T, len(k.Devices), k.AcknowledgedFaults())
 		}
 	}
+	for _, x := range p.Sources {
+		a.say("source          %s (%s), kind %s, server %s, operated by %s", x.ID, x.Name, x.Kind, x.Server, listOr(x.Operators, "nobody"))
+	}
+	beats := policiesPlanned(p)
+	for _, d := range beats.devices {
+		if d.Heartbeat == nil {
+			continue
+		}
+		for i, line := range d.words() {
+			if i == 0 {
+				a.say("heartbeat       %s", line)
+				continue
+			}
+			a.say("  %-13s %s", "", line)
+		}
+	}
+	for _, w := range beats.warnings() {
+		a.say("WARNING         %s", w)
+	}
 	if p.Vault {
 		a.say("VAULT           devices bring no manufacturer's certificates: protect them physically until the ceremony is over")
 	}

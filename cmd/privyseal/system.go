@@ -35,6 +35,7 @@ type tablesJSON struct {
 	Ceremony ceremonyJSON  `json:"ceremony"`
 	Servers  []serverJSON  `json:"servers"`
 	Devices  []tokenJSON   `json:"devices"`
+	Sources  []sourceJSON  `json:"sources"`
 	Keys     []keyJSON     `json:"keys"`
 	Persons  []personJSON  `json:"persons"`
 	Warnings []string      `json:"warnings"`
@@ -68,6 +69,33 @@ type tokenJSON struct {
 	Unattended   bool           `json:"unattended"`
 	UnlockQuorum uint64         `json:"unlock_quorum"`
 	Officers     []officerJSON  `json:"officers"`
+	Heartbeat    *policyJSON    `json:"heartbeat,omitempty"` // absent: it needs no beats
+}
+
+// policyJSON is a device's heartbeat policy; sources are ids of sources or of
+// devices that answer as satellites.
+type policyJSON struct {
+	Sources []string `json:"sources"`
+	Needed  uint64   `json:"needed"`
+	Period  uint64   `json:"period_ms"`
+	Lease   uint64   `json:"lease_ms"`
+	Minimum uint64   `json:"minimum"`
+	Loss    uint64   `json:"loss"`
+	Destroy uint64   `json:"destroy_s"`
+	// Armed says that its shares may be destroyed: Unsaved are those of which no
+	// backup is on record.
+	Armed   bool     `json:"armed"`
+	Unsaved []string `json:"shares_without_backup"`
+}
+
+type sourceJSON struct {
+	ID        string         `json:"id"`
+	Name      string         `json:"name"`
+	Kind      string         `json:"kind"`
+	Server    string         `json:"server"`
+	Sign      envelope.KeyID `json:"sign"`
+	Agree     envelope.KeyID `json:"agree"`
+	Operators []string       `json:"operators"`
 }
 
 type officerJSON struct {
@@ -114,7 +142,7 @@ func tablesOf(s ledger.State, now int64) (tablesJSON, error) {
 	out := tablesJSON{
 		System: s.System(), Name: s.Name(), Height: s.Height(), Head: s.Head(), Created: s.Genesis().Created, Firmware: s.Firmware(),
 		Ceremony: ceremonyJSON{c.File, c.Attempt, c.Administrator, c.Witnesses, c.Vault},
-		Warnings: []string{},
+		Sources:  []sourceJSON{}, Warnings: []string{},
 	}
 	if c.Vault {
 		out.Warnings = append(out.Warnings, "devices were compared by hand, without certificates of their manufacturer")
@@ -128,7 +156,12 @@ func tablesOf(s ledger.State, now int64) (tablesJSON, error) {
 	for _, d := range s.Devices() {
 		j := tokenJSON{
 			d.ID, d.Name, d.Serial, d.Model, d.Server, envelope.KeyIDOfSPKI(d.Sign), envelope.KeyIDOfSPKI(d.Agree),
-			d.InToken, d.Unattended, d.UnlockQuorum, []officerJSON{},
+			d.InToken, d.Unattended, d.UnlockQuorum, []officerJSON{}, nil,
+		}
+		if h := d.Heartbeat; h != nil {
+			j.Heartbeat = &policyJSON{
+				h.Sources, h.Needed, h.Period, h.Lease, h.Minimum, h.Loss, h.Destroy, s.MayDestroy(d.ID), append([]string{}, s.MissingBackups(d.ID)...),
+			}
 		}
 		if d.Unattended {
 			out.Warnings = append(out.Warnings, fmt.Sprintf("device %s is unattended: it unlocks itself", d.ID))
@@ -139,6 +172,12 @@ func tablesOf(s ledger.State, now int64) (tablesJSON, error) {
 		}
 		out.Devices = append(out.Devices, j)
 	}
+	for _, x := range s.Sources() {
+		out.Sources = append(out.Sources, sourceJSON{
+			x.ID, x.Name, x.Kind, x.Server, envelope.KeyIDOfSPKI(x.Sign), envelope.KeyIDOfSPKI(x.Agree), x.Operators,
+		})
+	}
+	out.Warnings = append(out.Warnings, policiesOf(s).warnings()...)
 	for _, k := range s.Keys() {
 		spki, err := document.SPKI(&k.Public)
 		if err != nil {
@@ -175,10 +214,10 @@ func (a *app) systemShow() error {
 	if err != nil {
 		return err
 	}
-	return a.result(t, func() { a.printTables(t) })
+	return a.result(t, func() { a.printTables(t, policiesOf(s.State())) })
 }
 
-func (a *app) printTables(t tablesJSON) {
+func (a *app) printTables(t tablesJSON, beats policies) {
 	a.say("system     %s", t.Name)
 	a.say("id         %s", t.System)
 	a.say("ledger     position %d, head %s", t.Height, t.Head)
@@ -200,7 +239,7 @@ func (a *app) printTables(t tablesJSON) {
 		a.say("  %-12s held by %s", "", strings.Join(holders, ", "))
 	}
 	a.say("\nDevices")
-	for _, d := range t.Devices {
+	for i, d := range t.Devices {
 		use := "shares used in the host"
 		if d.InToken {
 			use = "shares used in the token"
@@ -214,6 +253,26 @@ func (a *app) printTables(t tablesJSON) {
 		for _, o := range d.Officers {
 			a.say("  %-12s officer %s (%s), card %d, until %s", "", o.Name, o.Person, o.Card, dateText(o.Expires))
 		}
+		if h := d.Heartbeat; h != nil {
+			for _, line := range beats.devices[i].words() {
+				a.say("  %-12s %s", "", line)
+			}
+			switch {
+			case h.Destroy == 0:
+			case h.Armed:
+				a.say("  %-12s backups of all of them are on record: they may be destroyed", "")
+			default:
+				a.say("  %-12s nothing is destroyed yet: no backup is on record of %s", "", listOr(h.Unsaved, "a share, and it holds none"))
+			}
+		}
+	}
+	if len(t.Sources) > 0 {
+		a.say("\nHeartbeat sources")
+	}
+	for _, x := range t.Sources {
+		a.say("  %-12s %s, kind %s, at %s, operated by %s", x.ID, x.Name, x.Kind, x.Server, listOr(x.Operators, "nobody"))
+		a.say("  %-12s signature key %s", "", x.Sign)
+		a.say("  %-12s agreement key %s", "", x.Agree)
 	}
 	a.say("\nMessage servers")
 	for _, x := range t.Servers {

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
+)
+
+// source is a row with what warnings look at.
+func source(id, server string, operators ...string) ledger.Source {
+	return ledger.Source{ID: id, Server: server, Operators: operators}
+}
+
+func TestPolicyWords(t *testing.T) {
+	p := ledgertest.Policy()
+	p.Destroy = 30 * 86400
+	for _, want := range []string{
+		"device-1 goes on while 2 of 3 sources speak; each beat grants 5 s",
+		"its sources: message-1, sequence-1, satellite-1; asked every 1 s",
+		"a source of messages speaks while 2 of them fall into 5 s",
+		"of a sequence up to 3 values in a row may be lost",
+		"its shares are destroyed after 30 days without beats, powered time only, once a tested backup of each is on record",
+	} {
+		if got := (policyOf{"device-1", "server-1", &p}).words(); !slices.Contains(got, want) {
+			t.Errorf("no %q in %q", want, got)
+		}
+	}
+	one := ledger.Heartbeat{Sources: []string{"a"}, Needed: 1, Period: 500, Lease: 1500}
+	got := strings.Join(policyOf{"device-1", "server-1", &one}.words(), "; ")
+	if got != "device-1 goes on while its only source speaks; each beat grants 1.5 s; its sources: a; asked every 0.5 s; its shares are never destroyed" {
+		t.Errorf("%s", got)
+	}
+}
+
+func TestPolicyWarnings(t *testing.T) {
+	beats := func(needed uint64, lease time.Duration, sources ...string) *ledger.Heartbeat {
+		return &ledger.Heartbeat{Sources: sources, Needed: needed, Period: 1000, Lease: uint64(lease / time.Millisecond)}
+	}
+	sources := []ledger.Source{source("a", "s1", "anna"), source("b", "s2", "bert"), source("c", "s3", "anna")}
+	for name, c := range map[string]struct {
+		policy *ledger.Heartbeat
+		want   []string // parts of the warnings, in order
+	}{
+		"good":             {beats(2, time.Minute, "a", "b", "c"), nil},
+		"own site":         {beats(1, time.Minute, "a", "b"), []string{"a at its own site, s1, suffice to keep it going (1 needed)"}},
+		"one operator":     {beats(1, time.Minute, "c"), []string{"anna alone operates all of its sources", "needs all of its sources (1)"}},
+		"operator's other": {beats(2, time.Minute, "a", "c", "d3"), nil},
+		"long lease":       {beats(2, 11*time.Minute, "a", "b", "c"), []string{"a beat grants 11 min: for so long a stolen device signs on"}},
+		"ten minutes":      {beats(2, 10*time.Minute, "a", "b", "c"), nil},
+		"near satellite":   {beats(2, time.Minute, "b", "c", "d2"), []string{"its satellite d2 is a device of the same site, s1"}},
+		"all":              {beats(2, time.Minute, "b", "c"), []string{"needs all of its sources (2)"}},
+	} {
+		p := policies{sources: sources, devices: []policyOf{
+			{"d1", "s1", c.policy}, {"d2", "s1", beats(2, time.Minute, "a", "b", "c")}, {"d3", "s3", beats(2, time.Minute, "a", "b", "d1")},
+		}}
+		got := p.warnings()
+		if len(got) != len(c.want) {
+			t.Errorf("%s: %q", name, got)
+			continue
+		}
+		for i, w := range c.want {
+			if !strings.HasPrefix(got[i], "d1: ") || !strings.Contains(got[i], w) {
+				t.Errorf("%s: %q, expected %q", name, got[i], w)
+			}
+		}
+	}
+	bare := policies{devices: []policyOf{{"d1", "s1", nil}, {"d2", "s1", nil}}}
+	if got := bare.warnings(); len(got) != 1 || !strings.HasPrefix(got[0], "no device needs a heartbeat") {
+		t.Errorf("%q", got)
+	}
+	bare.sources, bare.devices[0].Heartbeat = sources, beats(2, time.Minute, "a", "b", "c")
+	if got := bare.warnings(); len(got) != 1 || !strings.HasPrefix(got[0], "d2: no heartbeat is needed there") {
+		t.Errorf("%q", got)
+	}
+}
+
+// Every length of time that a policy may have is written without loss.
+func TestSpan(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		50 * time.Millisecond: "0.05 s", time.Second: "1 s", 90 * time.Second: "90 s", 2 * time.Minute: "2 min", 24 * time.Hour: "24 h",
+		30 * 24 * time.Hour: "30 days", 0: "0 s", 61 * time.Minute: "61 min", time.Hour + 1500*time.Millisecond: "1h0m1.5s",
+	} {
+		if got := span(d); got != want {
+			t.Errorf("%v: %q, expected %q", d, got, want)
+		}
+	}
+}
+
+func TestSystemShowsPolicies(t *testing.T) {
+	p := ledgertest.Policy()
+	p.Destroy = 30 * 86400
+	r := newRigWith(t, ledgertest.WithHeartbeat(p, "device-1"))
+	x := r.ok("", "system", "show")
+	for _, want := range []string{
+		"device-1 goes on while 2 of 3 sources speak", "nothing is destroyed yet: no backup is on record of ", "Heartbeat sources",
+		"message-1    Source message-1, kind message, at server-1, operated by requester", "WARNING    device-1: requester alone operates all of its sources",
+		"WARNING    device-2, device-3, device-4, device-5: no heartbeat is needed there",
+	} {
+		if !strings.Contains(x.out, want) {
+			t.Errorf("system show lacks %q:\n%s", want, x.out)
+		}
+	}
+	got := decode[tablesJSON](t, r.ok("", "--json", "system", "show"))
+	if len(got.Sources) != 3 || got.Devices[0].Heartbeat == nil || got.Devices[1].Heartbeat != nil || got.Devices[0].Heartbeat.Armed || len(got.Devices[0].Heartbeat.Unsaved) != 3 {
+		t.Errorf("%+v", got)
+	}
+}

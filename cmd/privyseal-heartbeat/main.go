@@ -1,0 +1,42 @@
+// Command privyseal-heartbeat is a heartbeat source or satellite: a process in
+// another room, by whose beats signing devices live. Who takes a device away
+// has to take its sources as well.
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/privyseal/privyseal/cmd/internal/term"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := newCommand().ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		term.PrintError(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func newCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:           "privyseal-heartbeat",
+		Short:         "A heartbeat source or satellite of Privyseal",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	c.AddCommand(newInit(), newRun(), newStatus(), newRevoke(), newRotate(), newBackup(), newRestore())
+	return c
+}
+
+// dirFlag is the one flag that all verbs have.
+func dirFlag(c *cobra.Command, dir *string) {
+	c.Flags().StringVar(dir, "dir", "", "the source's directory")
+	_ = c.MarkFlagRequired("dir")
+}

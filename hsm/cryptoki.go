@@ -123,6 +123,7 @@ func (c *cryptoki) find(s sessionHandle, template []*attribute, stop func() erro
 				return nil, err
 			}
 		}
+		c.record("C_FindObjects", nil, nil)
 		batch, _, err := c.ctx.FindObjects(s, findBatch)
 		if err != nil {
 			c.ctx.FindObjectsFinal(s)

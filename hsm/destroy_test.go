@@ -175,6 +175,9 @@ func TestDestroyWithPIN(t *testing.T) {
 			t.Fatal(err)
 		}
 		e := mustUnwrap(t, tok, n, wrapped)
+		var ctx *pkcs11.Ctx
+		var slot uint
+		tok.Raw(func(c *pkcs11.Ctx, s uint, _ pkcs11.SessionHandle) error { ctx, slot = c, s; return nil })
 		mustPut(t, tok, "private", 1, "")
 		mustPutPublic(t, tok, "public", 1, "")
 		mustPut(t, tok, "state", 1, "")
@@ -206,9 +209,19 @@ func TestDestroyWithPIN(t *testing.T) {
 			t.Error(err)
 		}
 		if locked {
-			// The login must not have outlived the call.
+			// The login must not have outlived the call, nor let others in.
 			if _, err := signer.Sign(nil, make([]byte, 32), crypto.SHA256); !errors.Is(err, hsm.ErrLocked) {
 				t.Errorf("the token stayed open: %v", err)
+			}
+			s, err := ctx.OpenSession(slot, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info, err := ctx.GetSessionInfo(s); err != nil || info.State != pkcs11.CKS_RW_PUBLIC_SESSION {
+				t.Errorf("a new session is in state %d, %v", info.State, err)
+			}
+			if err := ctx.CloseSession(s); err != nil {
+				t.Error(err)
 			}
 			tok.MustUnlock(t)
 		}

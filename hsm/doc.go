@@ -15,7 +15,17 @@
 // all sessions. The order matters. C_Logout alone is no fence, because an
 // operation already initialised still completes; and C_CloseAllSessions that
 // meets a running C_Sign crashes the process. An operation that was under way
-// when the flag went up drops its result and returns [ErrLocked].
+// when the flag went up drops its result and returns [ErrLocked]. So Lock waits
+// for the token calls in flight and no others: work of several calls looks for
+// the flag between them, and exponentiations, the only calls that take
+// milliseconds, are let in one for each processor. A Lock wins over every
+// Unlock that it overlaps with.
+//
+// # Destruction
+//
+// [Token.DestroyPublicObjects] and [Token.DestroyWithPIN] are the exception to
+// the gate: they work while the token is locked, and Lock does not stop them.
+// What is stored with [Token.PutPublicObject] can be destroyed without a PIN.
 //
 // # Sessions
 //

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -331,6 +332,196 @@ func TestUnlockEndsLeftoverLogin(t *testing.T) {
 		t.Errorf("wrong PIN beside a leftover login: %v", err)
 	}
 	tok.MustUnlock(t)
+}
+
+// TestExponentiationsAreBounded: however many goroutines exponentiate, no more
+// are in the token than there are processors, or Lock would wait for them all.
+func TestExponentiationsAreBounded(t *testing.T) {
+	var now, most atomic.Int64
+	tok := hsmtest.NewTraced(t, func(call string, in, out [][]byte) {
+		switch {
+		case call == "C_DeriveKey":
+			n := now.Add(1)
+			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+			}
+		case call == "C_GetAttributeValue" && len(out) == 1 && len(out[0]) == 256: // its result
+			now.Add(-1)
+		}
+	})
+	tok.MustUnlock(t)
+	if err := tok.GenerateKEK("kek", hsm.InToken); err != nil {
+		t.Fatal(err)
+	}
+	n, x := testModulus(2048), bytes.Repeat([]byte{0x55}, 256)
+	wrapped, err := tok.WrapExponent("kek", n, bytes.Repeat([]byte{0x77}, 256))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 8 * runtime.GOMAXPROCS(0) {
+		e := mustUnwrap(t, tok, n, wrapped)
+		defer e.Close()
+		wg.Go(func() {
+			for range 4 {
+				if _, err := e.Exp(x); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if m := most.Load(); m < 1 || m > int64(runtime.GOMAXPROCS(0)) || now.Load() != 0 {
+		t.Errorf("up to %d exponentiations at once on %d processors, %d never ended", m, runtime.GOMAXPROCS(0), now.Load())
+	}
+}
+
+// TestLockStopsBetweenCalls: an operation that takes many token calls ends after
+// the one it is in when Lock comes, and leaves nothing half-done behind.
+func TestLockStopsBetweenCalls(t *testing.T) {
+	var tok *hsmtest.Token
+	var trap atomic.Value // the call at which Lock comes
+	var after atomic.Int64
+	locked := make(chan error, 1)
+	tok = hsmtest.NewTraced(t, func(call string, _, _ [][]byte) {
+		if tok != nil && tok.Closing() {
+			after.Add(1)
+		}
+		if trap.CompareAndSwap(call, "") {
+			go func() { locked <- tok.Lock() }()
+			for !tok.Closing() {
+				time.Sleep(time.Millisecond)
+			}
+		}
+	})
+	tok.MustUnlock(t)
+	for i := range 100 {
+		mustPut(t, tok, fmt.Sprint("object ", i), 1, "data")
+	}
+	putRaw(t, tok, "state", hsm.Frame("state", 1, []byte("one")))
+	putRaw(t, tok, "state", hsm.Frame("state", 2, []byte("two")))
+	for _, c := range []struct {
+		what, call string
+		f          func() error
+		want       uint64 // version of "state" then
+	}{
+		{"search", "C_FindObjectsInit", func() error { _, err := tok.ListObjects(""); return err }, 2},
+		{"searching", "C_FindObjects", func() error { _, err := tok.ListObjects(""); return err }, 2},
+		{"list", "C_GetAttributeValue", func() error { _, err := tok.ListObjects(""); return err }, 2},
+		{"read", "C_GetAttributeValue", func() error { _, _, err := tok.GetObject("state"); return err }, 2},
+		{"write, looking", "C_GetAttributeValue", func() error { return tok.PutObject("state", 3, []byte("three")) }, 2},
+		{"write, writing", "C_CreateObject", func() error { return tok.PutObject("state", 4, []byte("four")) }, 4},
+	} {
+		after.Store(0)
+		trap.Store(c.call)
+		if err := c.f(); !errors.Is(err, hsm.ErrLocked) {
+			t.Errorf("%s: %v", c.what, err)
+		}
+		if err := <-locked; err != nil {
+			t.Errorf("%s: lock: %v", c.what, err)
+		}
+		if n := after.Load(); n != 0 {
+			t.Errorf("%s: %d calls after Lock had come", c.what, n)
+		}
+		tok.MustUnlock(t)
+		if v, _, err := tok.GetObject("state"); err != nil || v != c.want {
+			t.Errorf("%s: version %d, %v; want %d", c.what, v, err, c.want)
+		}
+	}
+	if n := copies(t, tok, "state"); n != 3 {
+		t.Errorf("%d copies; the last write was to leave its own and the two before", n)
+	}
+	mustPut(t, tok, "state", 5, "five")
+	if n := copies(t, tok, "state"); n != 1 {
+		t.Errorf("%d copies are left", n)
+	}
+}
+
+// A Lock that comes while Unlock logs in wins.
+func TestLockOvertakesUnlock(t *testing.T) {
+	var tok *hsmtest.Token
+	var armed atomic.Bool
+	locked := make(chan error, 1)
+	tok = hsmtest.NewTraced(t, func(call string, _, _ [][]byte) {
+		if call == "C_Login" && armed.CompareAndSwap(true, false) {
+			go func() { locked <- tok.Lock() }()
+			for !tok.Closing() {
+				time.Sleep(time.Millisecond)
+			}
+		}
+	})
+	armed.Store(true)
+	tok.MustUnlock(t)
+	if err := <-locked; err != nil {
+		t.Fatal(err)
+	}
+	if _, unlocked := tok.Login(); unlocked {
+		t.Error("it counts as unlocked")
+	}
+	if _, err := tok.ListObjects(""); !errors.Is(err, hsm.ErrLocked) {
+		t.Errorf("it is unlocked: %v", err)
+	}
+	tok.MustUnlock(t)
+	if n, unlocked := tok.Login(); n != 2 || !unlocked {
+		t.Errorf("login %d, %v", n, unlocked)
+	}
+}
+
+// An Unlock that a Lock passes while it waits for the token does not log in.
+func TestUnlockGivesWayToLock(t *testing.T) {
+	var tok *hsmtest.Token
+	var logins atomic.Int64
+	unlocked, locked := make(chan error, 1), make(chan error, 1)
+	tok = hsmtest.NewTraced(t, func(call string, _, _ [][]byte) {
+		switch {
+		case tok == nil:
+		case call == "C_Login":
+			logins.Add(1)
+		case call == "C_SetPIN": // nothing else runs
+			go func() { unlocked <- tok.Unlock(hsm.PIN(hsmtest.PIN)) }()
+			time.Sleep(50 * time.Millisecond)
+			go func() { locked <- tok.Lock() }()
+			for !tok.Closing() {
+				time.Sleep(time.Millisecond)
+			}
+		}
+	})
+	if err := tok.SetPIN(hsm.PIN(hsmtest.PIN), hsm.PIN(hsmtest.PIN)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-unlocked; !errors.Is(err, hsm.ErrLocked) || logins.Load() != 0 {
+		t.Errorf("%v, %d logins", err, logins.Load())
+	}
+	if err := <-locked; err != nil {
+		t.Error(err)
+	}
+	tok.MustUnlock(t)
+}
+
+// Two goroutines close the same exponent: one session is closed, once.
+func TestCloseExponentTwice(t *testing.T) {
+	tok := hsmtest.NewUnlocked(t)
+	if err := tok.GenerateKEK("kek", hsm.InToken); err != nil {
+		t.Fatal(err)
+	}
+	n := testModulus(1024)
+	wrapped, err := tok.WrapExponent("kek", n, []byte{1, 0, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 50 {
+		e := mustUnwrap(t, tok, n, wrapped)
+		errs := make(chan error, 2)
+		for range 2 {
+			go func() { errs <- e.Close() }()
+		}
+		a, b := <-errs, <-errs
+		if a != nil {
+			a, b = b, a
+		}
+		if a != nil || !errors.Is(b, hsm.ErrClosed) {
+			t.Fatalf("%v, %v", a, b)
+		}
+	}
 }
 
 // testModulus is an odd number of exactly that many bits.

@@ -3,7 +3,8 @@
 // counts it verifies itself (package client).
 //
 // It exits with 0 when what was asked was done, 1 when it was refused or
-// failed, and 2 when it was asked wrongly.
+// failed, or when a status that says so needs somebody to look at it, and 2 when
+// it was asked wrongly.
 package main
 
 import (
@@ -27,7 +28,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	a := &app{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, now: time.Now, rand: rand.Reader,
-		interactive: term.IsTerminal(os.Stdin), terminal: term.IsTerminal(os.Stderr), width: 100,
+		interactive: term.IsTerminal(os.Stdin), terminal: term.IsTerminal(os.Stderr), screen: term.IsTerminal(os.Stdout), width: 100,
 	}
 	if w, _, err := xterm.GetSize(int(os.Stdout.Fd())); err == nil {
 		a.width = w
@@ -55,6 +56,7 @@ type app struct {
 	entry       term.Entry
 	interactive bool // somebody sits at in
 	terminal    bool // err is a terminal
+	screen      bool // out is a terminal
 	width       int  // columns of out
 
 	home, server, pinentry string
@@ -118,7 +120,7 @@ signing devices make it together. This program is what people type.`,
 	f.StringVar(&a.server, "server", "", "id of the message server to use (default: the home's own; for officers, their devices')")
 	f.StringVar(&a.pinentry, "pinentry", "", "program that asks for PINs (default: $"+term.PinentryVar+", else the terminal)")
 	f.BoolVar(&a.json, "json", false, "print JSON")
-	c.AddCommand(newJoin(a), newRequest(a), newRequesterKey(a), newOfficer(a), newStatus(a), newVerify(a), newSystem(a),
+	c.AddCommand(newJoin(a), newRequest(a), newRequesterKey(a), newOfficer(a), newStatus(a), newHeartbeat(a), newVerify(a), newSystem(a),
 		newCeremony(a), newCard(a))
 	a.watch(c)
 	return c

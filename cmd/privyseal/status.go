@@ -35,6 +35,8 @@ type siteJSON struct {
 	Version string             `json:"version"`
 	Open    uint64             `json:"open_requests"`
 	Devices []deviceStatusJSON `json:"devices"`
+	Sources []sourceBeats      `json:"sources"`
+	Alarms  []alarmOf          `json:"alarms"`
 }
 
 type deviceStatusJSON struct {
@@ -55,6 +57,7 @@ type deviceStatusJSON struct {
 	LogHead    envelope.Hash `json:"log_head"`
 	Log        uint64        `json:"log"`
 	Officers   []string      `json:"officers"`
+	Lease      *leaseJSON    `json:"lease,omitempty"` // absent: it needs no beats, or does not answer
 	Warnings   []string      `json:"warnings"`
 }
 
@@ -97,7 +100,8 @@ func (a *app) status(ctx context.Context) error {
 }
 
 func siteOf(s ledger.State, x api.ServerStatus, now int64) siteJSON {
-	site := siteJSON{ID: x.ID, Name: x.Name, Silent: x.Silent, Text: x.Text, Version: x.Version, Open: x.Open, Devices: []deviceStatusJSON{}}
+	site := siteJSON{ID: x.ID, Name: x.Name, Silent: x.Silent, Text: x.Text, Version: x.Version, Open: x.Open, Devices: []deviceStatusJSON{},
+		Sources: []sourceBeats{}, Alarms: []alarmOf{}}
 	for _, d := range x.Devices {
 		j := deviceStatusJSON{
 			ID: d.Device, Name: d.Name, Linked: d.Linked, Silent: d.Silent, Text: d.Text,
@@ -110,6 +114,9 @@ func siteOf(s ledger.State, x api.ServerStatus, now int64) siteJSON {
 			j.Token, j.Height, j.LogHead, j.Log = st.Token, st.Height, st.LogHead, st.Log
 			j.Shares, j.Officers = append(j.Shares, st.Shares...), append(j.Officers, st.Officers...)
 			j.Unattended = j.Unattended || st.Unattended
+			if j.Lease = leaseOf(row, st.Lease); beatsOfDevice(row, d).Verdict == verdictLast {
+				j.Warnings = append(j.Warnings, "one more of its sources lost, and it falls silent: see 'privyseal heartbeat status "+d.Device+"'")
+			}
 			switch {
 			case !known:
 				j.Warnings = append(j.Warnings, "it is not in the ledger")
@@ -126,6 +133,12 @@ func siteOf(s ledger.State, x api.ServerStatus, now int64) siteJSON {
 			j.Warnings = append(j.Warnings, fmt.Sprintf("maintenance until %s: %s", timeText(n.Until), document.Escape(n.Text)))
 		}
 		site.Devices = append(site.Devices, j)
+	}
+	for _, y := range x.Sources {
+		site.Sources = append(site.Sources, sourceBeats{y.ID, y.Name, y.Kind, x.ID, y.Linked, y.Since, y.Silent || x.Silent, y.Devices})
+	}
+	for _, y := range x.Alarms {
+		site.Alarms = append(site.Alarms, alarmOf{x.ID, y.At, y.Text, y.Device, y.Source})
 	}
 	return site
 }
@@ -145,11 +158,19 @@ func (a *app) printSite(x siteJSON) {
 			a.say("  %-14s WARNING: %s", "", w)
 		}
 	}
+	for _, s := range x.Sources {
+		a.say("  %-14s %-20s heartbeat source, kind %s, %s", s.ID, s.Name, s.Kind, s.text())
+	}
+	for _, y := range x.Alarms {
+		a.say("  %-14s ALARM: %s  %s", "", timeText(y.At), y.Text)
+	}
 }
 
 func (d *deviceStatusJSON) text() string {
 	var parts []string
 	switch {
+	case d.Phase == firmware.PhaseDestroyed:
+		parts = append(parts, destroyedText)
 	case d.Phase != "":
 		parts = append(parts, d.Phase)
 	case d.Silent:
@@ -162,6 +183,9 @@ func (d *deviceStatusJSON) text() string {
 	}
 	if d.Unattended {
 		parts = append(parts, "UNATTENDED")
+	}
+	if d.Lease != nil && d.Phase == firmware.PhaseReady {
+		parts = append(parts, d.Lease.text(true))
 	}
 	if d.Phase == firmware.PhaseReady || d.Phase == firmware.PhaseLocked {
 		parts = append(parts, "shares used "+d.Use, fmt.Sprintf("%d shares, %d partial signatures", len(d.Shares), d.Partials))

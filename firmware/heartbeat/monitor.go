@@ -171,9 +171,9 @@ func (m *Monitor) Accept(boot int64, b *Beat) error {
 	var err error
 	switch {
 	case b.Kind == KindRefusal:
-		return m.refused(s, b)
+		return m.refused(boot, s, b)
 	case b.Kind == KindAnswer:
-		err = m.answer(s, b)
+		err = m.answer(boot, s, b)
 	case b.Kind == KindMessage && s.kind == ledger.SourceMessage:
 		err = m.message(boot, s, b)
 	case b.Kind == KindValue && s.kind == ledger.SourceSequence:
@@ -185,14 +185,18 @@ func (m *Monitor) Accept(boot int64, b *Beat) error {
 		return err
 	}
 	s.heard, s.refusal = boot, ""
-	m.until = max(m.until, m.quorum())
+	// What ends before it begins is no lease: a device that still waits for its
+	// first one goes on waiting.
+	if end := m.quorum(); end > boot {
+		m.until = max(m.until, end)
+	}
 	return nil
 }
 
 // refused notes a refusal of a challenge that is waited for; anything else
 // could be an old one, replayed.
-func (m *Monitor) refused(s *source, b *Beat) error {
-	x := m.asked(b.Nonce)
+func (m *Monitor) refused(boot int64, s *source, b *Beat) error {
+	x := m.asked(boot, b.Nonce)
 	if x == nil || slices.Contains(x.answered, s.id) {
 		return ErrUnasked
 	}
@@ -201,8 +205,9 @@ func (m *Monitor) refused(s *source, b *Beat) error {
 	return &RefusedError{s.id, b.Code, b.Text}
 }
 
-func (m *Monitor) asked(nonce [32]byte) *sent {
-	i := slices.IndexFunc(m.sent, func(x sent) bool { return x.nonce == nonce })
+// asked is the challenge with a nonce, if its answer would still grant anything.
+func (m *Monitor) asked(boot int64, nonce [32]byte) *sent {
+	i := slices.IndexFunc(m.sent, func(x sent) bool { return x.nonce == nonce && x.at+m.lease > boot })
 	if i < 0 {
 		return nil
 	}
@@ -211,8 +216,8 @@ func (m *Monitor) asked(nonce [32]byte) *sent {
 
 // answer takes an answer to a challenge. It counts from the moment when the
 // challenge was sent, however long it was on its way.
-func (m *Monitor) answer(s *source, b *Beat) error {
-	x := m.asked(b.Nonce)
+func (m *Monitor) answer(boot int64, s *source, b *Beat) error {
+	x := m.asked(boot, b.Nonce)
 	if x == nil || slices.Contains(x.answered, s.id) {
 		return ErrUnasked
 	}

@@ -176,7 +176,11 @@ func (st *Station) known(in Inputs, d ledger.Device, c *VerifiedChallenge) (seen
 		return s, &refusal{CodeRevoked, fmt.Sprintf("source %s was silenced for device %s at %d by its clock, after its officers spoke at %d by theirs: open it anew", st.cfg.ID, d.ID, s.Revoked, e.At)}
 	case e.At < s.Enrolled:
 		return s, &refusal{CodeInstance, fmt.Sprintf("the officers of device %s have opened another instance since", d.ID)}
-	case c.Log < e.Log || behind && !e.Restored:
+	case c.Log < e.Log:
+		return s, st.behind(d, s, c)
+	// Also by what the officers were shown: an older disk may have grown past
+	// the newer one since.
+	case !e.Restored && (behind || e.Log < s.Log || e.Log == s.Log && s.Log > 0 && e.LogHead != s.Head):
 		return s, st.behind(d, s, c)
 	}
 	if s.Instance != ([16]byte{}) {
@@ -248,7 +252,9 @@ func (st *Station) Revoke(device string, in Inputs) ([]byte, error) {
 	// At once, whatever becomes of the table.
 	delete(st.runs, d.ID)
 	s := st.seen(d)
-	s.Revoked = max(s.Revoked, in.Now, 1)
+	// No enrolment up to the present one counts again, even if the station's
+	// clock was set back.
+	s.Revoked = max(s.Revoked, in.Now, s.Enrolled, 1)
 	return st.remember(s)
 }
 
@@ -263,6 +269,9 @@ func (st *Station) TakeRevoke(in Inputs, v *VerifiedRevoke) (*Revoked, []byte, e
 	}
 	st.spend(spent{Digest: v.digest, At: in.Now, Expires: v.Expires}, in.Now)
 	stored, err := st.Revoke(v.Device, in)
+	if err == nil && stored == nil { // it was silenced already; that this was carried out is news
+		stored, err = envelope.Marshal(st.table)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -33,5 +33,6 @@ func (c *clock) now() int64 {
 }
 
 func (c *clock) inputs() firmware.Inputs {
-	return firmware.Inputs{Now: c.now(), Boot: c.boot(), Up: c.up(), Rand: rand.Reader}
+	up := c.up() // first: it is never ahead of the other
+	return firmware.Inputs{Now: c.now(), Boot: c.boot(), Up: up, Rand: rand.Reader}
 }

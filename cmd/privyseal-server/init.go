@@ -43,10 +43,11 @@ The identity is printed. It holds nothing secret.`,
 	f.StringVar(&c.Name, "name", "", "name of the site, for people")
 	f.StringVar(&c.HTTPS, "https", "", "host:port where people and programs reach it")
 	f.StringVar(&c.Route, "route", "", "host:port where other sites reach it (default: it only dials out)")
-	f.StringSliceVar(&c.Links, "link", nil, "where its devices dial in: unix:PATH or tls:HOST:PORT, several with commas")
+	f.StringSliceVar(&c.Links, "link", nil, "where its devices and heartbeat sources dial in: unix:PATH or tls:HOST:PORT, several with commas")
 	f.StringVar(&c.ListenHTTPS, "listen-https", "", "host:port to listen on for people, if not the one above")
 	f.StringVar(&c.ListenRoute, "listen-route", "", "host:port to listen on for sites, if not the one above")
-	f.StringSliceVar(&c.DevicePins, "device-pin", nil, "SHA-256 of the transport keys that devices may have (tls links; default: any)")
+	f.StringSliceVar(&c.DevicePins, "device-pin", nil, "SHA-256 of the transport keys that devices may have (tls links; default, with no --source-pin either: any)")
+	f.StringSliceVar(&c.SourcePins, "source-pin", nil, "SHA-256 of the transport keys that heartbeat sources may have (tls links)")
 	for _, name := range []string{"dir", "id", "name", "https", "link"} {
 		_ = cmd.MarkFlagRequired(name)
 	}

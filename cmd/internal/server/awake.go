@@ -56,6 +56,7 @@ func (s *Server) serveAwake(_ context.Context, msg []byte) ([]byte, error) {
 	if !ok {
 		return nil, errors.New("no such device")
 	}
+	s.reports.linked(d.ID)
 	s.wake(d.ID)
 	return nil, nil
 }

@@ -45,7 +45,7 @@ type Config struct {
 	Name  string   `json:"name"`
 	HTTPS string   `json:"https"` // host:port where people and programs reach it
 	Route string   `json:"route"` // host:port where other sites reach it; empty: it only dials out
-	Links []string `json:"links"` // unix:PATH or tls:HOST:PORT, where its devices dial in
+	Links []string `json:"links"` // unix:PATH or tls:HOST:PORT, where its devices and heartbeat sources dial in
 	// Where to listen, if not at the addresses that others are told.
 	ListenHTTPS string `json:"listen_https,omitempty"`
 	ListenRoute string `json:"listen_route,omitempty"`
@@ -53,6 +53,9 @@ type Config struct {
 	// none any key may dial: messages are sealed and signed anyway, but whoever
 	// dials in a device's name keeps it out.
 	DevicePins []string `json:"device_pins,omitempty"`
+	// SourcePins are those of heartbeat sources. Where one of the two lists has a
+	// pin, a key has to be in the list for its role.
+	SourcePins []string `json:"source_pins,omitempty"`
 }
 
 // ErrExists means that a directory holds a server already.

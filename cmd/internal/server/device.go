@@ -83,6 +83,11 @@ func (s *Server) askOnce(ctx context.Context, d ledger.Device, typ string, body 
 		return nil, fmt.Errorf("answer of device %s: %w", d.ID, err)
 	}
 	s.audit.message("in", d.ID, v.Header(), v.Digest())
+	if v.Header().Type == firmware.TypeStatus {
+		if err := s.report(d, v); err != nil {
+			s.audit.refused(d.ID, "answer to "+typ, err)
+		}
+	}
 	return v.Raw(), nil
 }
 

@@ -58,4 +58,56 @@ const (
 
 	// tickEvery is the pace of coordinators.
 	tickEvery = time.Second
+
+	// maxBeat, maxChallenge and maxReport bound frames that answer nothing,
+	// octets. A challenge has up to 16 recipients, and until the sources know
+	// the device the words of all officers who opened it.
+	maxBeat      = 8 << 10
+	maxChallenge = 96 << 10
+	maxReport    = 64 << 10
+
+	// maxWaitingBeats is how many frames of one origin wait for one link or
+	// site. More of them mean that it is slow or gone, and only the latest are
+	// worth anything.
+	maxWaitingBeats = 4
+
+	// beatAge is how long a frame waits. How old its header says it is, is not
+	// looked at: a device must not fall silent for its wall clock.
+	beatAge = time.Minute
+
+	// A peer may send beatSlack times what its policies make it send, and
+	// otherFrames a second besides: reports, confirmations. It may have saved up
+	// what it sends in beatBurst: links hold frames back for some seconds before
+	// they are given up.
+	beatSlack   = 3
+	otherFrames = 1.0
+	beatBurst   = 20 * time.Second
+
+	// floodPause is how long the link of a peer that sends too much rests for
+	// each frame above that: nobody else has to pay for reading them.
+	floodPause = 20 * time.Millisecond
+
+	// countEvery is the pace of lines in the audit log for what passes every
+	// second.
+	countEvery = time.Hour
+
+	// publishTimeout bounds handing a beat to the bus.
+	publishTimeout = 5 * time.Second
+
+	// revokeTimeout is how long a source may take to write a revocation down
+	// and confirm it, its link included; another site waits for siteTimeout.
+	// maxRevokes bounds those that are on their way.
+	revokeTimeout = siteTimeout - time.Second
+	maxRevokes    = 64
+
+	// maxAlarmsOf bounds what is kept of one device or source, so that one that
+	// comes and goes pushes out nobody else's alarms.
+	maxAlarmsOf = 16
+
+	// maxLoggedAlarms bounds its lines in the logs in an hour.
+	maxLoggedAlarms = 100
+
+	// reportAge is how old a report may be, that another site passes on,
+	// seconds.
+	reportAge = 60
 )

@@ -8,28 +8,34 @@ import (
 
 	"github.com/privyseal/privyseal/cmd/internal/transport/link"
 	"github.com/privyseal/privyseal/cmd/internal/transport/pinned"
+	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/envelope"
 )
 
 // ErrNoLink means that a device has no link to this server now.
 var ErrNoLink = errors.New("the device has no link to its message server")
 
-// port is a device's place at this server. Devices answer one message at a
-// time, so one is under way at most.
+// port is the place of a device or a heartbeat source at this server. Devices
+// answer one message at a time, so one is under way at most; beats pass by it.
 type port struct {
 	turn   chan struct{} // holds a token while a message is under way
 	conn   *link.Conn    // nil: no link
 	up     chan struct{} // closed when the next link comes; nil while there is one
 	lost   time.Time     // when the last one ended
+	since  int64         // when that, or the next one's begin, was, for people
 	wanted [16]byte      // id of the message under way
+	typ    string        // and its type
 	answer chan []byte
+	missed bool        // its going was an alarm
+	cut    chan string // takes why the message under way is not worth waiting for
+	out    *outbox
 }
 
 // listen opens the addresses where devices dial in.
 func (s *Server) listen() error {
 	for _, addr := range s.cfg.Links {
 		l, err := link.Listen(addr, link.ListenOptions{
-			ID: s.cfg.ID, Identity: &s.keys.tls, Allow: s.allowDevice, AllowKey: s.allowKey, Log: s.log,
+			ID: s.cfg.ID, Identity: &s.keys.tls, Allow: s.allow, AllowKey: s.allowKey, Log: s.log,
 		})
 		if err != nil {
 			return fmt.Errorf("%s: %w", addr, err)
@@ -40,30 +46,45 @@ func (s *Server) listen() error {
 	return nil
 }
 
-// allowDevice: before the ceremony any device may introduce itself; after it
-// only those of this site.
-func (s *Server) allowDevice(device string, _ pinned.Pin) error {
-	if !validID.MatchString(device) {
-		return errors.New("malformed device id")
+// allow: before the ceremony any device or source may introduce itself, under
+// whatever name; after it only those of this site.
+func (s *Server) allow(id string, key pinned.Pin) error {
+	if !validID.MatchString(id) {
+		return errors.New("malformed id of a device or source")
 	}
 	sys := s.system()
 	if sys == nil {
+		if s.pinnedKeys(key) && !pinned.Among(s.devicePins...)(key) {
+			return fmt.Errorf("server %s belongs to no system yet: heartbeat sources are let in after the ceremony", s.cfg.ID)
+		}
 		if len(s.linked()) >= maxRelays {
 			return errors.New("too many devices")
 		}
 		return nil
 	}
-	if d, ok := sys.state.Device(device); !ok || d.Server != s.cfg.ID {
-		return fmt.Errorf("device %s is not of this site", device)
+	p, err := sys.peers.own(id, s.cfg.ID)
+	if err != nil {
+		return err
+	}
+	pins := s.sourcePins
+	if p.device {
+		pins = s.devicePins
+	}
+	if s.pinnedKeys(key) && !pinned.Among(pins...)(key) {
+		return fmt.Errorf("the transport key of %s %s is not among the %s pins of server %s", p.kind(), id, p.kind(), s.cfg.ID)
 	}
 	return nil
 }
 
+// pinnedKeys reports whether a link with this key, zero on a Unix socket, has
+// to be one whose key is listed.
+func (s *Server) pinnedKeys(key pinned.Pin) bool {
+	return key != (pinned.Pin{}) && len(s.devicePins)+len(s.sourcePins) > 0
+}
+
+// allowKey decides on a key before anything is known of the peer's role.
 func (s *Server) allowKey(p pinned.Pin) bool {
-	if len(s.devicePins) == 0 {
-		return true
-	}
-	return pinned.Among(s.devicePins...)(p)
+	return !s.pinnedKeys(p) || pinned.Among(s.devicePins...)(p) || pinned.Among(s.sourcePins...)(p)
 }
 
 func (s *Server) accept(l *link.Listener) {
@@ -77,51 +98,114 @@ func (s *Server) accept(l *link.Listener) {
 	}
 }
 
-// read takes what a device sends for as long as its link lasts.
+// read takes what a peer sends for as long as its link lasts.
 func (s *Server) read(c *link.Conn) {
-	p := s.port(c.Peer())
+	id := c.Peer()
+	p := s.port(id)
 	s.mu.Lock()
+	if p.conn == nil {
+		p.since = s.unix()
+	}
 	p.conn = c
+	missed := p.missed
+	p.missed = false
 	if p.up != nil {
 		close(p.up)
 		p.up = nil
 	}
 	s.mu.Unlock()
-	s.awake(c.Peer())
+	p.out.clear() // of the link before
+	s.spawn(func() { s.writeBeats(c, p) })
+	s.linkUp(c, missed)
 	defer func() {
 		s.mu.Lock()
+		sys := s.system()
+		last := p.conn == c && sys != nil && s.ctx.Err() == nil
 		if p.conn == c {
-			p.conn, p.lost, p.up = nil, time.Now(), make(chan struct{})
+			p.conn, p.lost, p.since, p.up = nil, time.Now(), s.unix(), make(chan struct{})
+			p.missed = last
 		}
 		s.mu.Unlock()
 		c.Close()
-		s.audit.log.Info("link down", "peer", c.Peer(), "error", fmt.Sprint(c.Err()))
+		s.audit.log.Info("link down", "peer", id, "error", fmt.Sprint(c.Err()))
+		if last {
+			s.linkAlarm(sys, id, false, c.Err())
+		}
 	}()
 	for {
 		frame, err := c.Recv(s.ctx)
 		if err != nil {
 			return
 		}
-		// What the header says is good for finding who waits, and for no more.
-		h, err := envelope.Peek(frame)
-		if err != nil {
-			s.audit.refused(c.Peer(), "frame", err)
-			continue
+		if !s.answers(p, id, frame) {
+			s.unasked(id, frame)
 		}
-		s.audit.frame("from device", c.Peer(), h.Type, frame)
-		s.mu.Lock()
-		waiting := p.answer
-		if waiting == nil || h.Re == ([16]byte{}) || h.Re != p.wanted {
-			waiting = nil
-		} else {
-			p.answer = nil
-		}
+	}
+}
+
+// linkUp does what a link that came up is good for.
+func (s *Server) linkUp(c *link.Conn, missed bool) {
+	id, sys := c.Peer(), s.system()
+	if sys == nil {
+		return
+	}
+	if row, ok := sys.peers.m[id]; !ok || !row.device {
+		s.spawn(func() { s.tellSystem(sys, c, id) })
+	} else {
+		s.reports.linked(id)
+		s.awake(id)
+		// How it is may have changed while nobody could be told.
+		s.spawn(func() {
+			ctx, cancel := context.WithTimeout(s.ctx, statusTimeout)
+			defer cancel()
+			var status firmware.Status
+			_ = s.inquire(ctx, id, firmware.TypeStatusAsk, firmware.StatusAsk{}, firmware.TypeStatus, &status)
+		})
+	}
+	if missed {
+		s.linkAlarm(sys, id, true, nil)
+	}
+}
+
+// answers hands a frame to who waits for it, and reports whether anybody does.
+// Frames are not read that nobody can be waiting for.
+func (s *Server) answers(p *port, id string, frame []byte) bool {
+	s.mu.Lock()
+	waiting := p.answer != nil
+	s.mu.Unlock()
+	if !waiting {
+		return false
+	}
+	// What the header says is good for finding who waits, and for no more.
+	h, err := envelope.Peek(frame)
+	if err != nil || h.Re == ([16]byte{}) {
+		return false
+	}
+	s.mu.Lock()
+	answer := p.answer
+	if answer == nil || h.Re != p.wanted {
 		s.mu.Unlock()
-		if waiting == nil {
-			s.audit.refused(c.Peer(), h.Type, errors.New("nobody waits for this answer"))
-			continue
-		}
-		waiting <- frame
+		return false
+	}
+	p.answer = nil
+	s.mu.Unlock()
+	s.audit.frame("from device", id, h.Type, frame)
+	answer <- frame
+	return true
+}
+
+// cut ends the wait for a message by which a device was asked to sign.
+func (s *Server) cut(device, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.ports[device]
+	if p == nil || p.answer == nil {
+		return
+	}
+	switch p.typ {
+	case firmware.TypeTask, firmware.TypeOfferAsk, firmware.TypeCheckAsk, firmware.TypeCheckOpen:
+		p.answer = nil
+		p.cut <- why
 	}
 }
 
@@ -130,7 +214,7 @@ func (s *Server) port(device string) *port {
 	defer s.mu.Unlock()
 	p := s.ports[device]
 	if p == nil {
-		p = &port{turn: make(chan struct{}, 1), up: make(chan struct{}), lost: s.started}
+		p = &port{turn: make(chan struct{}, 1), up: make(chan struct{}), lost: s.started, since: s.begun, out: newOutbox()}
 		s.ports[device] = p
 	}
 	return p
@@ -167,7 +251,7 @@ func (s *Server) awaitLink(ctx context.Context, device string) (*port, error) {
 	if p == nil {
 		if sys := s.system(); sys == nil {
 			return nil, none // no port for whatever name a stranger says
-		} else if d, ok := sys.state.Device(device); !ok || d.Server != s.cfg.ID {
+		} else if _, err := sys.peers.own(device, s.cfg.ID); err != nil {
 			return nil, none
 		}
 		p = s.port(device)
@@ -203,10 +287,10 @@ func (s *Server) exchange(ctx context.Context, device, typ string, id [16]byte, 
 	defer func() { <-p.turn }()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	answer := make(chan []byte, 1)
+	answer, cut := make(chan []byte, 1), make(chan string, 1)
 	s.mu.Lock()
 	conn := p.conn
-	p.wanted, p.answer = id, answer
+	p.wanted, p.typ, p.answer, p.cut = id, typ, answer, cut
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
@@ -223,6 +307,8 @@ func (s *Server) exchange(ctx context.Context, device, typ string, id [16]byte, 
 	select {
 	case out := <-answer:
 		return out, nil
+	case why := <-cut:
+		return nil, fmt.Errorf("device %s cannot sign now: %s", device, why)
 	case <-conn.Done():
 		return nil, fmt.Errorf("device %s: the link ended before its answer: %w", device, conn.Err())
 	case <-ctx.Done():

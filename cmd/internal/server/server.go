@@ -28,10 +28,12 @@ type Server struct {
 	cfg        *Config
 	keys       *keys
 	devicePins []pinned.Pin
+	sourcePins []pinned.Pin
 	log        *slog.Logger // for the operator
 	audit      *audit
 	now        func() time.Time
 	started    time.Time
+	begun      int64 // started, by the clock that people read
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -52,6 +54,9 @@ type Server struct {
 	requests *requests
 	inbox    *inbox
 	unlocks  unlocks
+	beats    *beats
+	reports  *reports
+	alarms   *alarms
 }
 
 // Options of Start.
@@ -78,12 +83,12 @@ func Start(dir string, o Options) (*Server, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
-	for _, p := range cfg.DevicePins {
-		pin, err := pinned.ParsePin(p)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", fileConfig, err)
-		}
-		s.devicePins = append(s.devicePins, pin)
+	s.begun = s.unix()
+	if s.devicePins, err = parsePins(cfg.DevicePins); err != nil {
+		return nil, err
+	}
+	if s.sourcePins, err = parsePins(cfg.SourcePins); err != nil {
+		return nil, err
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	if err := s.open(); err != nil {
@@ -113,6 +118,7 @@ func (s *Server) open() (err error) {
 	}
 	s.limiter = web.NewLimiter(rules, s.audit.log, nil)
 	s.requests, s.inbox = newRequests(), newInbox()
+	s.beats, s.reports, s.alarms = newBeats(), newReports(), newAlarms()
 	if err := s.loadSystem(); err != nil {
 		return err
 	}
@@ -175,8 +181,23 @@ func (s *Server) Close() {
 		s.store.Close()
 	}
 	if s.audit != nil {
+		if s.beats != nil {
+			s.countBeats(0)
+		}
 		s.audit.close()
 	}
+}
+
+func parsePins(list []string) ([]pinned.Pin, error) {
+	var out []pinned.Pin
+	for _, p := range list {
+		pin, err := pinned.ParsePin(p)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", fileConfig, err)
+		}
+		out = append(out, pin)
+	}
+	return out, nil
 }
 
 // fatal ends the server: what could not be made durable must not be acted on,
@@ -202,12 +223,14 @@ func (s *Server) tick() {
 		case <-t.C:
 		}
 		s.tickRequests()
+		s.watchDevices()
 		if n%5 == 0 {
 			s.reloadRules()
 			s.forgetRelays()
 		}
 		if n%600 == 0 {
 			s.sweep()
+			s.countBeats(countEvery)
 		}
 	}
 }

@@ -68,6 +68,8 @@ func (s *Server) serveSites(b bus.Bus) error {
 		bus.Subject(s.cfg.ID, "unlock"):   s.serveUnlock,
 		bus.Subject(s.cfg.ID, "status"):   s.serveStatus,
 		bus.Subject(s.cfg.ID, "awake"):    s.serveAwake,
+		bus.Subject(s.cfg.ID, "asleep"):   s.serveAsleep,
+		bus.Subject(s.cfg.ID, "source"):   s.serveSource,
 	}
 	for _, d := range s.system().state.Devices() {
 		if d.Server == s.cfg.ID {
@@ -79,7 +81,7 @@ func (s *Server) serveSites(b bus.Bus) error {
 			return err
 		}
 	}
-	return nil
+	return s.joinBeats(b, s.system().state.Servers())
 }
 
 // theBus is nil before there is a system, and in a system of one site.
@@ -102,6 +104,7 @@ func (s *Server) routes() (map[string]web.Handler, map[string]web.PollHandler) {
 			api.PathStatus:     s.showStatus,
 			api.PathRegister:   s.register,
 			api.PathRecertify:  s.recertify,
+			api.PathSourceSend: s.sendSource,
 		}, map[string]web.PollHandler{
 			api.PathTracking: s.track,
 			api.PathInbox:    s.pollInbox,

@@ -48,7 +48,7 @@ func (s *Server) siteStatus(ctx context.Context, sys *system, row ledger.Server)
 	if row.ID == s.cfg.ID {
 		return s.ownStatus(ctx, sys)
 	}
-	silent := api.ServerStatus{ID: row.ID, Name: row.Name, Silent: true, Devices: []api.DeviceStatus{}}
+	silent := api.ServerStatus{ID: row.ID, Name: row.Name, Silent: true, Devices: []api.DeviceStatus{}, Sources: silentSources(sys, row.ID)}
 	err := errors.New("there is no way to other sites")
 	if b := s.theBus(); b != nil {
 		var answer []byte
@@ -89,6 +89,7 @@ func (s *Server) ownStatus(ctx context.Context, sys *system) api.ServerStatus {
 			out.Devices = append(out.Devices, api.DeviceStatus{Device: d.ID, Name: d.Name, Linked: s.isLinked(d.ID)})
 		}
 	}
+	out.Sources, out.Alarms = s.sourceStatus(sys), s.alarms.all()
 	askAll(out.Devices, func(d *api.DeviceStatus) {
 		ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 		defer cancel()

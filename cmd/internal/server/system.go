@@ -21,6 +21,7 @@ type system struct {
 	raw   []byte // api.System
 	api   api.System
 	state ledger.State
+	peers *peers
 }
 
 // system returns nil before the ceremony.
@@ -84,6 +85,7 @@ func (s *Server) verifySystem(raw []byte) (*system, error) {
 	if !ok || !bytes.Equal(row.Sign, own.Sign) || !bytes.Equal(row.Agree, own.Agree) || row.TLS != own.TLS {
 		return nil, fmt.Errorf("the system does not list server %s with this server's keys", s.cfg.ID)
 	}
+	out.peers = peersOf(out.state)
 	return out, nil
 }
 
@@ -124,6 +126,7 @@ func (s *Server) takeSystem(_ context.Context, source string, body []byte) ([]by
 			return nil, err
 		}
 	}
+	s.regard(sys)
 	return bytes.Clone(sys.raw), nil
 }
 

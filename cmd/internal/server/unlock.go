@@ -29,6 +29,7 @@ type unlocking struct {
 	digest   envelope.Hash
 	raws     [][]byte
 	officers []string // person ids
+	restored []string // names of those who take back a device with a shorter log
 }
 
 // askUnlock is POST /v1/unlock/ask.
@@ -130,8 +131,11 @@ func (s *Server) collectUnlock(ctx context.Context, d ledger.Device, raw []byte)
 	}
 	if !slices.Contains(l.officers, a.Person) {
 		l.officers, l.raws = append(l.officers, a.Person), append(l.raws, raw)
+		if a.Restored {
+			l.restored = append(l.restored, a.Name)
+		}
 	}
-	out := api.Unlocked{Have: uint64(len(l.raws)), Need: d.UnlockQuorum, Missing: []string{}}
+	out := api.Unlocked{Have: uint64(len(l.raws)), Need: d.UnlockQuorum, Missing: []string{}, Restored: append([]string{}, l.restored...)}
 	if out.Have < out.Need {
 		for _, o := range sys.state.OfficersOf(d.ID, s.unix()) {
 			if p, ok := sys.state.Person(o.Person); ok && !slices.Contains(l.officers, o.Person) {
@@ -148,7 +152,7 @@ func (s *Server) collectUnlock(ctx context.Context, d ledger.Device, raw []byte)
 		return nil, err
 	}
 	out.Status = &status
-	s.audit.log.Info("unlocked", "device", d.ID, "officers", l.officers)
+	s.audit.log.Info("unlocked", "device", d.ID, "officers", l.officers, "restored", l.restored)
 	s.awake(d.ID)
 	return envelope.Marshal(out)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 )
 
-// source is a row with what warnings look at.
-func source(id, server string, operators ...string) ledger.Source {
+// sourceRow is a row with what warnings look at.
+func sourceRow(id, server string, operators ...string) ledger.Source {
 	return ledger.Source{ID: id, Server: server, Operators: operators}
 }
 
@@ -40,7 +40,7 @@ func TestPolicyWarnings(t *testing.T) {
 	beats := func(needed uint64, lease time.Duration, sources ...string) *ledger.Heartbeat {
 		return &ledger.Heartbeat{Sources: sources, Needed: needed, Period: 1000, Lease: uint64(lease / time.Millisecond)}
 	}
-	sources := []ledger.Source{source("a", "s1", "anna"), source("b", "s2", "bert"), source("c", "s3", "anna")}
+	sources := []ledger.Source{sourceRow("a", "s1", "anna"), sourceRow("b", "s2", "bert"), sourceRow("c", "s3", "anna")}
 	for name, c := range map[string]struct {
 		policy *ledger.Heartbeat
 		want   []string // parts of the warnings, in order

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/heartbeat"
 )
 
 // Limits of what waits for the interpreter, each with its reason.
@@ -68,11 +69,11 @@ func laneOf(frame []byte) lane {
 	switch h, err := envelope.Peek(frame); {
 	case err != nil:
 		return laneOther // the interpreter says what is wrong with it
-	case h.Type == "beat":
+	case h.Type == heartbeat.TypeBeat:
 		return laneBeat
-	case h.Type == "beat.challenge":
+	case h.Type == heartbeat.TypeChallenge:
 		return laneChallenge
-	case strings.HasPrefix(h.Type, "beat."):
+	case strings.HasPrefix(h.Type, heartbeat.TypeBeat+"."):
 		return laneHeartbeat
 	}
 	return laneOther

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"time"
 
 	"github.com/privyseal/privyseal/cmd/internal/store/atomicfile"
 	"github.com/privyseal/privyseal/cmd/internal/transport/link"
@@ -90,9 +91,8 @@ func (d *device) loop(ctx context.Context) error {
 			continue
 		default:
 		}
-		next := d.machine.Next()
-		if next != 0 && d.clock.boot() >= next {
-			if err := d.carryOut(ctx, d.machine.Tick(d.clock.inputs())); err != nil {
+		if at := d.due(); at != 0 && d.clock.boot() >= at {
+			if err := d.tick(ctx); err != nil {
 				return err
 			}
 		}
@@ -102,12 +102,8 @@ func (d *device) loop(ctx context.Context) error {
 			}
 			continue
 		}
-		if next := d.machine.Next(); next == 0 || d.clock.boot() < next {
-			if err := d.ticks.Reset(next); err != nil {
-				return err
-			}
-		} else {
-			continue
+		if err := d.ticks.Reset(d.due()); err != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():
@@ -121,10 +117,30 @@ func (d *device) loop(ctx context.Context) error {
 	}
 }
 
+// tickPause lies between two ticks at least: an interpreter that asks for a
+// moment that has passed, again and again, gets no processor for itself.
+const tickPause = int64(2 * time.Millisecond)
+
+// due is when the interpreter wants its next tick; 0: not before something else
+// happens.
+func (d *device) due() int64 {
+	next := d.machine.Next()
+	if next == 0 {
+		return 0
+	}
+	return max(next, d.ticked+tickPause)
+}
+
+func (d *device) tick(ctx context.Context) error {
+	in := d.clock.inputs()
+	d.ticked = in.Boot
+	return d.carryOut(ctx, d.machine.Tick(in))
+}
+
 // fellSilent does what is left to do when the watchdog has locked the token.
 func (d *device) fellSilent(ctx context.Context) error {
 	d.silent = true
-	return d.carryOut(ctx, d.machine.Tick(d.clock.inputs()))
+	return d.tick(ctx)
 }
 
 func (d *device) handle(ctx context.Context, frame []byte) error {

@@ -217,6 +217,34 @@ func TestTicks(t *testing.T) {
 	}
 }
 
+// TestTicksOfThePast has an interpreter that asks for what has passed: it gets
+// its ticks apart, and messages in between.
+func TestTicksOfThePast(t *testing.T) {
+	ticks := make(chan int64, 20)
+	r := runScript(t, func(d *device, s *script) {
+		s.next = 1
+		s.handle = func(_ firmware.Inputs, frame []byte) firmware.Effects { return firmware.Effects{Reply: frame} }
+		s.tick = func(in firmware.Inputs) firmware.Effects {
+			select {
+			case ticks <- in.Boot:
+			default: // enough
+			}
+			return firmware.Effects{}
+		}
+	})
+	c := r.listen()
+	send(t, c, "hello")
+	receive(t, c, "hello")
+	last := <-ticks
+	for range cap(ticks) - 1 {
+		next := <-ticks
+		if next-last < tickPause {
+			t.Errorf("ticks %d ns apart", next-last)
+		}
+		last = next
+	}
+}
+
 // TestWallClock sets the machine's clock a year back, then a year forward: the
 // interpreter's time does not fall below where the process began, and a lease
 // goes by another clock.

@@ -50,6 +50,7 @@ type device struct {
 	watch  *watchdog
 	silent bool // the watchdog locked the token, and nobody unlocked it since
 	ticks  *bootclock.Timer
+	ticked int64 // when the interpreter was last told the time
 	inbox  *inbox
 	link   atomic.Pointer[link.Conn] // nil: there is none
 	step   func(string)              // tests stop the process here

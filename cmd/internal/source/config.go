@@ -71,8 +71,7 @@ var (
 
 var validID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 
-// checkID keeps ids of devices, which become names of files here, to the
-// ledger's alphabet.
+// fileSafe are ids of devices, which become names of files here.
 var fileSafe = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 func (c *Config) validate() error {
@@ -342,7 +341,7 @@ func LoadConfig(dir string) (*Config, error) {
 	return &c, c.validate()
 }
 
-// Identity is the pin of the key with which a source dials its server over
+// Pin is that of the key with which a source dials its server over
 // TLS, for the server's list.
 func Pin(dir string) (pinned.Pin, error) {
 	id, err := pinned.LoadIdentity(filepath.Join(dir, fileTLS))
@@ -379,7 +378,9 @@ func decodeJSON(data []byte, into any) error {
 	return nil
 }
 
-// YAML is a source's entry in the list "sources" of a ceremony file.
+// YAML is a source's item of the list "sources" in a ceremony file, as
+// desk.SourceYAML writes it: a source has no part in ceremonies, and links no
+// more of the firmware than it runs.
 func YAML(s *ledger.Source) string {
 	q := func(v any) string {
 		b, err := json.Marshal(v) // JSON's strings and lists are YAML's

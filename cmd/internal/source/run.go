@@ -45,7 +45,7 @@ type Source struct {
 	beat    *beatKey
 	told    *told
 	clocks  clocks
-	up      *link.Conn // nil: the link is down
+	up      conn // nil: the link is down
 
 	dead error // why it ended by itself
 }
@@ -203,11 +203,16 @@ func (s *Source) Close() error {
 	return s.lock.Close()
 }
 
+// conn is what a source needs of a link.
+type conn interface {
+	Send(ctx context.Context, frame []byte) error
+	Err() error // nil while it lives
+}
+
 // arrival is what a link brings to the one goroutine that decides.
 type arrival struct {
 	conn  *link.Conn
-	frame []byte // nil: the link has come up, or gone
-	gone  bool
+	frame []byte // nil: the link has come up
 }
 
 // Run keeps the link to the message server, answers, and beats, until ctx ends
@@ -265,7 +270,7 @@ func (s *Source) Run(ctx context.Context) error {
 	}
 }
 
-// receive hands on what a link brings, in order, and its beginning and end.
+// receive hands on what a link brings, in order, after the link itself.
 func receive(ctx context.Context, c *link.Conn, to chan<- arrival) error {
 	hand := func(a arrival) bool {
 		select {

@@ -73,7 +73,7 @@ func marks(dir string, now int64) (map[string]mark, error) {
 		if data, err := readSmall(filepath.Join(dir, dirRevoked, e.Name())); err == nil {
 			var said mark
 			// A time in the future would keep officers out until then.
-			if decodeJSON(data, &said) == nil && 0 < said.At && said.At < now {
+			if decodeJSON(data, &said) == nil && 0 < said.At && said.At <= now {
 				m = said
 			}
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/privyseal/privyseal/hsm"
 )
 
-func newDevice(t *testing.T) (string, *config) {
+func newDevice(t testing.TB) (string, *config) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "d1")
 	c := &config{ID: "d1", Serial: "0001", Model: "lab", Link: "unix:" + filepath.Join(dir, "link")}

@@ -19,6 +19,9 @@ func (m *Machine) challenge(c *ctx) error {
 	if _, err := io.ReadFull(c.Rand, nonce[:]); err != nil {
 		return faulty(CodeInternal, err)
 	}
+	if m.told != m.state.head {
+		m.monitor.News()
+	}
 	q, to, due := m.monitor.Challenge(c.Boot, nonce)
 	if !due {
 		return nil
@@ -26,6 +29,7 @@ func (m *Machine) challenge(c *ctx) error {
 	// Only what is durable: a source would hold a device that crashed now to
 	// records that it does not have.
 	q.Log, q.LogHead = m.state.count, m.state.head
+	m.told = m.state.head
 	if slices.ContainsFunc(to, func(id string) bool { return !m.welcome[id] }) {
 		q.Enrolment = m.enrolment
 	}

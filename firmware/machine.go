@@ -133,6 +133,7 @@ type Machine struct {
 	monitor   *heartbeat.Monitor                // nil: no beats are needed, or the token is locked
 	keys      map[string]*heartbeat.VerifiedKey // beat keys, by source
 	welcome   map[string]bool                   // sources that know the instance
+	told      envelope.Hash                     // the head of the log that all sources were shown last
 	refused   map[string]string                 // sources that refused it, with the code
 	reported  map[string]string                 // what the message server was told last
 	station   *heartbeat.Station                // this device as a satellite of others

@@ -83,8 +83,8 @@ func requesterIs(id ledger.Identity, requester string) error {
 		return refuse(CodeRequest, "the request names %s as requester, but %s %s signed it", document.Escape(requester), id.Kind, id.Owner)
 	case id.Use != ledger.UseSign && id.Use != ledger.UseSoftware:
 		return refuse(CodeRequest, "the request is signed with a key for %s", id.Use)
-	case id.Kind == ledger.OwnerServer:
-		return refuse(CodeRequest, "a message server is no requester")
+	case id.Kind != ledger.OwnerPerson && id.Kind != ledger.OwnerDevice:
+		return refuse(CodeRequest, "a %s is no requester", id.Kind)
 	}
 	return nil
 }

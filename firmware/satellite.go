@@ -23,6 +23,21 @@ func (m *Machine) satellite() (*heartbeat.Station, error) {
 	return st, nil
 }
 
+// forgetPeers is for a device whose officers took it back with an older disk:
+// what it knew of others is as old, and worth nothing. It beats for nobody whom
+// officers do not open from now on.
+func (m *Machine) forgetPeers(c *ctx) error {
+	st, err := heartbeat.NewStation(heartbeat.StationConfig{ID: m.cfg.Local.ID, Restored: true}, m.state.ledger, nil)
+	if err != nil {
+		return faulty(CodeInternal, err)
+	}
+	if c.effect.Seen, err = st.Stored(); err != nil {
+		return faulty(CodeInternal, err)
+	}
+	m.station = st
+	return nil
+}
+
 // challenged answers another device.
 func (m *Machine) challenged(c *ctx, v *envelope.Verified) error {
 	if m.Phase() != PhaseReady {
@@ -45,6 +60,9 @@ func (m *Machine) challenged(c *ctx, v *envelope.Verified) error {
 		return faulty(CodeMessage, err)
 	}
 	c.effect.Seen = table
+	if out == nil {
+		return nil
+	}
 	frame, err := heartbeat.SealBeat(c.Rand, m.cfg.Local.Sign, m.state.ledger, out, c.Now)
 	if err != nil {
 		return faulty(CodeInternal, err)

@@ -86,6 +86,7 @@ func (m *Machine) unlock(c *ctx, in Unlock) (*Status, error) {
 		}
 	}()
 	var names []string
+	restored := true
 	seen, owner := map[string]bool{}, map[uint64]string{}
 	for _, raw := range in.Approvals {
 		a, err := approval.VerifyUnlock(s, self.ID, m.unlocks.digest, raw, c.Now)
@@ -101,6 +102,7 @@ func (m *Machine) unlock(c *ctx, in Unlock) (*Status, error) {
 			return nil, faulty(CodeShare, fmt.Errorf("piece of %s: %w", a.Name, err))
 		}
 		pieces, names = append(pieces, p), append(names, a.Person)
+		restored = restored && a.Restored
 		if other, ok := owner[p.Index]; ok {
 			return nil, refuse(CodeShare, "%s and %s handed in the same piece, number %d", other, a.Person, p.Index)
 		}
@@ -122,6 +124,11 @@ func (m *Machine) unlock(c *ctx, in Unlock) (*Status, error) {
 	}
 	if err := c.add(recUnlocked, unlockedBody{Officers: names}); err != nil {
 		return nil, errors.Join(err, m.LockDown())
+	}
+	if restored {
+		if err := m.forgetPeers(c); err != nil {
+			return nil, errors.Join(err, m.LockDown())
+		}
 	}
 	m.enrolled(m.unlocks.raw, in.Approvals)
 	m.unlocks = nil

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -357,4 +358,21 @@ func (heap) Free(b []byte) {
 			panic("firmwaretest: a secret was freed before it was wiped")
 		}
 	}
+}
+
+// Copy is a second machine with the same token, disk and PIN, as a thief makes
+// it who copied everything but the memory. The token is open for it when it is
+// open for the original.
+func (d *Device) Copy(t testing.TB) *Device {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := &Device{ID: d.ID, Token: d.Token, Now: d.Now, Boot: d.Boot, Journal: slices.Clone(d.Journal), Seen: d.Seen, cfg: d.cfg}
+	c.cfg.Seen = d.Seen
+	m, err := firmware.New(c.cfg, c.Journal, c.inputs())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.machine = m
+	return c
 }

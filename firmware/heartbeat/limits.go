@@ -13,6 +13,11 @@ const (
 	// anew, and what a source has to keep: 16 KB of hashes for a sequence.
 	SeriesSlots = 512
 
+	// maxBegun bounds the series of one device that a source goes on with at a
+	// time: the one the device lives on, and those that it asked for since
+	// without an answer.
+	maxBegun = 3
+
 	// drift is the part of a slot's distance from its anchor that is taken off,
 	// 1/2000 or 500 ppm: quartz clocks are within 100 ppm. A source whose clock
 	// is fast by less than this cannot make a slot before the time that the

@@ -23,6 +23,7 @@ type Monitor struct {
 	until   int64 // end of the lease; 0 before the first
 	over    bool
 	next    int64 // when a challenge is due
+	news    bool  // the next one goes to every source
 	counter uint64
 	sent    []sent
 }
@@ -117,12 +118,13 @@ func (m *Monitor) Challenge(boot int64, nonce [32]byte) (c *Challenge, to []stri
 		case m.wantsSeries(s, boot):
 			s.asked = boot
 			out.begin = append(out.begin, s.id)
+		case m.news:
 		default:
 			continue
 		}
 		to = append(to, s.id)
 	}
-	m.next = boot + m.period
+	m.next, m.news = boot+m.period, false
 	m.forget(boot)
 	if len(to) == 0 {
 		return nil, nil, false
@@ -131,6 +133,10 @@ func (m *Monitor) Challenge(boot int64, nonce [32]byte) (c *Challenge, to []stri
 	m.counter++
 	return &Challenge{Device: m.device, Counter: m.counter, Nonce: nonce, Begin: out.begin}, to, true
 }
+
+// News has the next challenge go to sources, too, that are asked for nothing:
+// they are to see how the device's log has grown, for its older copies.
+func (m *Monitor) News() { m.news = true }
 
 // Next is when the monitor has to be looked at next: for a challenge, or for
 // the end.
@@ -293,6 +299,9 @@ func (m *Monitor) value(boot int64, s *source, b *Beat) error {
 		return err
 	}
 	if err := r.chain.accept(m.device, b.Slot, b.Value, m.policy.Loss); err != nil {
+		if errors.Is(err, ErrLost) {
+			s.series = nil // none of the rest will be taken: ask for another
+		}
 		return err
 	}
 	s.until = max(s.until, m.slotTime(boot, r, b.Slot)+m.lease)

@@ -1,6 +1,7 @@
 package heartbeat
 
 import (
+	"bytes"
 	"crypto/ecdh"
 	"errors"
 	"fmt"
@@ -43,15 +44,21 @@ type run struct {
 	instance [16]byte
 	counter  uint64 // of the last challenge
 	at       int64  // when it came, boot-time clock
+	// begun are the series that go on, the newest last: the device may not have
+	// heard of that yet, and lives on the one before.
+	begun []*begun
+}
 
-	agree *ecdh.PublicKey // of the series; nil: there is none
+// begun is a series as its source sees it.
+type begun struct {
+	agree *ecdh.PublicKey
 	re    [16]byte
 	nonce [32]byte
-	begun int64
+	at    int64 // boot-time clock
 	every int64
-	slot  uint64 // the last one sent
-	chain []envelope.Hash
-	cert  []byte // the certificate that the device was given
+	slot  uint64          // the last one sent
+	chain []envelope.Hash // kind sequence
+	cert  []byte          // the certificate that the device was given
 }
 
 // Inputs are what a step is given besides its message.
@@ -71,6 +78,7 @@ func NewStation(cfg StationConfig, s ledger.State, stored []byte) (*Station, err
 		}
 		st.table = *t
 	}
+	st.table.Restored = st.table.Restored || cfg.Restored
 	return st, st.SetLedger(s)
 }
 
@@ -85,6 +93,9 @@ func (st *Station) SetLedger(s ledger.State) error {
 	}
 	if st.kind == ledger.SourceSequence && len(st.cfg.Secret) != 32 {
 		return errors.New("heartbeat: a source of kind sequence needs a secret of 32 bytes")
+	}
+	if s.System() == st.ledger.System() && s.Height() < st.ledger.Height() {
+		return fmt.Errorf("heartbeat: a ledger of %d entries, where %d are known", s.Height(), st.ledger.Height())
 	}
 	st.ledger = s
 	return nil
@@ -134,14 +145,18 @@ func (st *Station) Answer(in Inputs, c *VerifiedChallenge) (*Out, []byte, error)
 		return out, stored, nil
 	}
 	if !slices.Contains(c.Begin, st.cfg.ID) {
-		return nil, stored, errNoSource // asked for nothing
+		return nil, stored, nil // it only shows how its log has grown
 	}
-	r.agree, r.re, r.nonce, r.begun, r.slot = c.agree, c.id, c.Nonce, in.Boot, 0
-	r.every, r.cert = int64(d.Heartbeat.Period)*1_000_000, st.cfg.Certificate
+	b := &begun{
+		agree: c.agree, re: c.id, nonce: c.Nonce, at: in.Boot, every: int64(d.Heartbeat.Period) * 1_000_000, cert: st.cfg.Certificate,
+	}
 	out.Beat.Slots = SeriesSlots
 	if st.kind == ledger.SourceSequence {
-		r.chain = newChain(st.cfg.Secret, d.ID, id, c.Nonce, SeriesSlots)
-		out.Beat.Value = r.chain[0]
+		b.chain = newChain(st.cfg.Secret, d.ID, id, c.Nonce, SeriesSlots)
+		out.Beat.Value = b.chain[0]
+	}
+	if r.begun = append(r.begun, b); len(r.begun) > maxBegun {
+		r.begun = r.begun[1:]
 	}
 	return out, stored, nil
 }
@@ -204,39 +219,43 @@ func (st *Station) Due(boot int64) []Out {
 	var out []Out
 	for _, d := range st.ledger.Devices() {
 		r := st.runs[d.ID]
-		if r == nil || r.agree == nil {
+		if r == nil {
 			continue
 		}
-		k := uint64(max(0, boot-r.begun) / r.every)
-		switch s := st.seen(d); {
-		case k > SeriesSlots || s.Revoked != 0 || s.Instance != r.instance:
-			r.agree = nil // over; the device begins another if it may
-			continue
-		case k <= r.slot:
-			continue
+		if s := st.seen(d); s.Revoked != 0 || s.Instance != r.instance {
+			r.begun = nil
 		}
-		r.slot = k
-		b := Beat{Source: st.cfg.ID, Device: d.ID, Instance: r.instance, Kind: KindMessage, Nonce: r.nonce, Slot: k}
-		if st.kind == ledger.SourceSequence {
-			b.Kind, b.Value = KindValue, r.chain[k]
+		r.begun = slices.DeleteFunc(r.begun, func(b *begun) bool { return b.due(boot) > SeriesSlots })
+		for _, b := range r.begun {
+			k := b.due(boot)
+			if k <= b.slot {
+				continue
+			}
+			b.slot = k
+			beat := Beat{Source: st.cfg.ID, Device: d.ID, Instance: r.instance, Kind: KindMessage, Nonce: b.nonce, Slot: k}
+			if b.chain != nil {
+				beat.Kind, beat.Value = KindValue, b.chain[k]
+			}
+			if !bytes.Equal(b.cert, st.cfg.Certificate) {
+				beat.Key = st.cfg.Certificate
+			}
+			out = append(out, Out{Beat: beat, To: b.agree, Re: b.re})
 		}
-		if string(r.cert) != string(st.cfg.Certificate) {
-			b.Key = st.cfg.Certificate
-		}
-		out = append(out, Out{Beat: b, To: r.agree, Re: r.re})
 	}
 	return out
 }
+
+// due is the slot that a series is in.
+func (b *begun) due(boot int64) uint64 { return uint64(max(0, boot-b.at) / b.every) }
 
 // Next is when the next one-way beat is due; 0: none.
 func (st *Station) Next() int64 {
 	var next int64
 	for _, r := range st.runs {
-		if r.agree == nil {
-			continue
-		}
-		if at := r.begun + int64(r.slot+1)*r.every; next == 0 || at < next {
-			next = at
+		for _, b := range r.begun {
+			if at := b.at + int64(b.slot+1)*b.every; next == 0 || at < next {
+				next = at
+			}
 		}
 	}
 	return next
@@ -299,7 +318,7 @@ func (st *Station) Devices() []Known {
 		s := st.seen(d)
 		k := Known{Device: d.ID, Instance: s.Instance, Log: s.Log, Enrolled: s.Enrolled, Revoked: s.Revoked}
 		if r := st.runs[d.ID]; r != nil {
-			k.Last, k.Beating = r.at, r.instance == s.Instance && s.Revoked == 0 && (st.kind == ledger.SourceSatellite || r.agree != nil)
+			k.Last, k.Beating = r.at, r.instance == s.Instance && s.Revoked == 0 && (st.kind == ledger.SourceSatellite || len(r.begun) > 0)
 		}
 		out = append(out, k)
 	}

@@ -18,6 +18,9 @@ type table struct {
 	Version uint64  `cbor:"1,keyasint"`
 	Seen    []seen  `cbor:"2,keyasint"` // by device id
 	Spent   []spent `cbor:"3,keyasint"` // oldest first
+	// Restored says that the station has lost its memory once: a device of
+	// which it knows nothing is not taken for the ceremony's.
+	Restored bool `cbor:"4,keyasint,omitempty"`
 }
 
 // seen is what is known of one device.
@@ -66,7 +69,7 @@ func (st *Station) seen(d ledger.Device) seen {
 		return st.table.Seen[i]
 	}
 	s := seen{Device: d.ID}
-	if !st.cfg.Restored {
+	if !st.table.Restored {
 		s.Instance = d.Instance
 	}
 	return s
@@ -88,7 +91,7 @@ func (st *Station) remember(s seen) ([]byte, error) {
 	} else {
 		rows = slices.Insert(rows, i, s)
 	}
-	t := table{tableVersion, rows, st.table.Spent}
+	t := table{tableVersion, rows, st.table.Spent, st.table.Restored}
 	raw, err := envelope.Marshal(t)
 	if err != nil {
 		return nil, err
@@ -96,6 +99,9 @@ func (st *Station) remember(s seen) ([]byte, error) {
 	st.table = t
 	return raw, nil
 }
+
+// Stored is the table as it is to be stored.
+func (st *Station) Stored() ([]byte, error) { return envelope.Marshal(st.table) }
 
 func equalSeen(a, b seen) bool {
 	return a.Device == b.Device && a.Instance == b.Instance && a.Enrolled == b.Enrolled && a.Log == b.Log && a.Head == b.Head &&

@@ -191,16 +191,18 @@ func (s *System) AskUnlock(device string) (*UnlockOffer, error) {
 
 // UnlockApproval is an officer's word to unlock a device, with a piece of its
 // PIN.
-func (s *System) UnlockApproval(o Officer, device string, offer *UnlockOffer, id string, piece share.Piece) []byte {
+func (s *System) UnlockApproval(o Officer, device string, offer *UnlockOffer, id string, piece share.Piece, changes ...func(*approval.UnlockApproval)) []byte {
 	s.t.Helper()
 	officer, err := envelope.KeyIDOf(o.Card.Public())
 	s.check(err)
 	ct, err := share.SealPieceForOffer(offer.Public, firmware.UnlockContext(device, offer.Digest, id, officer), piece)
 	s.check(err)
 	now := s.Now().Unix()
-	body, err := envelope.Marshal(approval.UnlockApproval{
-		Device: device, Offer: offer.Digest, Piece: id, Sealed: ct, Created: now, Expires: now + 3600,
-	})
+	a := approval.UnlockApproval{Device: device, Offer: offer.Digest, Piece: id, Sealed: ct, Created: now, Expires: now + 3600}
+	for _, c := range changes {
+		c(&a)
+	}
+	body, err := envelope.Marshal(a)
 	s.check(err)
 	raw, err := envelope.Sign(rand.Reader, o.Card, envelope.Header{
 		Type: approval.TypeUnlockApproval, Version: approval.Version, System: s.State.System(), LedgerHead: s.State.Head(),
@@ -220,14 +222,14 @@ func (s *System) SendUnlock(device string, offer *UnlockOffer, approvals [][]byt
 }
 
 // Unlock has a device's officers unlock it.
-func (s *System) Unlock(device string) {
+func (s *System) Unlock(device string, changes ...func(*approval.UnlockApproval)) {
 	s.t.Helper()
 	offer, err := s.AskUnlock(device)
 	s.check(err)
 	var approvals [][]byte
 	for _, o := range s.Officers(device) {
 		sealed, piece := s.Piece(o, offer.Pieces)
-		approvals = append(approvals, s.UnlockApproval(o, device, offer, sealed.ID, piece))
+		approvals = append(approvals, s.UnlockApproval(o, device, offer, sealed.ID, piece, changes...))
 	}
 	s.check(s.SendUnlock(device, offer, approvals))
 }

@@ -65,6 +65,13 @@ type System struct {
 	Robot    crypto.Signer                   // Program's software key
 	BootKeys map[string]crypto.Signer        // the devices' boot keys, from their disks
 
+	// For systems with Beats.
+	Sources map[string]*Source
+	Hold    func(Carried) bool // takes a frame off the network if it says so
+	Reports []Carried          // what devices told their servers unasked
+	Dropped []error            // why sources answered nothing
+	Stopped map[string]bool    // devices whose process stands still
+
 	t       testing.TB
 	shared  *shared
 	configs map[string]firmware.Config
@@ -74,6 +81,7 @@ type System struct {
 type shared struct {
 	mu     sync.Mutex
 	now    time.Time
+	boot   int64 // nanoseconds
 	taps   map[string]hsm.TraceFunc
 	frames map[string][]Frame
 }
@@ -124,7 +132,7 @@ func New(t testing.TB, options ...Option) *System {
 	t.Helper()
 	s := &System{
 		Devices: map[string]*firmwaretest.Device{}, Servers: map[string]ledgertest.Pair{}, Cards: map[uint32]*firmwaretest.Card{},
-		People: map[string][]*firmwaretest.Card{}, BootKeys: map[string]crypto.Signer{}, t: t, configs: map[string]firmware.Config{},
+		People: map[string][]*firmwaretest.Card{}, BootKeys: map[string]crypto.Signer{}, t: t, configs: map[string]firmware.Config{}, Stopped: map[string]bool{},
 		shared: &shared{now: time.Unix(1_800_000_000, 0), taps: map[string]hsm.TraceFunc{}, frames: map[string][]Frame{}},
 	}
 	r := newRoom(s)
@@ -218,6 +226,8 @@ type room struct {
 	s    *System
 	plan ceremony.Plan
 	said []string
+	// person adds somebody with some cards to the plan.
+	person func(id, name string, cards int)
 }
 
 func newRoom(s *System) *room {
@@ -241,6 +251,7 @@ func newRoom(s *System) *room {
 		}
 		r.plan.Persons = append(r.plan.Persons, x)
 	}
+	r.person = person
 	person(Administrator, "Ada Administrator", 1)
 	person(Requester, "Rita Requester", 2)
 	robot := ledgertest.NewSigner(s.t, "robot")

@@ -28,7 +28,7 @@ import (
 const maxCSRFile = 256 << 10
 
 func newRequest(a *app) *cobra.Command {
-	return group("request", "Ask for a signature", newRequestCertificate(a), newRequestFile(a), newRequestStatus(a))
+	return group("request", "Ask for a signature", newRequestCertificate(a), newRequestFile(a), newRequestEntry(a), newRequestStatus(a))
 }
 
 // asking is what all requests have in common.
@@ -37,6 +37,8 @@ type asking struct {
 	algorithm, as, keyFile, card string
 	lifetime                     time.Duration
 	wait                         waiting
+	// command is what a request for an entry of the ledger is about.
+	command *command
 }
 
 // waiting says what to do until there is a result.
@@ -171,8 +173,11 @@ func (a *app) requestDigest(ctx context.Context, q *asking, path string) error {
 // keyOf finds the key and algorithm that are meant.
 func (q *asking) keyOf(s ledger.State) (ledger.Key, threshold.Algorithm, error) {
 	family := ledger.FamilyFile
-	if q.Kind == document.KindCertificate {
+	switch q.Kind {
+	case document.KindCertificate:
 		family = ledger.FamilyCertificate
+	case document.KindEntry:
+		family = ledger.FamilyLedger
 	}
 	var able []ledger.Key
 	for _, k := range s.Keys() {
@@ -228,6 +233,10 @@ func (a *app) request(ctx context.Context, q *asking) error {
 	defer conn.Close()
 	var r *client.Signed
 	if err := a.withRequester(ctx, s, q, func(signer crypto.Signer) (err error) {
+		if q.command != nil {
+			r, err = q.newEntry(a.rand, s.State(), signer, srv, a.now().Unix())
+			return err
+		}
 		r, err = client.NewRequest(a.rand, s.State(), signer, q.Wish, srv, a.now().Unix())
 		return err
 	}); err != nil {
@@ -250,7 +259,7 @@ func (a *app) request(ctx context.Context, q *asking) error {
 		})
 	}
 	a.tell("request %s", r.Digest)
-	return a.await(ctx, conn, r, q.wait)
+	return a.await(ctx, conn, s, r, q.wait)
 }
 
 type submitted struct {
@@ -309,7 +318,14 @@ func (a *app) requestStatus(ctx context.Context, name string, w waiting) error {
 	}
 	r, err := s.Kept(name)
 	server := a.server
+	var before *ledger.ReplayError
+	var taken *ledger.ForkError
 	switch {
+	case errors.As(err, &before):
+		// A command that is in force, but perhaps not everywhere yet.
+		return a.spread(ctx, s, before.Position, "")
+	case errors.As(err, &taken):
+		return takenError(taken.Position)
 	case err == nil:
 		if server == "" {
 			server = r.Server
@@ -336,7 +352,7 @@ func (a *app) requestStatus(ctx context.Context, name string, w waiting) error {
 	}
 	defer conn.Close()
 	if w.wait && r.Checked != nil {
-		return a.await(ctx, conn, r, w)
+		return a.await(ctx, conn, s, r, w)
 	}
 	t, err := conn.Tracking(ctx, r.Digest)
 	if err != nil {
@@ -348,13 +364,13 @@ func (a *app) requestStatus(ctx context.Context, name string, w waiting) error {
 		}
 	}
 	if w.out != "" {
-		return a.deliver(r, t, w.out)
+		return a.deliver(ctx, s, r, t, w.out)
 	}
 	return a.result(trackingOf(t), func() { a.showTracking(t) })
 }
 
 // await follows a request to its end and delivers the result.
-func (a *app) await(ctx context.Context, conn *client.Conn, r *client.Signed, w waiting) error {
+func (a *app) await(ctx context.Context, conn *client.Conn, s *client.System, r *client.Signed, w waiting) error {
 	// A server that is away for ever must not keep us longer than the request
 	// lives.
 	limit := time.Unix(r.Request.Expires, 0).Add(30 * time.Second).Sub(a.now())
@@ -370,14 +386,17 @@ func (a *app) await(ctx context.Context, conn *client.Conn, r *client.Signed, w 
 		}
 		return term.WithHint(err, fmt.Sprintf("the request goes on; ask again: privyseal request status %s --wait", short(r.Digest)))
 	}
-	return a.deliver(r, t, w.out)
+	return a.deliver(ctx, s, r, t, w.out)
 }
 
-// deliver verifies a result and writes it.
-func (a *app) deliver(r *client.Signed, t *tracking, out string) error {
+// deliver verifies a result and writes it. An entry is put into force.
+func (a *app) deliver(ctx context.Context, s *client.System, r *client.Signed, t *tracking, out string) error {
 	data, err := r.Result(t)
 	if err != nil {
 		return err
+	}
+	if r.Checked.Kind() == document.KindEntry {
+		return a.enact(ctx, s, r, t, data, out)
 	}
 	kind := "signature"
 	if r.Checked.Kind() == document.KindCertificate {

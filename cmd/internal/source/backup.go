@@ -331,6 +331,8 @@ func (m *Manifest) validate() error {
 		return fmt.Errorf("a manifest of version %d, this program understands version %d", m.Version, fileVersion)
 	case m.Threshold < share.MinThreshold || m.Threshold > n || n > share.MaxPieces:
 		return fmt.Errorf("%d of %d pieces: no such backup is made", m.Threshold, n)
+	case m.Created < 0 || m.Created > envelope.MaxTime:
+		return errors.New("made at no time")
 	case m.System.IsZero() || m.Check.IsZero() || m.Epoch == 0 || m.Epoch > maxEpoch:
 		return errors.New("not the manifest of a backup")
 	}

@@ -225,6 +225,9 @@ func restore(d *disk, dir string, answers []string, now int64) (*ledger.Source, 
 	if err != nil {
 		return fail(err)
 	}
+	// A clock that was lost with the machine's battery must not make what
+	// officers said before the backup count again.
+	now = max(now, m.Created+1)
 	c := m.config(b.Link, b.Pins, now)
 	src := c.source(k)
 	if err := k.save(d, dir); err != nil {
@@ -238,7 +241,7 @@ func restore(d *disk, dir string, answers []string, now int64) (*ledger.Source, 
 	if err := fixSystem(d, dir, m.System); err != nil {
 		return fail(err)
 	}
-	if err := ensureBeatKey(d, dir, src, k, max(epoch+epochJump, uint64(max(now, 0))), now); err != nil {
+	if err := ensureBeatKey(d, dir, src, k, max(epoch+epochJump, uint64(now)), now); err != nil {
 		return fail(err)
 	}
 	if epoch, err = lastEpoch(dir); err != nil {

@@ -161,6 +161,7 @@ func (s *Source) firstTable(forgot bool) ([]byte, error) {
 		at = s.o.Now()
 		s.log.Warn("this source's table is gone: it beats for no device before its officers open it anew")
 	}
+	at = max(at, s.state.Time()) // with a clock that was lost, what is certain
 	for _, d := range s.station.Devices() {
 		t, err := s.station.Revoke(d.Device, heartbeat.Inputs{Now: at, Boot: s.o.Clock()})
 		if err != nil {

@@ -210,6 +210,24 @@ func (p *stopped) stops() {
 	}
 }
 
+// answersWithout checks that the device still answers, and with nothing of a
+// kind before that.
+func (p *stopped) answersWithout(what string) {
+	p.t.Helper()
+	send(p.t, p.link, "after")
+	for {
+		frame, err := p.link.Recv(p.t.Context())
+		switch {
+		case err != nil:
+			p.t.Fatal(err)
+		case bytes.HasPrefix(frame, []byte(what)):
+			p.t.Fatalf("a %s left after the lease", what)
+		case string(frame) == "after":
+			return
+		}
+	}
+}
+
 func (p *stopped) goesOn() {
 	p.t.Helper()
 	if err := unix.Kill(p.pid, unix.SIGCONT); err != nil {
@@ -257,22 +275,10 @@ func TestStoppedPastTheLease(t *testing.T) {
 			if now := bootclock.Now(); now >= p.until {
 				t.Fatalf("stopped %d ns after the lease: nothing is tested", now-p.until)
 			}
-			send(t, p.link, "after")
 			sleepUntil(t, p.until)
 			p.goesOn()
 			p.says("closed false <nil>")
-			for {
-				frame, err := p.link.Recv(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				if bytes.HasPrefix(frame, []byte("partial")) {
-					t.Fatal("a partial signature left after the lease")
-				}
-				if string(frame) == "after" {
-					break
-				}
-			}
+			p.answersWithout("partial")
 			// Nor does it come later, and the share cannot be used.
 			send(t, p.link, "ask")
 			receive(t, p.link, "refused")
@@ -296,4 +302,19 @@ func TestStoppedWithinTheLease(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestStoppedIdle stops a device from outside while it has nothing to do.
+func TestStoppedIdle(t *testing.T) {
+	dir, c := newDevice(t)
+	p := startStopping(t, dir, c, "never", 700*time.Millisecond)
+	if err := unix.Kill(p.pid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	p.stops()
+	send(t, p.link, "ask")
+	sleepUntil(t, p.until)
+	p.goesOn()
+	p.says("closed false <nil>")
+	p.answersWithout("partial")
 }

@@ -74,7 +74,9 @@ func (m *Machine) watch(s *state, boot int64) {
 // lapse does what is left to do when the lease is over: the process has closed
 // the gate and locked the token already, or does it now.
 func (m *Machine) lapse(c *ctx) error {
-	if m.monitor == nil || !m.monitor.Over(c.Boot) {
+	// A beat that was taken in the last moment may come too late for the
+	// process, which locks by the lease as it last read it.
+	if m.monitor == nil || !m.monitor.Over(c.Boot) && !m.cfg.Token.Locked() {
 		return nil
 	}
 	why := "the beats stopped"

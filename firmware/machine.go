@@ -85,11 +85,6 @@ type Effects struct {
 	// Then the caller calls Durable.
 	Records [][]byte
 
-	// SetPIN is the token's new PIN: the device was commissioned. When it is
-	// set the caller removes the transport PIN. A crash before that repeats it
-	// at the next start.
-	SetPIN []byte
-
 	// Seen is what this device knows of the devices that it beats for. If it is
 	// not nil it replaces, durably and as a whole, what was stored before, before
 	// anything below happens.
@@ -98,6 +93,11 @@ type Effects struct {
 	// Destroy says that the second limit has passed. When the records are
 	// durable the caller calls [Machine.Destroy].
 	Destroy bool
+
+	// SetPIN is the token's new PIN: the device was commissioned. When it is
+	// set the caller removes the transport PIN. A crash before that repeats it
+	// at the next start.
+	SetPIN []byte
 
 	// Send are frames for the message server that answer nothing: challenges,
 	// beats for other devices, reports.

@@ -25,4 +25,11 @@ const (
 	// retryWait is the pause before a server that could not be reached is tried
 	// again, while somebody waits for a result.
 	retryWait = 2 * time.Second
+
+	// revokeLife is how long a revocation is valid, seconds: time for its way,
+	// and for clocks that differ.
+	revokeLife = 300
+	// revokeWait bounds the wait for one source's confirmation: its server waits
+	// for it for some seconds, and a second server may have to be tried.
+	revokeWait = 30 * time.Second
 )

@@ -22,6 +22,14 @@ import (
 type Locked struct {
 	Device  ledger.Device
 	Expires int64
+	// Log and LogHead are the length and head of the device's log, for the
+	// officer to compare with what he knows: beat sources refuse a device whose
+	// log is shorter than they saw it.
+	Log     uint64
+	LogHead envelope.Hash
+	// Restored, set before Approve, is the officer's word that he knows of that
+	// and takes the device back. It counts if all of the quorum say so.
+	Restored bool
 
 	officer *Officer
 	public  *ecdh.PublicKey
@@ -64,7 +72,7 @@ func VerifyUnlockOffer(s ledger.State, o *Officer, device string, in *firmware.U
 	if h.System != s.System() || offer.Device != device || offer.Created != h.Created || offer.Expires != h.Expires {
 		return nil, fmt.Errorf("offer of device %s: it contradicts itself, or is of another system", device)
 	}
-	l := &Locked{officer: o, digest: v.Digest(), Expires: offer.Expires}
+	l := &Locked{officer: o, digest: v.Digest(), Expires: offer.Expires, Log: offer.Log, LogHead: offer.LogHead}
 	if l.public, err = ecdh.P256().NewPublicKey(offer.Public); err != nil {
 		return nil, fmt.Errorf("offer of device %s: one-time key: %w", device, err)
 	}
@@ -93,7 +101,7 @@ func (l *Locked) Approve(rand io.Reader, s ledger.State, k Keys, server string, 
 		return nil, err
 	}
 	defer p.Wipe()
-	a := approval.UnlockApproval{Device: l.Device.ID, Offer: l.digest, Piece: l.piece.ID, Created: now, Expires: l.Expires}
+	a := approval.UnlockApproval{Device: l.Device.ID, Offer: l.digest, Piece: l.piece.ID, Created: now, Expires: l.Expires, Restored: l.Restored}
 	if a.Sealed, err = share.SealPieceForOffer(l.public, firmware.UnlockContext(a.Device, a.Offer, a.Piece, l.officer.sign), p); err != nil {
 		return nil, err
 	}

@@ -79,6 +79,7 @@ func (s *Sites) unlockAsk(_ string, body []byte) (any, error) {
 		}
 		o := approval.UnlockOffer{
 			Device: in.Device, Instance: [16]byte{1}, Public: key.PublicKey().Bytes(), Created: s.now.Load(), Expires: s.now.Load() + 600,
+			Log: 7, LogHead: envelope.Hash{7},
 		}
 		payload, err := envelope.Marshal(o)
 		if err != nil {

@@ -7,8 +7,10 @@ package clienttest
 import (
 	"context"
 	"crypto/ecdh"
+	"crypto/ecdsa"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -25,6 +27,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/heartbeat"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 	"github.com/privyseal/privyseal/firmware/share"
@@ -35,6 +38,9 @@ import (
 type Sites struct {
 	*ledgertest.System
 	Devices map[string]*coordtest.Device
+	// Sources are the heartbeat sources, and the devices that answer as one, that
+	// have a link: see AddSource.
+	Sources map[string]*Source
 	// Item, if not nil, alters what is put into an inbox; Offered what a device
 	// answers to unlock.ask. They play a server that lies.
 	Item    func(*api.InboxItem)
@@ -54,6 +60,36 @@ type Sites struct {
 	pieces   map[string][]ceremony.SealedPiece // by device and share
 	pins     map[string]threshold.Secret       // by device
 	unlocks  map[string]*unlocking
+}
+
+// Source is a heartbeat source, or a device that answers as one.
+type Source struct {
+	ledgertest.Pair
+	Station *heartbeat.Station
+	// Says, if not nil, alters its word; Signer, if not nil, signs it in its
+	// place.
+	Says   func(*heartbeat.Revoked)
+	Signer *ecdsa.PrivateKey
+	// Revoked are the revocations that reached it, Sites the servers by which
+	// they came.
+	Revoked, Sites []string
+}
+
+// AddSource gives a source, or a device that answers as one, its link.
+func (s *Sites) AddSource(id string) *Source {
+	s.t.Helper()
+	x := &Source{Pair: ledgertest.NewPair(s.t, id)}
+	if d := s.System.Devices[id]; d != nil {
+		x.Pair = d.Pair
+	}
+	var err error
+	if x.Station, err = heartbeat.NewStation(heartbeat.StationConfig{ID: id}, s.State, nil); err != nil {
+		s.t.Fatal(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Sources[id] = x
+	return x
 }
 
 // running is a request at its coordinator.
@@ -85,7 +121,7 @@ func New(t testing.TB, options ...ledgertest.Option) *Sites {
 	s := &Sites{
 		t: t, web: map[string]*web.Server{}, requests: map[envelope.Hash]*running{}, inboxes: map[string][]entry{},
 		pieces: map[string][]ceremony.SealedPiece{}, pins: map[string]threshold.Secret{}, unlocks: map[string]*unlocking{},
-		Devices: map[string]*coordtest.Device{},
+		Devices: map[string]*coordtest.Device{}, Sources: map[string]*Source{},
 	}
 	dir := t.TempDir()
 	addresses := func(g *ledger.Genesis) {
@@ -165,6 +201,7 @@ func (s *Sites) routes(site string) map[string]web.Handler {
 	return map[string]web.Handler{
 		api.PathSystemShow: h(s.show), api.PathRequest: h(s.request), api.PathApproval: h(s.approval),
 		api.PathUnlockAsk: h(s.unlockAsk), api.PathUnlock: h(s.unlock), api.PathStatus: h(s.status),
+		api.PathSourceSend: h(s.sendSource),
 	}
 }
 
@@ -367,4 +404,36 @@ func (s *Sites) status(site string, _ []byte) (any, error) {
 		out.Servers = append(out.Servers, y)
 	}
 	return out, nil
+}
+
+// sendSource does what a message server and a source do with a revocation.
+func (s *Sites) sendSource(site string, body []byte) (any, error) {
+	var in api.SourceSend
+	if err := envelope.Unmarshal(body, &in); err != nil {
+		return nil, web.Malformed(err)
+	}
+	x := s.Sources[in.Source]
+	if x == nil {
+		return nil, web.Refused(fmt.Errorf("source %s has no link to its message server", in.Source))
+	}
+	now := s.now.Load()
+	v, err := heartbeat.OpenRevoke(s.State, in.Source, in.Frame, x.Agree, now)
+	if err != nil {
+		return nil, web.Refused(err)
+	}
+	x.Revoked = append(x.Revoked, v.Device+" by "+v.Person+": "+v.Reason)
+	x.Sites = append(x.Sites, site)
+	r, _, err := x.Station.TakeRevoke(heartbeat.Inputs{Now: now, Boot: 1}, v)
+	if err != nil {
+		return nil, web.Refused(err)
+	}
+	if x.Says != nil {
+		x.Says(r)
+	}
+	signer := x.Sign
+	if x.Signer != nil {
+		signer = x.Signer
+	}
+	frame, err := heartbeat.SealRevoked(rand.Reader, signer, s.State, v, r, now)
+	return api.SourceSent{Frame: frame}, err
 }

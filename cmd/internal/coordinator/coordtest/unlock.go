@@ -102,12 +102,25 @@ func (d *Device) unlock(in firmware.Unlock) (string, any, bool) {
 // Unlock is an officer's word to unlock a device.
 func Unlock(t testing.TB, sys *ledgertest.System, p *ledgertest.Person, device string, offered firmware.UnlockOffered, now int64) []byte {
 	t.Helper()
+	return unlockWord(t, sys, p, device, offered, now, false)
+}
+
+// TakeBack is an officer's word to unlock a device whose log is shorter than
+// it was.
+func TakeBack(t testing.TB, sys *ledgertest.System, p *ledgertest.Person, device string, offered firmware.UnlockOffered, now int64) []byte {
+	t.Helper()
+	return unlockWord(t, sys, p, device, offered, now, true)
+}
+
+func unlockWord(t testing.TB, sys *ledgertest.System, p *ledgertest.Person, device string, offered firmware.UnlockOffered, now int64, restored bool) []byte {
+	t.Helper()
 	u, err := envelope.Parse(offered.Offer)
 	if err != nil {
 		t.Fatal(err)
 	}
 	body, err := envelope.Marshal(approval.UnlockApproval{
 		Device: device, Offer: u.UnverifiedDigest(), Piece: "pin-" + p.ID, Sealed: []byte("sealed"), Created: now, Expires: now + 3600,
+		Restored: restored,
 	})
 	if err != nil {
 		t.Fatal(err)

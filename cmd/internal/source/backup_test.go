@@ -29,6 +29,7 @@ func newBackup(t testing.TB, kind string) *kept {
 	must(t, s.Close())
 	k := &kept{world: w}
 	k.again()
+	k.now += 10
 	return k
 }
 

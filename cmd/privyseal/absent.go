@@ -10,6 +10,7 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
 )
 
 // An absentError is a request that was named and is not in the inbox.
@@ -39,6 +40,9 @@ func (d *desk) absence(ctx context.Context, name string) (why error, final bool)
 		return nil, false
 	}
 	status := "see: privyseal request status " + digest.String()
+	if ids := breathless(d.sys.State(), t); len(ids) > 0 {
+		status = beatsHint(ids) + "; " + strings.TrimPrefix(status, "see: ")
+	}
 	if t.State != api.StateOpen {
 		return term.WithHint(fmt.Errorf("request %s is %s: there is nothing left to approve", short(digest), t.State), status), true
 	}
@@ -82,6 +86,23 @@ func (d *desk) absence(ctx context.Context, name string) (why error, final bool)
 		return nil, false
 	}
 	return term.WithHint(fmt.Errorf("request %s is not in your inbox: %s", short(digest), strings.Join(reasons, "; ")), status), final
+}
+
+// breathless are the devices of a request that give a reason for not signing,
+// and that need beats to sign: of them the reason may be a lease that is over.
+func breathless(s ledger.State, t *tracking) []string {
+	var out []string
+	for i := range t.Devices {
+		x := &t.Devices[i]
+		if d, ok := s.Device(x.Device); ok && d.Heartbeat != nil && !x.Signed && !x.Wrong && x.Text != "" {
+			out = append(out, x.Device)
+		}
+	}
+	return out
+}
+
+func beatsHint(devices []string) string {
+	return "see: privyseal heartbeat status " + strings.Join(devices, " ")
 }
 
 // hopeless reports whether waiting for one of these is in vain.

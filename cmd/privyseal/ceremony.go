@@ -71,24 +71,28 @@ func (a *app) sayPlan(p *ceremony.Plan) {
 	for _, x := range p.Sources {
 		a.say("source          %s (%s), kind %s, server %s, operated by %s", x.ID, x.Name, x.Kind, x.Server, listOr(x.Operators, "nobody"))
 	}
+	a.eachPolicy(p, a.say)
+	if p.Vault {
+		a.say("VAULT           devices bring no manufacturer's certificates: protect them physically until the ceremony is over")
+	}
+}
+
+// eachPolicy prints what the heartbeat policies of a plan mean, and what is
+// weak about them.
+func (a *app) eachPolicy(p *ceremony.Plan, line func(format string, args ...any)) {
 	beats := policiesPlanned(p)
 	for _, d := range beats.devices {
 		if d.Heartbeat == nil {
 			continue
 		}
-		for i, line := range d.words() {
-			if i == 0 {
-				a.say("heartbeat       %s", line)
-				continue
-			}
-			a.say("  %-13s %s", "", line)
+		label := "heartbeat"
+		for _, text := range d.words() {
+			line("%-15s %s", label, text)
+			label = ""
 		}
 	}
 	for _, w := range beats.warnings() {
-		a.say("WARNING         %s", w)
-	}
-	if p.Vault {
-		a.say("VAULT           devices bring no manufacturer's certificates: protect them physically until the ceremony is over")
+		line("WARNING         %s", w)
 	}
 }
 
@@ -144,6 +148,7 @@ func (a *app) conduct(ctx context.Context, file, dir string, attempt uint64) err
 	}
 	entry, closeEntry := a.pinEntry()
 	defer closeEntry()
+	a.eachPolicy(p, a.tell)
 	r := &room{app: a, plan: p, entry: entry}
 	sites, err := a.dialPlan(p)
 	if err != nil {

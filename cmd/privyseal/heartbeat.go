@@ -17,7 +17,7 @@ import (
 )
 
 func newHeartbeat(a *app) *cobra.Command {
-	return group("heartbeat", "See what keeps devices alive, and silence one", newHeartbeatStatus(a), newHeartbeatPiece(a))
+	return group("heartbeat", "See what keeps devices alive, and silence one", newHeartbeatStatus(a), newHeartbeatRevoke(a), newHeartbeatPiece(a))
 }
 
 func newHeartbeatStatus(a *app) *cobra.Command {

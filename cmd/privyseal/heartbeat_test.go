@@ -217,3 +217,18 @@ func TestStatusShowsLease(t *testing.T) {
 		}
 	}
 }
+
+// Whoever waits for a device that has no lease is told where to look.
+func TestBreathless(t *testing.T) {
+	r := newRigWith(t, ledgertest.WithHeartbeat(ledgertest.Policy(), "device-1"), "officer-1a")
+	for _, id := range []string{"device-1", "device-3"} {
+		r.Devices[id].SetFault(coordtest.Locked)
+	}
+	digest := r.request("file", file(t, "a.txt", []byte("a")), "--devices", "device-1,device-2,device-3")
+	want := "see: privyseal heartbeat status device-1"
+	if x := r.ok("", "request", "status", digest); !strings.Contains(x.err, want+"\n") {
+		t.Errorf("%s%s", x.out, x.err)
+	}
+	r.fails(exitFailed, r.nobody(), want, "request", "status", digest, "--wait", "--timeout", "300ms")
+	r.fails(exitFailed, r.nobody(), want, "officer", "show", digest, "--wait", "0s", "--card", r.serial("officer-1a"))
+}

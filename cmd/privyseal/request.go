@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/client"
 	"github.com/privyseal/privyseal/cmd/internal/profile"
 	"github.com/privyseal/privyseal/cmd/internal/term"
@@ -366,7 +367,12 @@ func (a *app) requestStatus(ctx context.Context, name string, w waiting) error {
 	if w.out != "" {
 		return a.deliver(ctx, s, r, t, w.out)
 	}
-	return a.result(trackingOf(t), func() { a.showTracking(t) })
+	return a.result(trackingOf(t), func() {
+		a.showTracking(t)
+		if ids := breathless(s.State(), t); len(ids) > 0 && t.State != api.StateDone {
+			a.tell("hint: they sign while they have a lease; %s", beatsHint(ids))
+		}
+	})
 }
 
 // await follows a request to its end and delivers the result.
@@ -381,10 +387,14 @@ func (a *app) await(ctx context.Context, conn *client.Conn, s *client.System, r 
 	defer cancel()
 	t, err := conn.Follow(within, r.Digest, a.progress())
 	if err != nil {
+		hint := fmt.Sprintf("the request goes on; ask again: privyseal request status %s --wait", short(r.Digest))
 		if t != nil && errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("no signature within %s: %w", limit.Round(time.Second), &client.UnfinishedError{Tracking: t})
+			if ids := breathless(s.State(), t); len(ids) > 0 {
+				hint += "; " + beatsHint(ids)
+			}
 		}
-		return term.WithHint(err, fmt.Sprintf("the request goes on; ask again: privyseal request status %s --wait", short(r.Digest)))
+		return term.WithHint(err, hint)
 	}
 	return a.deliver(ctx, s, r, t, w.out)
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 )
 
@@ -38,7 +39,16 @@ func (w *world) act() {
 		}
 		return
 	}
-	switch w.rng.IntN(30) {
+	n := w.rng.IntN(30)
+	switch {
+	case w.mode.crypto && w.chance(0.4):
+		n = 27 + w.rng.IntN(3)
+	case w.mode.busy && w.chance(0.6):
+		n = []int{5, 5, 5, 19, 20, 21, 21, 22, 22, 23, 24, 24}[w.rng.IntN(12)]
+	case w.mode.liars && w.chance(0.4):
+		n = 25
+	}
+	switch n {
 	case 0, 1:
 		b.grow()
 	case 2, 3, 4:
@@ -110,7 +120,11 @@ func (b *body) restart() {
 	shown := b.proof // what was recorded of an instance before
 	b.renew()
 	gen := b.gen
-	w.after(w.rng.Int64N(b.lease())+w.rng.Int64N(3e9), func() {
+	wait := w.rng.Int64N(b.lease()) + w.rng.Int64N(3e9)
+	if w.mode.busy && w.chance(0.7) {
+		wait = w.rng.Int64N(2e8) // clocks show the same second
+	}
+	w.after(wait, func() {
 		if b.gen != gen {
 			return
 		}
@@ -273,9 +287,18 @@ func (w *world) disk(b *body) {
 		b.oldLog, b.oldHead = b.log, b.head
 		return
 	}
-	w.last = "an older disk"
-	b.log, b.head, b.oldLog, b.oldHead = b.oldLog, b.oldHead, b.log, b.head
-	b.restart()
+	switch w.rng.IntN(5) {
+	case 0: // under a process that goes on
+		w.last = "another disk, of the same length"
+		b.head = w.hash()
+	case 1:
+		w.last = "an older disk under a process"
+		b.log, b.head, b.oldLog, b.oldHead = b.oldLog, b.oldHead, b.log, b.head
+	default:
+		w.last = "an older disk"
+		b.log, b.head, b.oldLog, b.oldHead = b.oldLog, b.oldHead, b.log, b.head
+		b.restart()
+	}
 }
 
 // copyOf starts a copy of a device, token and disk, elsewhere.
@@ -311,10 +334,35 @@ func (w *world) lie(b *body) {
 	p := mine[w.rng.IntN(len(mine))]
 	beat := *p.beat
 	p.beat, p.lie = &beat, true
-	switch w.rng.IntN(6) {
+	n := w.rng.IntN(7)
+	switch n {
 	case 0:
 		beat.Slot = w.rng.Uint64N(514)
 		p.genuine = p.genuine && beat.Slot == mine[0].beat.Slot && mine[0].beat.Value == beat.Value
+	case 6: // the next beat of the series that goes on, before its time
+		s := b.ref.series(beat.Source)
+		if s == nil {
+			return
+		}
+		last := uint64(0)
+		for _, x := range b.ref.taken {
+			if x.beat.Source == beat.Source && x.beat.Nonce == s.beat.Nonce {
+				last = max(last, x.beat.Slot)
+			}
+		}
+		beat = Beat{
+			Source: beat.Source, Device: b.device, Instance: b.id, Kind: KindMessage, Nonce: s.beat.Nonce,
+			Slot: last + 1 + w.rng.Uint64N(b.policy.Loss+2), Value: s.beat.Value,
+		}
+		if b.kinds[beat.Source] == ledger.SourceSequence {
+			beat.Kind = KindValue
+		} else if w.chance(0.5) {
+			beat.Slot += 1000
+		}
+		if w.chance(0.5) {
+			beat.Value = w.hash()
+		}
+		p.genuine = false
 	case 1:
 		beat.Value = w.hash()
 		p.genuine = false
@@ -412,7 +460,7 @@ func (w *world) forge(b *body) {
 		s.hear(seal(b.device, false))
 	case 3: // one device in the name of another
 		complete()
-		s.hear(seal("device-3", false))
+		s.hear(seal("device-4", false))
 	case 4: // a source in the name of another, or the device in that of a source
 		if other == s {
 			return
@@ -428,7 +476,7 @@ func (w *world) forge(b *body) {
 		out.Beat.Instance = [16]byte(w.bytes(16))
 		b.get(packet{beat: &out.Beat, forged: true, epoch: s.epoch, frame: s.seal(out)})
 	case 7:
-		out.Beat.Device = "device-3"
+		out.Beat.Device = "device-4"
 		b.get(packet{beat: &beat, forged: true, epoch: s.epoch, frame: s.seal(out)})
 	case 8: // a bit
 		frame := s.seal(out)

@@ -32,7 +32,7 @@ func TestModel(t *testing.T) {
 	done := 0
 	for run := 0; done < steps; run++ {
 		rng := rand.New(rand.NewPCG(*modelSeed, uint64(run)))
-		m := mode{calm: run%4 == 1, liars: run%3 == 0, steps: 2000}
+		m := mode{calm: run%4 == 1, liars: run%3 == 0, busy: run%4 == 2, steps: 2000}
 		switch {
 		case run%8 == 3 || run%8 == 5:
 			m.crypto, m.steps = true, 150

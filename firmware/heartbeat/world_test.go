@@ -48,6 +48,7 @@ type mode struct {
 	calm   bool // nobody is hostile and nothing is lost: no device may fall silent
 	crypto bool // messages are sealed and opened for real
 	liars  bool // sources say what is not so, with their own keys
+	busy   bool // much happens to devices, and little time passes
 	steps  int
 }
 
@@ -982,8 +983,11 @@ func (w *world) run() {
 	}
 	for w.step = 1; w.step <= w.mode.steps; w.step++ {
 		rate := 0.12
-		if w.mode.calm {
+		switch {
+		case w.mode.calm:
 			rate = 0.02
+		case w.mode.busy, w.mode.crypto:
+			rate = 0.25
 		}
 		if w.q.Len() == 0 || w.chance(rate) {
 			w.act()

@@ -1,0 +1,203 @@
+package heartbeat
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// A fault is a change of one line or so that breaks a rule. What the change
+// replaces is in the file exactly once, so that a fault that no longer fits the
+// code is noticed.
+type fault struct {
+	name     string
+	file     string
+	old, new string
+}
+
+// faults are planted one at a time, and each has to be found by TestModel.
+var faults = []fault{
+	// What a device believes.
+	{"a lease counts from the answer's arrival", "monitor.go",
+		"s.until = max(s.until, x.at+m.lease)\n\t\treturn nil", "s.until = max(s.until, boot+m.lease)\n\t\treturn nil"},
+	{"the first value of a sequence counts from its arrival", "monitor.go",
+		"made after the challenge, like an answer\n\t\ts.until = max(s.until, x.at+m.lease)", "made after the challenge, like an answer\n\t\ts.until = max(s.until, boot+m.lease)"},
+	{"a message series grants by its answer alone", "monitor.go",
+		"if s.kind == ledger.SourceSequence { // value 0", "if s.kind != \"\" { // value 0"},
+	{"a source's clock is trusted to be no faster than the device's", "monitor.go",
+		"r.anchor+d-d/drift, boot)", "r.anchor+d, boot)"},
+	{"a slot may lie in the future", "monitor.go",
+		"return min(r.anchor+d-d/drift, boot)", "return r.anchor + d - d/drift"},
+	{"a slot counts from its arrival", "monitor.go",
+		"return min(r.anchor+d-d/drift, boot)", "return min(max(r.anchor+d-d/drift, boot), boot)"},
+	{"a message counts twice", "monitor.go",
+		"slices.Contains(r.taken, b.Slot) || at+m.lease <= boot", "at+m.lease <= boot"},
+	{"messages that are too old count", "monitor.go",
+		"slices.Contains(r.taken, b.Slot) || at+m.lease <= boot", "slices.Contains(r.taken, b.Slot)"},
+	{"a message counts at the very end of its lease", "monitor.go",
+		"slices.Contains(r.taken, b.Slot) || at+m.lease <= boot", "slices.Contains(r.taken, b.Slot) || at+m.lease < boot"},
+	{"one message less is enough", "monitor.go",
+		"if n := int(m.policy.Minimum); len(s.times) >= n {", "if n := max(1, int(m.policy.Minimum)-1); len(s.times) >= n {"},
+	{"one source less is enough", "monitor.go",
+		"n := len(ends) - int(m.policy.Needed); n >= 0", "n := min(len(ends)-1, len(ends)-int(m.policy.Needed)+1); n >= 0"},
+	{"one source more is needed", "monitor.go",
+		"n := len(ends) - int(m.policy.Needed); n >= 0", "n := max(0, len(ends)-int(m.policy.Needed)-1); n >= 0"},
+	{"a lease that is over goes on with the next beat", "monitor.go",
+		"if m.Over(boot) {\n\t\treturn ErrOver", "if false {\n\t\treturn ErrOver"},
+	{"the end of a lease is one nanosecond late", "monitor.go",
+		"m.over = m.over || boot >= m.Lock()", "m.over = m.over || boot > m.Lock()"},
+	{"a lease that ends before it begins locks the device", "monitor.go",
+		"if end := m.quorum(); end > boot {", "if end := m.quorum(); end > 0 {"},
+	{"a source answers a challenge twice", "monitor.go",
+		"if s.kind == ledger.SourceSatellite {\n\t\tx.answered = append(x.answered, s.id)", "if s.kind == ledger.SourceSatellite {"},
+	{"an answer that is a lease old is taken", "monitor.go",
+		"return x.nonce == nonce && x.at+m.lease > boot", "return x.nonce == nonce && x.at+m.lease >= boot"},
+	{"an answer to an older challenge takes the place of a newer series", "monitor.go",
+		"if s.series != nil && x.at <= s.series.anchor {", "if false {"},
+	{"a source begins a series that it was not asked for", "monitor.go",
+		"if !slices.Contains(x.begin, s.id) || b.Slots == 0", "if b.Slots == 0"},
+	{"a series never ends", "monitor.go",
+		"if b.Slot == 0 || b.Slot > r.slots {", "if b.Slot == 0 {"},
+	{"beats of another series are taken", "monitor.go",
+		"if r == nil || r.nonce != b.Nonce {", "if r == nil {"},
+	{"a series is not renewed before it ends", "monitor.go",
+		"boot-s.series.anchor >= int64(s.series.slots)*m.period/4*3 ||", "boot-s.series.anchor >= int64(s.series.slots)*m.period*2 ||"},
+	{"a refusal of another challenge is believed", "monitor.go",
+		"x := m.asked(boot, b.Nonce)\n\tif x == nil || slices.Contains(x.answered, s.id) {\n\t\treturn ErrUnasked\n\t}\n\tx.answered = append(x.answered, s.id)\n\ts.refusal",
+		"x := m.asked(boot, b.Nonce)\n\tif x == nil {\n\t\treturn ErrUnasked\n\t}\n\tx.answered = append(x.answered, s.id)\n\ts.refusal"},
+	{"waiting challenges are forgotten too early", "limits.go", "maxSent = 64\n", "maxSent = 2\n"},
+	// Sequences.
+	{"an old value is taken again", "chain.go", "case slot <= c.slot:", "case slot < c.slot:"},
+	{"one value more may be lost", "chain.go", "case slot-c.slot-1 > loss:", "case slot-c.slot-1 > loss+1:"},
+	{"one value less may be lost", "chain.go", "case slot-c.slot-1 > loss:", "case slot-c.slot > max(1, loss):"},
+	{"values are not verified", "chain.go", "if w != c.last {", "if false {"},
+	{"a chain does not move on", "chain.go", "c.slot, c.last = slot, v", "c.slot = slot"},
+	// For whom a source beats.
+	{"a challenge is answered twice", "station.go", "c.Counter <= r.counter {", "c.Counter < r.counter {"},
+	{"a silenced source goes on for its device", "station.go", "case s.Revoked != 0:", "case false:"},
+	{"a silenced source goes on with its series", "station.go", "\tdelete(st.runs, d.ID)\n", ""},
+	{"a shorter log is accepted", "station.go", "behind := c.Log < s.Log ||", "behind :="},
+	{"another log of the same length is accepted", "station.go", "s.Log > 0 && c.LogHead != s.Head\n", "s.Log > 0 && false\n"},
+	{"how the log grows is not remembered", "station.go", "s.Log, s.Head = c.Log, c.LogHead\n", ""},
+	{"officers' word from before a revocation counts", "station.go", "case e.At <= s.Revoked:", "case false:"},
+	{"officers' word from the second of a revocation counts", "station.go", "case e.At <= s.Revoked:", "case e.At < s.Revoked:"},
+	{"officers' word for an earlier instance counts", "station.go", "case e.At < s.Enrolled:", "case false:"},
+	{"a superseded instance comes back", "station.go", "case slices.Contains(s.Past, e.Instance):", "case false:"},
+	{"a superseded instance is not remembered", "station.go", "s.Past = append(slices.Clone(s.Past), s.Instance)", "s.Past = slices.Clone(s.Past)"},
+	{"an instance is enrolled by another's officers' word", "station.go", "case e.Instance != c.Instance():", "case false:"},
+	{"officers take an older disk back without knowing", "station.go", "case !e.Restored && (behind ||", "case false && (behind ||"},
+	{"an older disk is accepted when it has grown", "station.go", "e.Log < s.Log || e.Log == s.Log && s.Log > 0 && e.LogHead != s.Head)", "false)"},
+	{"officers cannot take an older disk back", "station.go", "case !e.Restored && (behind ||", "case (behind ||"},
+	{"a log shorter than the officers saw is accepted", "station.go", "case c.Log < e.Log:", "case false:"},
+	{"slots of a pause are made up for", "station.go", "b.slot = k\n", "k = b.slot + 1\n\t\t\tb.slot = k\n"},
+	{"a slot's beat is made ahead of its time", "station.go", "max(0, boot-b.at) / b.every)", "max(0, boot-b.at+b.every/2) / b.every)"},
+	{"a revocation is carried out twice", "station.go", "return x.Digest == v.digest }); i >= 0 {", "return x.Digest == v.digest }); i >= 0 && false {"},
+	{"a revocation is confirmed before it is on disk", "station.go", "if err == nil && stored == nil {", "if false {"},
+	{"a clock that was set back lets an old word count", "station.go", "max(s.Revoked, in.Now, s.Enrolled, 1)", "max(s.Revoked, in.Now, 1)"},
+	{"what is known of the other devices is lost", "table.go", "rows = slices.Insert(rows, i, s)", "rows = []seen{s}"},
+	{"a change of the log is not written down", "table.go", "a.Log == b.Log && a.Head == b.Head &&", ""},
+	{"a revocation is not written down", "table.go", "a.Revoked == b.Revoked && ", ""},
+	{"a restored source knows the ceremony's instances", "table.go", "if !st.table.Restored {", "if true {"},
+	// Seals.
+	{"the boot key makes challenges", "seal.go", "v, err := u.Verify(sign)\n\tif err != nil {\n\t\treturn nil, err\n\t}\n\treturn VerifyChallenge(d.ID, v)",
+		"v, err := u.Verify(sign)\n\tif err != nil {\n\t\tboot, _ := envelope.ParseSigningKey(d.Boot)\n\t\tif v, err = u.Verify(boot); err != nil {\n\t\t\treturn nil, err\n\t\t}\n\t}\n\treturn VerifyChallenge(d.ID, v)"},
+	{"a device challenges in the name of another", "seal.go", "if out.Device != device {", "if false {"},
+	{"an instance need not prove itself", "instance.go", "if !ecdsa.VerifyASN1(sign, digest[:], c.Proof) {", "if false && !ecdsa.VerifyASN1(sign, digest[:], c.Proof) {"},
+	{"beats for another instance are opened", "seal.go", "if b.Device != device || b.Instance != i.id {", "if b.Device != device {"},
+	{"a beat key of an earlier epoch is taken", "seal.go", "if known != nil && k.Epoch < known.Epoch {", "if false {"},
+	{"a source certifies the beat key of another", "seal.go", "k, err := VerifyKey(src, b.Key)", "for _, other := range s.Sources() {\n\t\tif _, err := VerifyKey(other, b.Key); err == nil {\n\t\t\tsrc = other\n\t\t}\n\t}\n\tk, err := VerifyKey(src, b.Key)"},
+}
+
+// foundIn is how the model says that it found something. A panic, a time-out or
+// a fault that does not compile is not that.
+var foundIn = regexp.MustCompile(`model: divergence after (\d+) steps of seed \d+, run \d+, after (\d+) steps before it`)
+
+// TestFaults plants each fault and has the model find it; and runs the model as
+// the code is, for a million steps without a divergence. The binaries are made
+// without the race detector, which makes no difference to what has no threads.
+func TestFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles the package once for each planted fault")
+	}
+	dir := t.TempDir()
+	type result struct {
+		out   []byte
+		err   error
+		stage string
+	}
+	run := func(f fault, steps int) (r result) {
+		name := strconv.Quote(f.name)
+		src, err := os.ReadFile(f.file)
+		if err != nil {
+			return result{err: err, stage: "read"}
+		}
+		if n := bytes.Count(src, []byte(f.old)); n != 1 {
+			return result{err: fmt.Errorf("%s holds %q %d times, not once", f.file, f.old, n), stage: "plant"}
+		}
+		place, err := os.MkdirTemp(dir, "fault")
+		if err != nil {
+			return result{err: err, stage: "plant " + name}
+		}
+		planted := filepath.Join(place, f.file)
+		if err := os.WriteFile(planted, bytes.Replace(src, []byte(f.old), []byte(f.new), 1), 0o600); err != nil {
+			return result{err: err, stage: "plant"}
+		}
+		here, err := filepath.Abs(f.file)
+		if err != nil {
+			return result{err: err, stage: "plant"}
+		}
+		overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{here: planted}})
+		if err != nil {
+			return result{err: err, stage: "plant"}
+		}
+		list, bin := filepath.Join(place, "overlay.json"), filepath.Join(place, "model.test")
+		if err := os.WriteFile(list, overlay, 0o600); err != nil {
+			return result{err: err, stage: "plant"}
+		}
+		defer os.RemoveAll(place)
+		if out, err := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay", list, "-o", bin, ".").CombinedOutput(); err != nil {
+			return result{out, err, "compile"}
+		}
+		out, err := exec.Command(bin, "-test.run", "^TestModel$", "-test.v", "-test.timeout", "7m", "-model.steps", fmt.Sprint(steps)).CombinedOutput()
+		return result{out, err, "run"}
+	}
+
+	tokens := make(chan struct{}, min(2, runtime.GOMAXPROCS(0)))
+	var wg sync.WaitGroup
+	start := func(f fault, steps int, judge func(result)) {
+		wg.Go(func() {
+			tokens <- struct{}{}
+			defer func() { <-tokens }()
+			judge(run(f, steps))
+		})
+	}
+	start(fault{"none", "doc.go", "package heartbeat\n", "package heartbeat\n"}, 1_000_000, func(r result) {
+		if r.stage != "run" || r.err != nil || !strings.Contains(string(r.out), "without a divergence") {
+			t.Errorf("without a fault: %s: %v\n%s", r.stage, r.err, r.out)
+			return
+		}
+		t.Logf("%s", bytes.TrimSpace(r.out[bytes.Index(r.out, []byte("model: ")):bytes.Index(r.out, []byte("--- PASS"))]))
+	})
+	for _, f := range faults {
+		start(f, 250_000, func(r result) {
+			m := foundIn.FindSubmatch(r.out)
+			if r.stage != "run" || r.err == nil || m == nil {
+				t.Errorf("%s, not found: %s: %v\n%s", f.name, r.stage, r.err, r.out)
+				return
+			}
+			in, _ := strconv.Atoi(string(m[1]))
+			before, _ := strconv.Atoi(string(m[2]))
+			t.Logf("%7d steps: %s: %s", before+in, f.file, f.name)
+		})
+	}
+	wg.Wait()
+}

@@ -213,12 +213,9 @@ func (r *Request) askOffer(d *device) {
 		})
 }
 
-// codeLease refuses for want of beats, the code of a device's refusal.
-const codeLease = "lease"
-
 func waitFor(code string) int64 {
 	switch code {
-	case "", codeLease: // the next beat may mend it
+	case "", firmware.CodeLease: // the next beat may mend it
 		return silenceWait
 	}
 	return refusalWait

@@ -211,7 +211,7 @@ func (s *Server) deliver(sys *system, from peer, h envelope.Header, frame []byte
 func (s *Server) toLink(to, origin string, frame []byte) error {
 	s.mu.Lock()
 	p := s.ports[to]
-	up := p != nil && p.conn != nil
+	up := p != nil && p.conn != nil && p.ready
 	s.mu.Unlock()
 	if !up {
 		return errNoLink

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -172,6 +173,33 @@ func TestUnlock(t *testing.T) {
 		t.Fatalf("%+v %v", out, err)
 	}
 	offered4(true) // and not only when its pause is over
+}
+
+// TestUnlockRestored: it is said who took a device back whose log is shorter
+// than it was: beat sources count that only if all of the quorum did.
+func TestUnlockRestored(t *testing.T) {
+	r := newRig(t)
+	r.commission()
+	r.waitStatus()
+	r.devices["device-1"].SetFault(coordtest.Locked)
+	body, err := envelope.Marshal(api.UnlockAsk{Device: "device-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var offered firmware.UnlockOffered
+	if err := r.send("server-1", api.PathUnlockAsk, body, &offered); err != nil {
+		t.Fatal(err)
+	}
+	var first, second api.Unlocked
+	if err := r.post("server-1", api.PathUnlock, coordtest.TakeBack(t, r.sys, r.sys.Persons["officer-1a"], "device-1", offered, r.unix()), &first); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.post("server-1", api.PathUnlock, coordtest.Unlock(t, r.sys, r.sys.Persons["officer-1b"], "device-1", offered, r.unix()), &second); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(first.Restored, []string{"Officer 1a"}) || !slices.Equal(second.Restored, []string{"Officer 1a"}) || second.Status == nil {
+		t.Errorf("%+v %+v", first, second)
+	}
 }
 
 // TestRelay: a ceremony's frames go to the device once, however long it takes

@@ -26,6 +26,7 @@ type port struct {
 	wanted [16]byte      // id of the message under way
 	typ    string        // and its type
 	answer chan []byte
+	ready  bool        // takes beats: a source not before it knows the system
 	missed bool        // its going was an alarm
 	cut    chan string // takes why the message under way is not worth waiting for
 	out    *outbox
@@ -106,7 +107,7 @@ func (s *Server) read(c *link.Conn) {
 	if p.conn == nil {
 		p.since = s.unix()
 	}
-	p.conn = c
+	p.conn, p.ready = c, false
 	missed := p.missed
 	p.missed = false
 	if p.up != nil {
@@ -152,6 +153,7 @@ func (s *Server) linkUp(c *link.Conn, missed bool) {
 	if row, ok := sys.peers.m[id]; !ok || !row.device {
 		s.spawn(func() { s.tellSystem(sys, c, id) })
 	} else {
+		s.ready(c)
 		s.reports.linked(id)
 		s.awake(id)
 		// How it is may have changed while nobody could be told.
@@ -164,6 +166,15 @@ func (s *Server) linkUp(c *link.Conn, missed bool) {
 	}
 	if missed {
 		s.linkAlarm(sys, id, true, nil)
+	}
+}
+
+// ready lets beats go to a link.
+func (s *Server) ready(c *link.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.ports[c.Peer()]; p != nil && p.conn == c {
+		p.ready = true
 	}
 }
 

@@ -34,10 +34,13 @@ type peers struct {
 	keys  map[envelope.KeyID]string // ids by agreement key
 	beats map[string][]string       // by device: the sources that its policy names
 	needs map[string]ledger.Heartbeat
+	// asks holds the devices that challenge somebody in every period: those with
+	// a satellite. Sources of the other kinds are challenged once for many beats.
+	asks map[string]bool
 }
 
 func peersOf(state ledger.State) *peers {
-	x := &peers{map[string]peer{}, map[envelope.KeyID]string{}, map[string][]string{}, map[string]ledger.Heartbeat{}}
+	x := &peers{map[string]peer{}, map[envelope.KeyID]string{}, map[string][]string{}, map[string]ledger.Heartbeat{}, map[string]bool{}}
 	add := func(p peer) { x.m[p.id], x.keys[p.agree] = p, p.id }
 	for _, d := range state.Devices() {
 		add(peer{id: d.ID, server: d.Server, device: true, sign: envelope.KeyIDOfSPKI(d.Sign), agree: envelope.KeyIDOfSPKI(d.Agree)})
@@ -48,7 +51,12 @@ func peersOf(state ledger.State) *peers {
 	for _, r := range state.Sources() {
 		add(peer{id: r.ID, server: r.Server, sign: envelope.KeyIDOfSPKI(r.Sign), agree: envelope.KeyIDOfSPKI(r.Agree)})
 	}
+	kinds := map[string]string{}
+	for _, r := range state.Sources() {
+		kinds[r.ID] = r.Kind
+	}
 	for device, h := range x.needs {
+		x.asks[device] = slices.ContainsFunc(h.Sources, func(id string) bool { return x.m[id].device || kinds[id] == ledger.SourceSatellite })
 		rate := 1000 / float64(h.Period)
 		x.add(device, rate) // a challenge to all its sources at once
 		for _, id := range h.Sources {

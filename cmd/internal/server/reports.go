@@ -302,11 +302,10 @@ func (s *Server) watchDevices() {
 			s.asleep(p.id, nil, why)
 			continue
 		}
-		h, ok := sys.peers.needs[p.id]
-		if !ok {
+		if !sys.peers.asks[p.id] {
 			continue
 		}
-		lease := time.Duration(h.Lease) * time.Millisecond
+		lease := time.Duration(sys.peers.needs[p.id].Lease) * time.Millisecond
 		s.reports.mu.Lock()
 		r := s.reports.of(p.id)
 		quiet := r.why() == "" && !r.asked.IsZero() && time.Since(r.asked) > lease+linkGrace

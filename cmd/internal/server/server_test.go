@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,7 +35,11 @@ type rig struct {
 	clients map[string]*web.Client
 	devices map[string]*coordtest.Device
 	stops   map[string]context.CancelFunc
-	now     int64 // offset of the test system's clock from the real one
+	mu      sync.Mutex
+	conns   map[string]*link.Conn // of devices and sources
+	// beats takes a device's frames that are for its heartbeat, by device.
+	beats map[string]func(c *link.Conn, h envelope.Header, frame []byte)
+	now   int64 // offset of the test system's clock from the real one
 }
 
 func freeAddr(t *testing.T) string {
@@ -46,9 +52,9 @@ func freeAddr(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T, options ...ledgertest.Option) *rig {
 	t.Helper()
-	r := &rig{t: t, dirs: map[string]string{}, servers: map[string]*Server{}, rows: map[string]*ledger.Server{},
+	r := &rig{t: t, conns: map[string]*link.Conn{}, beats: map[string]func(*link.Conn, envelope.Header, []byte){}, dirs: map[string]string{}, servers: map[string]*Server{}, rows: map[string]*ledger.Server{},
 		clients: map[string]*web.Client{}, devices: map[string]*coordtest.Device{}, stops: map[string]context.CancelFunc{}}
 	sockets, err := os.MkdirTemp("", "ps")
 	if err != nil {
@@ -65,7 +71,7 @@ func newRig(t *testing.T) *rig {
 		}
 		r.dirs[id], r.rows[id] = dir, row
 	}
-	r.sys = ledgertest.New(t, func(g *ledger.Genesis) {
+	r.sys = ledgertest.New(t, append(options, func(g *ledger.Genesis) {
 		g.Servers = []ledger.Server{*r.rows["server-1"], *r.rows["server-2"]}
 		for i := range g.Devices {
 			g.Devices[i].Server = "server-1"
@@ -73,7 +79,7 @@ func newRig(t *testing.T) *rig {
 				g.Devices[i].Server = "server-2"
 			}
 		}
-	})
+	})...)
 	r.now = r.sys.Now - time.Now().Unix()
 	for id := range r.dirs {
 		r.start(id)
@@ -125,6 +131,9 @@ func (r *rig) connect(id string) {
 		// Not link.Keep: these tests end links faster than its pauses allow for.
 		for ctx.Err() == nil {
 			if c, err := link.Dial(ctx, cfg.Links[0], link.Options{ID: id}); err == nil {
+				r.mu.Lock()
+				r.conns[id] = c
+				r.mu.Unlock()
 				r.serve(ctx, id, c)
 				c.Close()
 			}
@@ -139,6 +148,12 @@ func (r *rig) serve(ctx context.Context, id string, c *link.Conn) {
 		frame, err := c.Recv(ctx)
 		if err != nil {
 			return
+		}
+		if h, err := envelope.Peek(frame); err == nil && strings.HasPrefix(h.Type, "beat") {
+			if f := r.beats[id]; f != nil {
+				f(c, h, frame)
+			}
+			continue
 		}
 		if out := r.handle(id, frame); out != nil && c.Send(ctx, out) != nil {
 			return

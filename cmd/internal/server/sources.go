@@ -30,7 +30,9 @@ func (s *Server) tellSystem(sys *system, c *link.Conn, source string) {
 	}
 	if err != nil {
 		s.audit.refused(source, heartbeat.TypeSystem, err)
+		return
 	}
+	s.ready(c)
 }
 
 // regard looks at all links anew, since the ledger has changed: it ends those
@@ -48,7 +50,9 @@ func (s *Server) regard(sys *system) {
 		if err := s.allow(id, c.PeerKey()); err != nil {
 			s.audit.refused(id, "link", err)
 			s.spawn(func() { c.Close() })
-		} else if !sys.peers.m[id].device {
+		} else if sys.peers.m[id].device {
+			s.ready(c)
+		} else {
 			s.spawn(func() { s.tellSystem(sys, c, id) })
 		}
 	}

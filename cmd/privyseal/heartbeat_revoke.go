@@ -135,7 +135,7 @@ func (a *app) dialAny(ctx context.Context, s *client.System) (*client.Conn, erro
 		if err == nil {
 			return conn, nil
 		}
-		if ctx.Err() != nil || !errors.As(err, new(*client.UnreachableError)) {
+		if ctx.Err() != nil || !errors.As(err, new(*client.UnreachableError)) && !errors.As(err, new(*client.RefusedError)) {
 			return nil, err
 		}
 		if id == ids[0] {

@@ -266,14 +266,15 @@ type enacted struct {
 	Hash     envelope.Hash `json:"hash"`
 	File     string        `json:"file,omitempty"`
 	Servers  []string      `json:"servers"`
-	Away     []string      `json:"away"` // servers that have it not yet
+	Away     []string      `json:"away"`           // servers that have it not yet
+	Behind   []string      `json:"devices_behind"` // that answer and do not know it yet
 }
 
 // spread gives every message server the ledger as this home knows it, with the
 // command at a position. Servers bring their devices and sources up to date.
 func (a *app) spread(ctx context.Context, s *client.System, position uint64, out string) error {
 	hash, _ := s.State().HashAt(position)
-	done := enacted{Position: position, Hash: hash, File: out, Servers: []string{}, Away: []string{}}
+	done := enacted{Position: position, Hash: hash, File: out, Servers: []string{}, Away: []string{}, Behind: []string{}}
 	var full *api.System
 	var failed []error
 	behind := s.State().Servers()
@@ -302,12 +303,39 @@ func (a *app) spread(ctx context.Context, s *client.System, position uint64, out
 	for _, err := range failed {
 		a.warn(err)
 	}
+	done.Behind = append(done.Behind, a.devicesBehind(ctx, s)...)
 	return a.result(done, func() {
 		a.say("command %d of the ledger is in force at %s", position, listOr(done.Servers, "no message server that can be reached"))
 		if len(done.Away) > 0 {
 			a.tell("not yet at %s: repeat privyseal request status DIGEST --wait when they are back", strings.Join(done.Away, ", "))
 		}
+		if len(done.Behind) > 0 {
+			a.tell("not yet known to %s: see privyseal status", strings.Join(done.Behind, ", "))
+		}
 	})
+}
+
+// devicesBehind are the devices whose ledger is shorter than the home's, as
+// far as a server can tell.
+func (a *app) devicesBehind(ctx context.Context, s *client.System) []string {
+	conn, err := a.dialAny(ctx, s)
+	if err != nil || conn == nil {
+		return nil
+	}
+	defer conn.Close()
+	got, err := conn.Status(ctx)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, x := range got.Servers {
+		for _, d := range x.Devices {
+			if d.Status != nil && d.Status.Height < s.State().Height() {
+				out = append(out, d.Device)
+			}
+		}
+	}
+	return out
 }
 
 // bring gives a server the ledger unless it has it, and returns what it has.

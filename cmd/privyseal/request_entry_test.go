@@ -17,6 +17,7 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/client"
 	"github.com/privyseal/privyseal/cmd/internal/transport/pinned"
 	"github.com/privyseal/privyseal/cmd/internal/transport/web"
+	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
@@ -52,6 +53,7 @@ func newShelf(t *testing.T) *shelf {
 			srv, err := web.Listen(web.Config{Listen: "127.0.0.1:0", Identity: id, Routes: map[string]web.Handler{
 				api.PathSystemShow: func(context.Context, string, []byte) ([]byte, error) { return s.show(name) },
 				api.PathSystem:     func(_ context.Context, _ string, body []byte) ([]byte, error) { return s.take(name, body) },
+				api.PathStatus:     func(context.Context, string, []byte) ([]byte, error) { return s.status() },
 			}})
 			if err != nil {
 				t.Fatal(err)
@@ -74,6 +76,13 @@ func (s *shelf) show(server string) ([]byte, error) {
 		return nil, err
 	}
 	return envelope.Marshal(api.System{Bundle: bundle, Entries: append([][]byte{}, s.kept[server]...)})
+}
+
+// status: device-1 knows one entry, device-2 none, device-3 says nothing.
+func (s *shelf) status() ([]byte, error) {
+	return envelope.Marshal(api.SystemStatus{Servers: []api.ServerStatus{{Devices: []api.DeviceStatus{
+		{Device: "device-1", Status: &firmware.Status{Height: 1}}, {Device: "device-2", Status: &firmware.Status{}}, {Device: "device-3", Silent: true},
+	}}}})
 }
 
 func (s *shelf) take(server string, body []byte) ([]byte, error) {
@@ -173,7 +182,7 @@ func TestEnact(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "entry")
-	want(enact(sys, r, signature, file), "command 1 of the ledger is in force at server-2, server-3, server-4, server-5", "not yet at server-1")
+	want(enact(sys, r, signature, file), "command 1 of the ledger is in force at server-2, server-3, server-4, server-5", "not yet at server-1", "not yet known to device-2: see privyseal status")
 	if got := s.has(); !slices.Equal(got, []int{0, 1, 1, 1, 1}) || sys.State().Height() != 1 {
 		t.Errorf("%v, %d", got, sys.State().Height())
 	}

@@ -148,8 +148,8 @@ func (a *app) unlock(ctx context.Context, serial, device string, restored bool, 
 		}
 	}
 	if err := a.result(out, func() {
-		if len(out.Restored) > 0 && uint64(len(out.Restored)) < out.Have {
-			a.tell("only %s took it back with its older disk: that counts if all say --restored", strings.Join(out.Restored, ", "))
+		if text := out.divided(); text != "" {
+			a.tell("%s", text)
 		}
 		switch {
 		case out.Phase != "" && out.Lease != nil:
@@ -163,6 +163,15 @@ func (a *app) unlock(ctx context.Context, serial, device string, restored bool, 
 		return err
 	}
 	return late
+}
+
+// divided says that some took the device back with an older disk and others did
+// not, which counts for nothing.
+func (u *unlocked) divided() string {
+	if n := uint64(len(u.Restored)); n == 0 || n >= u.Have {
+		return ""
+	}
+	return fmt.Sprintf("only %s took it back with its older disk: that counts if all who unlock it say --restored", strings.Join(u.Restored, ", "))
 }
 
 // explainUnlock says, before the PIN is asked for, what the device claims and

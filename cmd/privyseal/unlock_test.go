@@ -114,3 +114,17 @@ func TestAwaitLease(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Whoever takes an older disk back alone is told that it counts for nothing.
+func TestDivided(t *testing.T) {
+	for _, c := range []struct {
+		have     uint64
+		restored []string
+		told     bool
+	}{{1, nil, false}, {1, []string{"Anna"}, false}, {2, []string{"Anna"}, true}, {2, []string{"Anna", "Bert"}, false}, {2, []string{}, false}} {
+		u := unlocked{Have: c.have, Restored: c.restored}
+		if got := u.divided(); (got != "") != c.told || c.told && !strings.Contains(got, "only Anna took it back") {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}

@@ -35,9 +35,6 @@ A backup helps against a machine that broke. Where it may have been stolen, its
 identity key is in strange hands: take the source out of the policies.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := harden(); err != nil {
-				return err
-			}
 			holders, err := parseHolders(pieces)
 			if err != nil {
 				return err

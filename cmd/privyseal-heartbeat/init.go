@@ -36,9 +36,6 @@ it, for good. --system fixes that beforehand, which is of use only where the
 ceremony was held already. Keys are files: a PKCS#11 token is not supported.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := harden(); err != nil {
-				return err
-			}
 			var id envelope.Hash
 			var err error
 			if system != "" {

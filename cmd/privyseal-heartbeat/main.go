@@ -30,6 +30,8 @@ func newCommand() *cobra.Command {
 		Short:         "A heartbeat source or satellite of Privyseal",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		// Every verb but help reads keys.
+		PersistentPreRunE: func(*cobra.Command, []string) error { return harden() },
 	}
 	c.AddCommand(newInit(), newRun(), newStatus(), newRevoke(), newRotate(), newBackup(), newRestore())
 	return c

@@ -35,9 +35,6 @@ nothing from the lost one any more. It is silent for every device until the
 device's officers unlock it: whom the lost source had silenced is not known.
 Make sure that the lost source does not run.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := harden(); err != nil {
-				return err
-			}
 			switch {
 			case begin && len(args) > 0:
 				return errors.New("pieces come when the restoration has begun: leave --begin out")

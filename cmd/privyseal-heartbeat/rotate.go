@@ -21,9 +21,6 @@ devices that have heard it go back to no earlier one. The ledger does not
 change. The epoch of the new key is printed.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := harden(); err != nil {
-				return err
-			}
 			n, err := source.Rotate(dir, epoch, time.Now().Unix())
 			if err != nil {
 				return hint(dir, err)

@@ -27,9 +27,6 @@ would beat for devices that this one has silenced: keep no copies, but a backup
 in pieces ('privyseal-heartbeat backup').`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := harden(); err != nil {
-				return err
-			}
 			s, err := source.Start(dir, source.Options{Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))})
 			if err != nil {
 				return hint(dir, err)

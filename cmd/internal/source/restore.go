@@ -310,7 +310,7 @@ func (b *begun) read(key *ecdh.PrivateKey, paths []string) ([]share.Piece, error
 				others = append(others, p.Person)
 			}
 		}
-		return pieces, fmt.Errorf("%d pieces, %d are needed: ask %s", len(pieces), m.Threshold, strings.Join(others, ", "))
+		return pieces, fmt.Errorf("%d of the %d pieces that are needed: ask %s", len(pieces), m.Threshold, strings.Join(others, ", "))
 	}
 	return pieces, nil
 }

@@ -270,3 +270,33 @@ func TestClocks(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkAnswer is a satellite's work for one period of one device: it opens
+// the challenge, looks at its directory, signs and seals.
+func BenchmarkAnswer(b *testing.B) {
+	w := newWorld(b, ledger.SourceSatellite)
+	s, l := w.running()
+	for b.Loop() {
+		b.StopTimer()
+		frame := w.dev.challenge()
+		b.StartTimer()
+		must(b, s.handle(context.Background(), frame))
+		b.SetBytes(int64(len(frame) + len(l.take()[0])))
+	}
+}
+
+// BenchmarkBeat is the same for a source of one-way beats.
+func BenchmarkBeat(b *testing.B) {
+	w := newWorld(b, ledger.SourceMessage)
+	s, l := w.running()
+	for n := 0; b.Loop(); n++ {
+		if n%256 == 0 {
+			b.StopTimer()
+			must(b, s.handle(context.Background(), w.dev.challenge()))
+			b.StartTimer()
+		}
+		w.boot += period
+		must(b, s.due(context.Background()))
+		l.take()
+	}
+}

@@ -22,7 +22,8 @@ type mark struct {
 
 // Silence leaves the mark. When it returns, the source makes no further beat
 // for the device, whether it runs or not, until the device's officers open it
-// anew. A beat that was handed to the link before may still arrive.
+// anew. One that was on its way out at that moment may still arrive; like the one
+// before, it grants at most a lease from the challenge that it goes back to.
 //
 // Where the system is known, device has to be one of it.
 func Silence(dir, device, reason string, now int64) error {

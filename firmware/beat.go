@@ -124,7 +124,7 @@ func (m *Machine) enrolled(offer []byte, approvals [][]byte) {
 
 // report tells the message server how this device is, whenever that changes.
 func (m *Machine) report(c *ctx) {
-	now := map[string]string{"": m.Phase()}
+	now := map[string]string{"": m.phase(c.draft.state)}
 	if m.monitor != nil {
 		for _, s := range m.monitor.Sources(c.Boot) {
 			now[s.ID] = s.State + s.Text

@@ -216,6 +216,9 @@ func (m *Machine) commission(c *ctx, a *ceremony.Answer) error {
 	if err := c.add(recUnlocked, unlockedBody{}); err != nil {
 		return err
 	}
+	if err := m.cfg.Token.KeepPIN(m.mayComeToDestroy(c.draft.state), m.cfg.Memory); err != nil {
+		c.note(err.Error()) // the PIN of the next opening will be kept
+	}
 	m.watch(c.draft.state, c.Boot)
 	c.note("commissioned in system " + a.Genesis.System().String())
 	c.effect.SetPIN, err = m.nextPIN(c.draft.state)

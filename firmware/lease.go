@@ -149,6 +149,14 @@ func (m *Machine) mayDestroy() bool {
 	return m.state.genesis != nil && m.state.ledger.MayDestroy(m.cfg.Local.ID)
 }
 
+// mayComeToDestroy reports whether the ledger has a second limit for this
+// device, armed or not: backups go on record while the token is open, and no
+// officer hands in the PIN again for that.
+func (m *Machine) mayComeToDestroy(s *state) bool {
+	d, ok := s.ledger.Device(m.cfg.Local.ID)
+	return ok && d.Heartbeat != nil && d.Heartbeat.Destroy > 0
+}
+
 // countSilence adds the time since the last count. Only time in which this
 // process ran counts: a step that comes late was slept through, by the machine
 // or by the process, and counts as one tick.

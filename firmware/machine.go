@@ -228,15 +228,17 @@ const (
 )
 
 // Phase says in which phase the device is.
-func (m *Machine) Phase() string {
+func (m *Machine) Phase() string { return m.phase(m.state) }
+
+func (m *Machine) phase(s *state) string {
 	switch {
-	case m.state.destroyed:
+	case s.destroyed:
 		return PhaseDestroyed
-	case m.state.genesis != nil && m.cfg.Token.Locked():
+	case s.genesis != nil && m.cfg.Token.Locked():
 		return PhaseLocked
-	case m.state.genesis != nil:
+	case s.genesis != nil:
 		return PhaseReady
-	case m.state.pending != nil:
+	case s.pending != nil:
 		return PhasePrepared
 	case m.session != nil:
 		return PhaseCeremony

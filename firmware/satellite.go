@@ -31,6 +31,13 @@ func (m *Machine) forgetPeers(c *ctx) error {
 	if err != nil {
 		return faulty(CodeInternal, err)
 	}
+	// It may have been told to be silent for one of them, and has forgotten.
+	in := heartbeat.Inputs{Now: c.Now, Boot: c.Boot}
+	for _, d := range st.Devices() {
+		if _, err := st.Revoke(d.Device, in); err != nil {
+			return faulty(CodeInternal, err)
+		}
+	}
 	if c.effect.Seen, err = st.Stored(); err != nil {
 		return faulty(CodeInternal, err)
 	}

@@ -116,7 +116,7 @@ func (m *Machine) unlock(c *ctx, in Unlock) (*Status, error) {
 		return nil, faulty(CodeShare, err)
 	}
 	defer pin.Wipe()
-	if err := m.cfg.Token.KeepPIN(m.mayDestroy(), m.cfg.Memory); err != nil {
+	if err := m.cfg.Token.KeepPIN(m.mayComeToDestroy(c.draft.state), m.cfg.Memory); err != nil {
 		return nil, faulty(CodeInternal, err)
 	}
 	if err := m.cfg.Token.Unlock(pin.Reveal()); err != nil {
@@ -171,7 +171,7 @@ func (m *Machine) status(c *ctx, _ StatusAsk) (*Status, error) {
 // describe says how the device is, as of s.
 func (m *Machine) describe(s *state, boot int64) *Status {
 	out := &Status{
-		Device: m.cfg.Local.ID, Phase: m.Phase(), Firmware: m.cfg.Local.Firmware,
+		Device: m.cfg.Local.ID, Phase: m.phase(s), Firmware: m.cfg.Local.Firmware,
 		LogHead: s.head, Log: s.count, Partials: m.made, Token: m.cfg.Token.Health(),
 		Shares: []string{}, Officers: []string{},
 	}

@@ -49,6 +49,15 @@ type Device struct {
 	Notes []string
 	// Boot is the boot-time clock, in nanoseconds; Now's if it is nil.
 	Boot func() int64
+	// Up is the clock that stands while the machine is suspended; Boot if it is
+	// nil.
+	Up func() int64
+	// BeforeDestroy, if not nil, is asked when the second limit has passed and
+	// the record of it is durable: an error kills the device.
+	BeforeDestroy func() error
+	// BeforeRelease, if not nil, is called when an answer is about to be handed
+	// over, as if the process stood still there.
+	BeforeRelease func()
 	// Send, if not nil, takes the frames that answer nothing. It is called
 	// without the device's lock.
 	Send func(frame []byte)
@@ -145,11 +154,19 @@ func (d *Device) Restart(t testing.TB) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.cfg.Seen = d.Seen
+	if err := d.cfg.Token.KeepPIN(false, nil); err != nil { // it was in memory
+		t.Fatal(err)
+	}
 	m, err := firmware.New(d.cfg, d.Journal, d.inputs())
 	if err != nil {
 		t.Fatal(err)
 	}
 	d.machine, d.dead = m, false
+	if m.Destroyed() { // the last process may have died between its record and the deed
+		if err := m.Destroy(); err != nil && !errors.Is(err, devicetoken.ErrKeysLeft) {
+			t.Fatal(err)
+		}
+	}
 	if m.Commissioned() && d.pin == nil {
 		if !d.cfg.Token.Locked() {
 			if err := d.cfg.Token.Lock(); err != nil {
@@ -185,7 +202,11 @@ func (d *Device) inputs() firmware.Inputs {
 	if d.Boot != nil {
 		boot = d.Boot()
 	}
-	return firmware.Inputs{Now: d.Now().Unix(), Boot: boot, Up: boot, Rand: rand.Reader}
+	up := boot
+	if d.Up != nil {
+		up = d.Up()
+	}
+	return firmware.Inputs{Now: d.Now().Unix(), Boot: boot, Up: up, Rand: rand.Reader}
 }
 
 // Relay hands one frame to the device and returns its answer, as its link
@@ -255,6 +276,12 @@ func (d *Device) step(do func(firmware.Inputs) firmware.Effects) (reply []byte, 
 		d.Seen = e.Seen
 	}
 	if e.Destroy {
+		if d.BeforeDestroy != nil {
+			if err := d.BeforeDestroy(); err != nil {
+				d.dead = true
+				return nil, nil, err
+			}
+		}
 		if err := d.machine.Destroy(); err != nil {
 			return nil, nil, err
 		}
@@ -264,6 +291,9 @@ func (d *Device) step(do func(firmware.Inputs) firmware.Effects) (reply []byte, 
 			return nil, nil, err
 		}
 	}
+	if d.BeforeRelease != nil && e.Release {
+		d.BeforeRelease()
+	}
 	if l := d.machine.Lease(); e.Release && l.Guarded && d.inputs().Boot >= l.Until {
 		return nil, e.Send, ErrHeld
 	}
@@ -271,11 +301,20 @@ func (d *Device) step(do func(firmware.Inputs) firmware.Effects) (reply []byte, 
 }
 
 func (d *Device) setPIN(next []byte) error {
-	if err := d.Token.SetPIN(hsm.PIN(d.pin), hsm.PIN(next)); err != nil {
+	if err := d.token().SetPIN(hsm.PIN(d.pin), hsm.PIN(next)); err != nil {
 		return err
 	}
 	d.pin = nil
 	return d.machine.Finished()
+}
+
+// token is the token as the interpreter has it; a test may have put something
+// in front of it.
+func (d *Device) token() interface{ SetPIN(old, new hsm.PIN) error } {
+	if t, ok := d.cfg.Token.(interface{ SetPIN(old, new hsm.PIN) error }); ok {
+		return t
+	}
+	return d.Token
 }
 
 // Dead reports whether the device was killed, by a test or by its journal.
@@ -367,7 +406,7 @@ func (d *Device) Copy(t testing.TB) *Device {
 	t.Helper()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c := &Device{ID: d.ID, Token: d.Token, Now: d.Now, Boot: d.Boot, Journal: slices.Clone(d.Journal), Seen: d.Seen, cfg: d.cfg}
+	c := &Device{ID: d.ID, Token: d.Token, Now: d.Now, Boot: d.Boot, Up: d.Up, Journal: slices.Clone(d.Journal), Seen: d.Seen, cfg: d.cfg}
 	c.cfg.Seen = d.Seen
 	m, err := firmware.New(c.cfg, c.Journal, c.inputs())
 	if err != nil {

@@ -115,7 +115,8 @@ type Carried struct {
 func (s *System) wire() {
 	for _, id := range Devices {
 		d := s.Devices[id]
-		d.Boot = s.Boot
+		d.Boot, d.Up = s.Boot, s.Up
+		d.Now = func() time.Time { return s.NowAt(id) }
 		d.Send = func(frame []byte) { s.Carry(id, frame) }
 	}
 }
@@ -125,6 +126,54 @@ func (s *System) Boot() int64 {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
 	return int64(time.Hour) + s.shared.boot
+}
+
+// Up is that clock without the time in which the machines were suspended.
+func (s *System) Up() int64 {
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	return int64(time.Hour) + s.shared.up
+}
+
+// NowAt is the wall clock of a device or source, which may be wrong.
+func (s *System) NowAt(id string) time.Time {
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	return s.shared.now.Add(s.shared.wrong[id])
+}
+
+// SetWall puts the wall clock of a device or source off by d.
+func (s *System) SetWall(id string, d time.Duration) {
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	s.shared.wrong[id] = d
+}
+
+// advance lets time pass and nobody do anything.
+func (s *System) advance(d, up time.Duration) {
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	s.shared.now = s.shared.now.Add(d)
+	s.shared.boot += int64(d)
+	s.shared.up += int64(up)
+}
+
+// Suspend lets every machine sleep.
+func (s *System) Suspend(d time.Duration) { s.advance(d, 0) }
+
+// Stall lets time pass in which every process stands still.
+func (s *System) Stall(d time.Duration) { s.advance(d, d) }
+
+// Continue lets a process go on that stood still: what came meanwhile waits in
+// its queue, and it takes that before it looks at the clock.
+func (s *System) Continue(device string) {
+	s.t.Helper()
+	delete(s.Stopped, device)
+	queue := s.queues[device]
+	delete(s.queues, device)
+	for _, f := range queue {
+		s.check(s.Devices[device].Take(f))
+	}
 }
 
 // Carry takes what somebody sends that answers nothing.
@@ -155,7 +204,11 @@ func (s *System) Put(c Carried) {
 		return
 	}
 	if d := s.Devices[c.To]; d != nil {
-		if !d.Dead() {
+		switch {
+		case d.Dead():
+		case s.Stopped[c.To]:
+			s.queues[c.To] = append(s.queues[c.To], c.Frame)
+		default:
 			s.check(d.Take(c.Frame))
 		}
 		return
@@ -165,7 +218,7 @@ func (s *System) Put(c Carried) {
 		return
 	}
 	s.station(x)
-	in := heartbeat.Inputs{Now: s.Now().Unix(), Boot: s.Boot()}
+	in := heartbeat.Inputs{Now: s.NowAt(x.ID).Unix(), Boot: s.Boot()}
 	q, err := heartbeat.OpenChallenge(s.State, c.Frame, x.agree)
 	if err != nil {
 		s.Dropped = append(s.Dropped, err)
@@ -192,7 +245,7 @@ func (s *System) station(x *Source) {
 
 func (s *System) send(x *Source, out *heartbeat.Out) {
 	s.t.Helper()
-	frame, err := heartbeat.SealBeat(rand.Reader, x.beat, s.State, out, s.Now().Unix())
+	frame, err := heartbeat.SealBeat(rand.Reader, x.beat, s.State, out, s.NowAt(x.ID).Unix())
 	s.check(err)
 	s.Carry(x.ID, frame)
 }
@@ -202,15 +255,8 @@ func (s *System) Pass(d time.Duration) {
 	s.t.Helper()
 	const step = 50 * time.Millisecond
 	for ; d > 0; d -= step {
-		s.shared.mu.Lock()
-		s.shared.now = s.shared.now.Add(min(d, step))
-		s.shared.boot += int64(min(d, step))
-		s.shared.mu.Unlock()
-		for _, id := range Devices {
-			if dev := s.Devices[id]; !dev.Dead() && !s.Stopped[id] && dev.Machine().Next() != 0 && dev.Machine().Next() <= s.Boot() {
-				s.check(dev.Tick())
-			}
-		}
+		s.advance(min(d, step), min(d, step))
+		s.tick()
 		for _, x := range s.Sources {
 			if x.Down {
 				continue
@@ -223,6 +269,25 @@ func (s *System) Pass(d time.Duration) {
 	}
 }
 
+// Coarse lets a long time pass in steps of a length: nothing that is due more
+// often happens in time.
+func (s *System) Coarse(d, step time.Duration) {
+	s.t.Helper()
+	for ; d > 0; d -= step {
+		s.advance(min(d, step), min(d, step))
+		s.tick()
+	}
+}
+
+func (s *System) tick() {
+	s.t.Helper()
+	for _, id := range Devices {
+		if dev := s.Devices[id]; !dev.Dead() && !s.Stopped[id] && dev.Machine().Next() != 0 && dev.Machine().Next() <= s.Boot() {
+			s.check(dev.Tick())
+		}
+	}
+}
+
 // Revoke has a person silence a source for a device; the confirmation is
 // verified.
 func (s *System) Revoke(person string, x *Source, device string) error {
@@ -231,22 +296,23 @@ func (s *System) Revoke(person string, x *Source, device string) error {
 	reply, err := ecdh.P256().GenerateKey(rand.Reader)
 	s.check(err)
 	now := s.Now().Unix()
+	at := s.NowAt(x.ID).Unix()
 	frame, digest, err := heartbeat.SealRevoke(rand.Reader, s.People[person][0], s.State, &heartbeat.Revoke{
 		Device: device, Source: x.ID, Reason: "stolen", Reply: reply.PublicKey().Bytes(), Created: now, Expires: now + 600,
 	})
 	s.check(err)
-	v, err := heartbeat.OpenRevoke(s.State, x.ID, frame, x.agree, now)
+	v, err := heartbeat.OpenRevoke(s.State, x.ID, frame, x.agree, at)
 	if err != nil {
 		return err
 	}
-	done, table, err := x.Station.TakeRevoke(heartbeat.Inputs{Now: now, Boot: s.Boot()}, v)
+	done, table, err := x.Station.TakeRevoke(heartbeat.Inputs{Now: at, Boot: s.Boot()}, v)
 	if err != nil {
 		return err
 	}
 	if table != nil {
 		x.Table = table
 	}
-	sealed, err := heartbeat.SealRevoked(rand.Reader, x.identity, s.State, v, done, now)
+	sealed, err := heartbeat.SealRevoked(rand.Reader, x.identity, s.State, v, done, at)
 	s.check(err)
 	_, err = heartbeat.OpenRevoked(s.State, x.ID, sealed, reply, digest)
 	return err

@@ -116,7 +116,7 @@ func TestRequestByNobody(t *testing.T) {
 	}{
 		"a key nobody knows":      {c.RequestBy(newKey(t), Requester, doc), "nobody's here"},
 		"another person's name":   {c.RequestBy(c.a.Card, Requester, doc), "names rita as requester, but person " + c.a.Person},
-		"a message server":        {c.RequestBy(c.Servers["d1"].Sign, "s1", doc), "a message server is no requester"},
+		"a message server":        {c.RequestBy(c.Servers["d1"].Sign, "s1", doc), "a server is no requester"},
 		"a server as if a person": {c.RequestBy(c.Servers["d1"].Sign, Requester, doc), "names rita as requester"},
 		"a device's boot key":     {c.RequestBy(c.BootKeys["d2"], "d2", doc), "signed with a key for boot"},
 	} {

@@ -73,6 +73,8 @@ type System struct {
 	Stopped map[string]bool    // devices whose process stands still
 
 	t       testing.TB
+	queues  map[string][][]byte // what waits for devices that stand still
+	entries [][]byte            // of the ledger
 	shared  *shared
 	configs map[string]firmware.Config
 }
@@ -82,6 +84,8 @@ type shared struct {
 	mu     sync.Mutex
 	now    time.Time
 	boot   int64 // nanoseconds
+	up     int64
+	wrong  map[string]time.Duration // by how much a wall clock is off
 	taps   map[string]hsm.TraceFunc
 	frames map[string][]Frame
 }
@@ -133,7 +137,8 @@ func New(t testing.TB, options ...Option) *System {
 	s := &System{
 		Devices: map[string]*firmwaretest.Device{}, Servers: map[string]ledgertest.Pair{}, Cards: map[uint32]*firmwaretest.Card{},
 		People: map[string][]*firmwaretest.Card{}, BootKeys: map[string]crypto.Signer{}, t: t, configs: map[string]firmware.Config{}, Stopped: map[string]bool{},
-		shared: &shared{now: time.Unix(1_800_000_000, 0), taps: map[string]hsm.TraceFunc{}, frames: map[string][]Frame{}},
+		queues: map[string][][]byte{},
+		shared: &shared{now: time.Unix(1_800_000_000, 0), taps: map[string]hsm.TraceFunc{}, wrong: map[string]time.Duration{}, frames: map[string][]Frame{}},
 	}
 	r := newRoom(s)
 	for _, o := range options {

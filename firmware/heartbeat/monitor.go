@@ -207,8 +207,12 @@ func (m *Monitor) refused(boot int64, s *source, b *Beat) error {
 		return ErrUnasked
 	}
 	x.answered = append(x.answered, s.id)
-	s.refusal = b.Text
-	return &RefusedError{s.id, b.Code, b.Text}
+	// A corrupt source's text goes into every report of this device's, and an
+	// empty one would pass for no refusal.
+	if s.refusal = clip(b.Text); s.refusal == "" {
+		s.refusal = "no reason given"
+	}
+	return &RefusedError{s.id, clip(b.Code), s.refusal}
 }
 
 // asked is the challenge with a nonce, if its answer would still grant anything.

@@ -211,6 +211,17 @@ func (w *world) edge(b *body) {
 				if w.chance(0.7) {
 					at += b.lease()
 				}
+				if w.mode.liars && w.chance(0.5) {
+					// Another slot, that is about to be a lease old and was never
+					// taken: of messages that were lost.
+					beat := *p.beat
+					beat.Slot = w.rng.Uint64N(beat.Slot + 2)
+					at = r.slotTime(c.at, beat.Slot, 1<<62) + b.lease()
+					p = packet{beat: &beat, lie: true, genuine: beat.Slot == p.beat.Slot}
+					if w.mode.crypto {
+						continue
+					}
+				}
 			}
 		}
 		if at += w.rng.Int64N(3) - 1; at >= boot {
@@ -332,13 +343,12 @@ func (w *world) lie(b *body) {
 		return
 	}
 	p := mine[w.rng.IntN(len(mine))]
-	beat := *p.beat
+	was, beat := p.beat, *p.beat
 	p.beat, p.lie = &beat, true
 	n := w.rng.IntN(7)
 	switch n {
 	case 0:
 		beat.Slot = w.rng.Uint64N(514)
-		p.genuine = p.genuine && beat.Slot == mine[0].beat.Slot && mine[0].beat.Value == beat.Value
 	case 6: // the next beat of the series that goes on, before its time
 		s := b.ref.series(beat.Source)
 		if s == nil {
@@ -362,16 +372,12 @@ func (w *world) lie(b *body) {
 		if w.chance(0.5) {
 			beat.Value = w.hash()
 		}
-		p.genuine = false
 	case 1:
 		beat.Value = w.hash()
-		p.genuine = false
 	case 2:
 		beat.Kind = []string{KindAnswer, KindMessage, KindValue, KindRefusal, "other", ""}[w.rng.IntN(6)]
-		p.genuine = false
 	case 3:
 		beat.Nonce = w.hash()
-		p.genuine = false
 		if n := len(b.ref.sent); n > 0 && w.chance(0.7) {
 			beat.Nonce = b.ref.sent[w.rng.IntN(n)].nonce
 		}
@@ -381,6 +387,9 @@ func (w *world) lie(b *body) {
 	case 5:
 		beat.Source = []string{"", "device-3", "message-9", b.device}[w.rng.IntN(4)]
 	}
+	// Whether it is of the sequence all the same.
+	p.genuine = beat.Source == was.Source && beat.Kind == was.Kind && beat.Nonce == was.Nonce && beat.Value == was.Value &&
+		(beat.Slot == was.Slot || beat.Kind == KindAnswer)
 	if w.mode.crypto {
 		for _, s := range w.stations {
 			if s.id == beat.Source && w.has(b) {

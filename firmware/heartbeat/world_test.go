@@ -110,7 +110,10 @@ func newPolicy(rng *rand.Rand, device string, calm bool) ledger.Heartbeat {
 				p.Minimum = 1 + rng.Uint64N(n-3)
 			}
 		case ledger.SourceSequence:
-			p.Loss = rng.Uint64N(n)
+			p.Loss = rng.Uint64N(min(n, 3))
+			if rng.IntN(8) == 0 {
+				p.Loss = rng.Uint64N(n)
+			}
 		}
 	}
 	return p

@@ -347,7 +347,7 @@ func (m *Machine) handle(c *ctx, frame []byte) {
 		// else of the failed step remains.
 		c.draft = before
 		typ, payload = TypeRefusal, m.refusal(c, v, err)
-		c.effect.Release, c.effect.Seen = false, nil
+		c.effect.Release = false // Seen stays: the station believes that it is stored
 	}
 	if c.effect.Reply, err = m.answer(c, to, typ, payload); err != nil {
 		c.note("cannot answer: " + err.Error())

@@ -40,9 +40,13 @@ const (
 	MaxSourcesOfDevice = 16
 
 	// MinPeriod and MaxPeriod bound the time between two beats, in milliseconds. Below 50 ms the beats of a few devices would take a
-	// processor; with more than a minute nobody would call it a heartbeat.
+	// processor; with more than twenty seconds a device that was opened, and waits a minute for its first lease (heartbeat.Grace), would
+	// ask too seldom to survive two lost packets.
 	MinPeriod = 50
-	MaxPeriod = 60_000
+	MaxPeriod = 20_000
+	// MaxFirst bounds Minimum times Period, in milliseconds: so long a source of kind message takes for its first lease, and it has to
+	// fit into the same minute.
+	MaxFirst = 30_000
 	// MinLeasePeriods is the least number of periods in a lease. A lease counts from the challenge or the slot of a beat; when the next
 	// beat is lost, the one after it is due two periods later and has the third to arrive. With fewer, one lost packet would lock a token
 	// and call officers.

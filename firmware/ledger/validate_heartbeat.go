@@ -129,6 +129,8 @@ func (h *Heartbeat) Validate(message, sequence bool) error {
 		return fmt.Errorf("minimum is %d, yet no source of kind %s is named: 0", h.Minimum, SourceMessage)
 	case h.Minimum > slots:
 		return fmt.Errorf("minimum is %d, yet only %d beats fit into a lease", h.Minimum, slots)
+	case h.Minimum*h.Period > MaxFirst:
+		return fmt.Errorf("%d beats take %d ms: at most %d ms, for the device waits no longer for its first lease", h.Minimum, h.Minimum*h.Period, MaxFirst)
 	case !sequence && h.Loss != 0:
 		return fmt.Errorf("loss is %d, yet no source of kind %s is named: 0", h.Loss, SourceSequence)
 	case h.Loss >= slots:

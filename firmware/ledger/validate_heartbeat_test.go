@@ -83,13 +83,14 @@ func TestValidateHeartbeatRefuses(t *testing.T) {
 		{"none needed", policy(func(h *ledger.Heartbeat) { h.Needed = 0 }), "0 of 4 sources are needed"},
 		{"more needed than there are", policy(func(h *ledger.Heartbeat) { h.Needed = 5 }), "5 of 4 sources are needed"},
 		{"no period", policy(func(h *ledger.Heartbeat) { h.Period = 0 }), "period is 0 ms"},
-		{"period short", policy(func(h *ledger.Heartbeat) { h.Period = 49 }), "period is 49 ms, 50 to 60000"},
+		{"period short", policy(func(h *ledger.Heartbeat) { h.Period = 49 }), "period is 49 ms, 50 to 20000"},
 		{"period long", policy(func(h *ledger.Heartbeat) { h.Period = 60001 }), "period is 60001 ms"},
 		{"period beyond multiplication", policy(func(h *ledger.Heartbeat) { h.Period = 1 << 63 }), "period is"},
 		{"lease of one lost beat", policy(func(h *ledger.Heartbeat) { h.Lease = 2999 }), "less than 3 periods of 1000 ms"},
 		{"lease of days", policy(func(h *ledger.Heartbeat) { h.Lease = 86400001 }), "lease is 86400001 ms, at most 86400000"},
 		{"no minimum", policy(func(h *ledger.Heartbeat) { h.Minimum = 0 }), "minimum is 0, yet a source of kind message"},
 		{"minimum for nobody", policy(func(h *ledger.Heartbeat) { h.Sources = h.Sources[1:] }), "minimum is 2, yet no source of kind message"},
+		{"minimum takes too long", policy(func(h *ledger.Heartbeat) { h.Period, h.Lease, h.Minimum = 10_000, 100_000, 4 }), "4 beats take 40000 ms"},
 		{"minimum out of reach", policy(func(h *ledger.Heartbeat) { h.Minimum = 6 }), "minimum is 6, yet only 5 beats fit"},
 		{"loss for nobody", policy(func(h *ledger.Heartbeat) { h.Sources = []string{"message-1", "satellite-1"} }), "loss is 3, yet no source of kind sequence"},
 		{"loss beyond the lease", policy(func(h *ledger.Heartbeat) { h.Loss = 5 }), "loss is 5, at most 4"},
@@ -143,7 +144,7 @@ func TestValidateHeartbeatAccepts(t *testing.T) {
 		}},
 		{"the longest", func(g *genesis) {
 			h := g.Devices[0].Heartbeat
-			h.Period, h.Lease, h.Minimum, h.Loss, h.Destroy = 60_000, 86_400_000, 1440, 1439, 864_000
+			h.Period, h.Lease, h.Minimum, h.Loss, h.Destroy = 20_000, 86_400_000, 1, 4319, 864_000
 		}},
 		{"an officer operates", func(g *genesis) { g.Sources[0].Operators = []string{"officer-1a", "officer-2b"} }},
 	} {

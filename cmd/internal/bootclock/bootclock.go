@@ -2,6 +2,13 @@
 // the machine was started, the time in which it was suspended included. Nobody
 // sets it, it never jumps, and it stands still for no process that is stopped.
 //
+// It is not CLOCK_BOOTTIME, which whoever speaks for the machine's time servers
+// can make slow: chrony corrects a clock that it takes for wrong by up to a
+// twelfth of its pace, and the kernel allows a tenth. A lease would last longer,
+// and a source in a hurry would make the beats of a series ahead of their slots.
+// CLOCK_MONOTONIC_RAW is the bare oscillator's; what it lacks is the time
+// asleep, which is how far CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC.
+//
 // Go's own timers go by CLOCK_MONOTONIC, which does not count a suspend: one set
 // for the end of a lease would fire an hour late on a machine that slept for an
 // hour. [Timer] fires as soon as the machine is awake.
@@ -9,16 +16,44 @@ package bootclock
 
 import (
 	"fmt"
+	"math"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
 
-// Now is CLOCK_BOOTTIME in nanoseconds.
-func Now() int64 { return read(unix.CLOCK_BOOTTIME) }
+// Now is the clock.
+func Now() int64 {
+	if d := asleep(); d > slept.Load() {
+		settle() // the first call, or the machine has slept
+	}
+	return read(unix.CLOCK_MONOTONIC_RAW) + slept.Load()
+}
 
-// Up is CLOCK_MONOTONIC in nanoseconds: the same without the time in which the
-// machine was suspended.
-func Up() int64 { return read(unix.CLOCK_MONOTONIC) }
+// Up is the same without the time in which the machine was suspended.
+func Up() int64 { return read(unix.CLOCK_MONOTONIC_RAW) }
+
+// slept is how long the machine was suspended, as far as that was seen. It
+// never falls, and so the clock never does.
+var slept atomic.Int64
+
+func init() { slept.Store(math.MinInt64); settle() }
+
+// asleep is how long the machine was suspended, less the time in which this
+// thread stood still between two looks at clocks.
+func asleep() int64 {
+	boot := read(unix.CLOCK_BOOTTIME)
+	return boot - read(unix.CLOCK_MONOTONIC)
+}
+
+// settle takes the best of a few looks.
+func settle() {
+	for range 8 {
+		d := asleep()
+		for have := slept.Load(); d > have && !slept.CompareAndSwap(have, d); have = slept.Load() {
+		}
+	}
+}
 
 // read panics where the kernel has no such clock: a process that cannot tell
 // the time must not go on as if its lease lasted.

@@ -5,26 +5,75 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// TestNow holds the clock to what the kernel says elsewhere: /proc/uptime counts
-// the boot-time clock in hundredths of a second.
+// TestNow holds the time asleep to what the kernel says elsewhere: /proc/uptime
+// counts CLOCK_BOOTTIME in hundredths of a second.
 func TestNow(t *testing.T) {
-	before := Now()
+	mono := read(unix.CLOCK_MONOTONIC)
 	data, err := os.ReadFile("/proc/uptime")
 	if err != nil {
 		t.Fatal(err)
 	}
-	after := Now()
+	passed := read(unix.CLOCK_MONOTONIC) - mono
 	up, err := strconv.ParseFloat(strings.Fields(string(data))[0], 64)
 	if err != nil {
 		t.Fatal(err)
 	}
 	const hundredth = int64(10 * time.Millisecond)
-	if got := int64(up * 1e9); got < before-2*hundredth || got > after+2*hundredth {
-		t.Errorf("the kernel is up for %d ns, the clock said %d and %d", got, before, after)
+	got, want := Now()-Up(), int64(up*1e9)-mono
+	if got < want-passed-2*hundredth || got > want+2*hundredth {
+		t.Errorf("the machine was asleep for %d ns, by the kernel %d", got, want)
+	}
+}
+
+// TestNeverFalls reads the clock from several goroutines at once.
+func TestNeverFalls(t *testing.T) {
+	var last atomic.Int64
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 100_000 {
+				before := last.Load()
+				now := Now()
+				if now < before {
+					t.Errorf("%d after %d", now, before)
+					return
+				}
+				for have := last.Load(); now > have && !last.CompareAndSwap(have, now); have = last.Load() {
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestNap lets the kernel's clock be slow or fast by as much as it can be made
+// to: a timer ends in time, in a few steps.
+func TestNap(t *testing.T) {
+	for _, pace := range []float64{0.89, 0.95, 1, 1.05, 1.11} { // of the kernel's, by ours
+		for _, whole := range []int64{0, 1, 1000, 499_999, 500_001, 3_000_000, int64(time.Second), int64(time.Hour), int64(100 * 24 * time.Hour)} {
+			left, steps := whole, 0
+			for ; left > 0; steps++ {
+				n := nap(left)
+				if n <= 0 || steps > 200 {
+					t.Fatalf("pace %v, %d ns: %d ns are left after %d steps, nap of %d", pace, whole, left, steps, n)
+				}
+				left -= int64(float64(n)/pace) + 1
+			}
+			if late := -left; late > int64(100*time.Microsecond) {
+				t.Errorf("pace %v, %d ns: %d ns late", pace, whole, late)
+			}
+		}
+	}
+	if n := nap(-5); n != 0 {
+		t.Errorf("what has passed: %d", n)
 	}
 }
 

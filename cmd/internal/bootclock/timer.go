@@ -11,7 +11,9 @@ import (
 )
 
 // Timer sends on C when the clock has reached a moment. It is a timerfd, which
-// the kernel looks at when the machine wakes up.
+// the kernel looks at when the machine wakes up. The kernel has none that goes by
+// the bare oscillator: this one goes by CLOCK_BOOTTIME and is set to a moment
+// well before the end, and anew from there.
 //
 // A moment that passed before Reset moved it may still be waiting in C: whoever
 // receives from C looks at the clock.
@@ -23,6 +25,7 @@ type Timer struct {
 	done chan struct{}
 
 	mu     sync.Mutex
+	at     int64 // what it is set to; 0: nothing
 	closed bool
 }
 
@@ -48,9 +51,25 @@ func (t *Timer) Reset(at int64) error {
 	if t.closed {
 		return os.ErrClosed
 	}
+	t.at = at
+	return t.arm()
+}
+
+// nap is how long to wait by a clock that may be slow or fast by a tenth, when
+// so much is left by this package's: most of it, but at the end all of it.
+func nap(left int64) int64 {
+	const short = 500_000 // of which a tenth does not matter
+	if left > short {
+		return max(left-left/8, short)
+	}
+	return max(left, 0)
+}
+
+// arm sets the kernel's timer. It needs mu.
+func (t *Timer) arm() error {
 	var spec unix.ItimerSpec // the zero value unsets it
-	if at != 0 {
-		spec.Value = unix.NsecToTimespec(max(at, 1))
+	if t.at != 0 {
+		spec.Value = unix.NsecToTimespec(max(read(unix.CLOCK_BOOTTIME)+nap(t.at-Now()), 1))
 	}
 	// Fd would make the file block; Control does not.
 	rc, err := t.fd.SyscallConn()
@@ -87,7 +106,7 @@ func (t *Timer) wait() {
 		if _, err := t.fd.Read(expirations[:]); err != nil {
 			return // closed; a timerfd has no other error
 		}
-		if binary.NativeEndian.Uint64(expirations[:]) == 0 {
+		if binary.NativeEndian.Uint64(expirations[:]) == 0 || !t.fired() {
 			continue
 		}
 		select {
@@ -95,4 +114,19 @@ func (t *Timer) wait() {
 		default: // one that nobody took yet says it already
 		}
 	}
+}
+
+// fired reports whether the moment has come. If not, it sets the timer anew.
+func (t *Timer) fired() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.closed || t.at == 0: // moved meanwhile
+		return false
+	case Now() < t.at:
+		// What cannot be set anew fires now: whoever receives looks at the clock.
+		return t.arm() != nil
+	}
+	t.at = 0
+	return true
 }

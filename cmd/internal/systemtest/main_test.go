@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
 
@@ -33,6 +34,17 @@ func wantRefusal(t testing.TB, err error, code string, words ...string) {
 			t.Errorf("refusal does not say %q: %s", w, r.Text)
 		}
 	}
+}
+
+// wantRefusalFrame is wantRefusal for d1's answer to a frame.
+func wantRefusalFrame(t testing.TB, s *System, answer []byte, code string, words ...string) {
+	t.Helper()
+	h, err := envelope.Peek(answer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.read("d1", answer, h.Re)
+	wantRefusal(t, err, code, words...)
 }
 
 // openssl runs OpenSSL's command line in dir.

@@ -73,6 +73,12 @@ func (s *System) Deliver(device string, l *Letter) (*envelope.Verified, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.read(device, answer, l.Header.ID)
+}
+
+// read opens and verifies a device's answer.
+func (s *System) read(device string, answer []byte, re [16]byte) (*envelope.Verified, error) {
+	s.t.Helper()
 	raw, err := envelope.Open(answer, s.Servers[device].Agree)
 	if err != nil {
 		return nil, fmt.Errorf("answer of %s: %w", device, err)
@@ -90,7 +96,7 @@ func (s *System) Deliver(device string, l *Letter) (*envelope.Verified, error) {
 	if err != nil {
 		return nil, fmt.Errorf("answer of %s: %w", device, err)
 	}
-	if v.Header().Re != l.Header.ID {
+	if v.Header().Re != re {
 		return nil, fmt.Errorf("device %s answers another message", device)
 	}
 	if v.Header().Type == firmware.TypeRefusal {

@@ -162,7 +162,7 @@ func (s *Server) routeChallenge(sys *system, from peer, h envelope.Header, frame
 	}
 	if site == "" {
 		if s.reports.heard(from.id, time.Now()) {
-			s.awake(from.id)
+			s.later(func() { s.awake(from.id) })
 		}
 	}
 	return s.deliver(sys, from, h, frame, site, func(to peer) bool { return sys.peers.beatsFor(to.id, from.id) })

@@ -107,6 +107,14 @@ const (
 	// maxLoggedAlarms bounds its lines in the logs in an hour.
 	maxLoggedAlarms = 100
 
+	// maxNews bounds how often in newsWindow coordinators are told that a device
+	// fell asleep or woke.
+	maxNews    = 10
+	newsWindow = time.Minute
+
+	// maxWork bounds what waits to be told them, of all devices.
+	maxWork = 256
+
 	// reportAge is how old a report may be, that another site passes on,
 	// seconds.
 	reportAge = 60

@@ -155,7 +155,7 @@ func (s *Server) linkUp(c *link.Conn, missed bool) {
 	} else {
 		s.ready(c)
 		s.reports.linked(id)
-		s.awake(id)
+		s.later(func() { s.awake(id) })
 		// How it is may have changed while nobody could be told.
 		s.spawn(func() {
 			ctx, cancel := context.WithTimeout(s.ctx, statusTimeout)

@@ -23,6 +23,9 @@ import (
 type reports struct {
 	mu sync.Mutex
 	m  map[string]*report // by device
+	// work is what coordinators are told, in order. A step of each of a thousand
+	// requests takes a while, and beats come by the link that brought the news.
+	work chan func()
 }
 
 type report struct {
@@ -31,6 +34,20 @@ type report struct {
 	// Reasons why the device sleeps; empty: none.
 	state, link, quiet string
 	asked              time.Time // when it asked its sources last, zero since its link came
+	// Changes that coordinators were told of lately.
+	told   int
+	toldAt time.Time
+}
+
+// news reports whether coordinators are to be told of a change. Each time all
+// open requests take a step: a device that falls asleep and wakes in turns must
+// not keep them busy. They find out for themselves, too.
+func (r *report) news(now time.Time) bool {
+	if now.Sub(r.toldAt) >= newsWindow {
+		r.told, r.toldAt = 0, now
+	}
+	r.told++
+	return r.told <= maxNews
 }
 
 // why is the reason to give.
@@ -43,7 +60,30 @@ func (r *report) why() string {
 	return ""
 }
 
-func newReports() *reports { return &reports{m: map[string]*report{}} }
+func newReports() *reports {
+	return &reports{m: map[string]*report{}, work: make(chan func(), maxWork)}
+}
+
+// later does something after what came before it, while the caller goes on.
+// What finds no room is not done: nothing depends on it but time.
+func (s *Server) later(f func()) {
+	select {
+	case s.reports.work <- f:
+	default:
+	}
+}
+
+// tellCoordinators does what was left for later.
+func (s *Server) tellCoordinators() {
+	for {
+		select {
+		case f := <-s.reports.work:
+			f()
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
 
 // of is a device's; the caller holds the lock.
 func (x *reports) of(device string) *report {
@@ -125,17 +165,24 @@ func (s *Server) report(d ledger.Device, v *envelope.Verified) error {
 		r.quiet = "" // the better reason
 	}
 	is, state := r.why(), r.state
+	fell, woke := state != "" && state != wasState, was != "" && is == ""
+	if fell || woke {
+		if !r.news(time.Now()) {
+			fell, woke = false, false
+		}
+	}
 	s.reports.mu.Unlock()
 	for _, a := range changes(d, before, &st) {
 		a.At = s.unix()
 		s.alarms.raise(s, a)
 	}
 	switch {
-	case state != "" && state != wasState:
-		s.asleep(d.ID, &st, state)
+	case fell:
+		s.cut(d.ID, state)
+		s.later(func() { s.asleep(d.ID, &st, state) })
 		s.tellAsleep(v.Raw())
-	case was != "" && is == "":
-		s.awake(d.ID)
+	case woke:
+		s.later(func() { s.awake(d.ID) })
 	}
 	return nil
 }
@@ -279,8 +326,9 @@ func (s *Server) serveAsleep(_ context.Context, msg []byte) ([]byte, error) {
 	if !old {
 		r.created, r.state = h.Created, why
 	}
+	tell := !old && r.news(time.Now())
 	s.reports.mu.Unlock()
-	if !old {
+	if tell {
 		s.asleep(d.ID, &st, why)
 	}
 	return nil, nil

@@ -126,6 +126,51 @@ func TestAlarmsBounded(t *testing.T) {
 	}
 }
 
+// TestNewsBounded: a device that falls asleep and wakes in turns makes the
+// open requests take few steps.
+func TestNewsBounded(t *testing.T) {
+	b := newBeatRig(t)
+	b.commission()
+	b.waitStatus()
+	s := b.servers["server-1"]
+	d, _ := b.sys.State.Device("device-1")
+	digest := b.request("server-1", coordtest.CertificateRequest(t, b.sys, "set", b.unix(), 3600))
+	eventually(t, "the offers", func() bool {
+		tr := b.tracking("server-1", digest, 0, 0)
+		return tr != nil && tr.Devices[0].Offered && tr.Devices[4].Offered
+	})
+	before := b.tracking("server-1", digest, 0, 0).Revision
+	for i := range 1000 {
+		st := lease(firmware.PhaseReady, int64(i%2), speaks, speaks, speaks)
+		st.Device, st.Shares, st.Officers = "device-1", []string{}, []string{}
+		body, err := envelope.Marshal(st)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := envelope.Sign(rand.Reader, b.sys.Devices["device-1"].Sign, envelope.Header{Type: firmware.TypeStatus, Version: 1, Created: 1, Expires: 2}, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := envelope.Parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := verifyDevice(d, u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.report(d, v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := b.tracking("server-1", digest, 0, 0).Revision - before; n == 0 || n > 6*maxNews {
+		t.Errorf("%d steps", n)
+	}
+	if why := s.reports.asleep()["device-1"]; why != "" {
+		t.Errorf("the last report does not stand: %s", why)
+	}
+}
+
 // TestAsleep: a device that says that its lease is over, in the middle of a
 // task that it will never answer, is replaced at once, whichever site
 // coordinates; and is not asked for the next request until it is back.
@@ -141,11 +186,11 @@ func TestAsleep(t *testing.T) {
 				return tr != nil && tr.Devices[0].Offered && tr.Devices[1].Offered && tr.Devices[2].Offered && tr.Devices[3].Offered
 			})
 			b.devices["device-1"].SetFault(coordtest.Silent) // its gate is closed
-			for _, i := range []int{0, 1, 2, 3, 4, 5} {
-				b.approveAll(b.sys.Genesis.Officers[i])
-			}
 			s := b.servers["server-1"]
 			eventually(t, "the task", func() bool {
+				for _, o := range b.sys.Genesis.Officers[:6] { // of the devices 1 to 3
+					b.approveAll(o)
+				}
 				s.mu.Lock()
 				defer s.mu.Unlock()
 				return s.ports["device-1"].answer != nil && s.ports["device-1"].typ == firmware.TypeTask

@@ -140,6 +140,7 @@ func (s *Server) open() (err error) {
 		return err
 	}
 	s.spawn(s.tick)
+	s.spawn(s.tellCoordinators)
 	s.audit.log.Info("start", "server", s.cfg.ID, "version", Version)
 	return nil
 }

@@ -45,9 +45,9 @@ func (i *Instance) ID() [16]byte { return i.id }
 // Agree is what beats are sealed to.
 func (i *Instance) Agree() *ecdh.PrivateKey { return i.agree }
 
-func (*Instance) String() string               { return "Instance(redacted)" }
-func (*Instance) GoString() string             { return "Instance(redacted)" }
-func (i *Instance) Format(f fmt.State, _ rune) { io.WriteString(f, i.String()) }
+func (Instance) String() string               { return "Instance(redacted)" }
+func (Instance) GoString() string             { return "Instance(redacted)" }
+func (i Instance) Format(f fmt.State, _ rune) { io.WriteString(f, i.String()) }
 
 func instanceID(sign, agree []byte) [16]byte {
 	h := envelope.HashOf("privyseal instance v1", sign, agree)

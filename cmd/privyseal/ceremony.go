@@ -71,15 +71,6 @@ func (a *app) sayPlan(p *ceremony.Plan) {
 	for _, x := range p.Sources {
 		a.say("source          %s (%s), kind %s, server %s, operated by %s", x.ID, x.Name, x.Kind, x.Server, listOr(x.Operators, "nobody"))
 	}
-	a.eachPolicy(p, a.say)
-	if p.Vault {
-		a.say("VAULT           devices bring no manufacturer's certificates: protect them physically until the ceremony is over")
-	}
-}
-
-// eachPolicy prints what the heartbeat policies of a plan mean, and what is
-// weak about them.
-func (a *app) eachPolicy(p *ceremony.Plan, line func(format string, args ...any)) {
 	beats := policiesPlanned(p)
 	for _, d := range beats.devices {
 		if d.Heartbeat == nil {
@@ -87,12 +78,15 @@ func (a *app) eachPolicy(p *ceremony.Plan, line func(format string, args ...any)
 		}
 		label := "heartbeat"
 		for _, text := range d.words() {
-			line("%-15s %s", label, text)
+			a.say("%-15s %s", label, text)
 			label = ""
 		}
 	}
 	for _, w := range beats.warnings() {
-		line("WARNING         %s", w)
+		a.say("WARNING         %s", w)
+	}
+	if p.Vault {
+		a.say("VAULT           devices bring no manufacturer's certificates: protect them physically until the ceremony is over")
 	}
 }
 
@@ -148,7 +142,9 @@ func (a *app) conduct(ctx context.Context, file, dir string, attempt uint64) err
 	}
 	entry, closeEntry := a.pinEntry()
 	defer closeEntry()
-	a.eachPolicy(p, a.tell)
+	for _, w := range policiesPlanned(p).warnings() {
+		a.tell("WARNING: %s", w)
+	}
 	r := &room{app: a, plan: p, entry: entry}
 	sites, err := a.dialPlan(p)
 	if err != nil {

@@ -103,7 +103,7 @@ func TestBeatsForPeople(t *testing.T) {
 		}
 	}
 	st.Lease.Armed = true
-	if got := beatsOf(s.State, told(st), nil).lines(); !strings.Contains(strings.Join(got, "\n"), "destroys its shares after 60 min without beats, 90 s so far\n") {
+	if got := beatsOf(s.State, told(st), nil).lines(); !strings.Contains(strings.Join(got, "\n"), "destroys its shares after 1 h without beats, 90 s so far\n") {
 		t.Errorf("%q", got)
 	}
 	st.Lease.Maintained = true
@@ -205,12 +205,15 @@ func TestStatusShowsLease(t *testing.T) {
 	for _, x := range told(st).Servers {
 		a.printSite(siteOf(s.State, x, s.Now))
 	}
+	many := told(st).Servers[0]
+	many.Alarms = append(many.Alarms, api.Alarm{At: 300, Text: "third"})
+	a.printSite(siteOf(s.State, many, s.Now))
 	gone := &firmware.Status{Phase: firmware.PhaseDestroyed, LedgerHead: s.State.Head(), Firmware: s.State.Firmware()}
 	a.printSite(siteOf(s.State, told(gone).Servers[0], s.Now))
 	for _, want := range []string{
 		"ready, lease 4.2 s, 2 of 3 sources speak, 2 needed", "WARNING: one more of its sources lost, and it falls silent",
 		"sequence-1     Source sequence-1    heartbeat source, kind sequence, NO LINK since", "ALARM: 1970-01-01 00:03:20 UTC  source sequence-1 fell silent",
-		"DESTROYED: its shares are gone, only a restore brings it back",
+		"DESTROYED: its shares are gone, only a restore brings it back", "third\n                 1 more before: privyseal heartbeat status",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in:\n%s", want, out.String())

@@ -145,13 +145,13 @@ func millis(n uint64) string  { return span(time.Duration(n) * time.Millisecond)
 func seconds(n uint64) string { return span(time.Duration(n) * time.Second) }
 
 // span writes a length of time in the largest unit in which it is a whole
-// number of more than one.
+// number; a day is 24 h.
 func span(d time.Duration) string {
 	for _, u := range []struct {
 		unit time.Duration
 		name string
 	}{{24 * time.Hour, "days"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}} {
-		if n := d / u.unit; d%u.unit == 0 && (n > 1 || n == 1 && u.unit == time.Second) {
+		if n := d / u.unit; d%u.unit == 0 && (n > 1 || n == 1 && u.name != "days") {
 			return fmt.Sprintf("%d %s", n, u.name)
 		}
 	}

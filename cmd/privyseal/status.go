@@ -15,6 +15,9 @@ import (
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
 
+// statusAlarms is how many alarms of a site its status shows, the last ones.
+const statusAlarms = 2
+
 func newStatus(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
@@ -161,8 +164,12 @@ func (a *app) printSite(x siteJSON) {
 	for _, s := range x.Sources {
 		a.say("  %-14s %-20s heartbeat source, kind %s, %s", s.ID, s.Name, s.Kind, s.text())
 	}
-	for _, y := range x.Alarms {
+	shown := x.Alarms[max(0, len(x.Alarms)-statusAlarms):]
+	for _, y := range shown {
 		a.say("  %-14s ALARM: %s  %s", "", timeText(y.At), y.Text)
+	}
+	if n := len(x.Alarms) - len(shown); n > 0 {
+		a.say("  %-14s %d more before: privyseal heartbeat status", "", n)
 	}
 }
 

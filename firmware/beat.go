@@ -97,6 +97,9 @@ func (m *Machine) learn(c *ctx, k *heartbeat.VerifiedKey) error {
 		return nil
 	}
 	if k.Epoch > m.state.epochs[k.Source] {
+		if !m.mayRotate(c.Now, k.Source) {
+			return fmt.Errorf("source %s comes with more than %d new beat keys in an hour", k.Source, maxRotations)
+		}
 		if err := c.add(recBeatKey, beatKeyBody{Source: k.Source, Epoch: k.Epoch}); err != nil {
 			return err
 		}
@@ -104,6 +107,25 @@ func (m *Machine) learn(c *ctx, k *heartbeat.VerifiedKey) error {
 	}
 	m.keys[k.Source] = k
 	return nil
+}
+
+// mayRotate holds the log to a size: a corrupt source, which certifies its own
+// keys, could otherwise end every device that names it with a new key in each
+// beat, whatever the others say.
+func (m *Machine) mayRotate(now int64, source string) bool {
+	r := m.rotations[source]
+	if now-r.since >= rotationWindow {
+		r = rotation{since: now}
+	}
+	r.n++
+	m.rotations[source] = r
+	return r.n <= maxRotations
+}
+
+// rotation counts a source's new beat keys.
+type rotation struct {
+	since int64 // begin of the window in which they are counted
+	n     int
 }
 
 // knownEpochs are the beat keys that a device knows of when it starts: not the

@@ -33,6 +33,12 @@ const (
 	maxRefusals   = 64
 	refusalWindow = 3600
 
+	// maxRotations is how many new beat keys one source may bring in
+	// rotationWindow seconds: sources rotate once in months, and in an emergency
+	// a few times in a row.
+	maxRotations   = 8
+	rotationWindow = 3600
+
 	// requestSkew is how far a requester's or officer's clock may be ahead, in
 	// seconds.
 	requestSkew = 300

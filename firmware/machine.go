@@ -135,6 +135,7 @@ type Machine struct {
 	welcome   map[string]bool                   // sources that know the instance
 	told      envelope.Hash                     // the head of the log that all sources were shown last
 	refused   map[string]string                 // sources that refused it, with the code
+	rotations map[string]rotation               // by source
 	reported  map[string]string                 // what the message server was told last
 	station   *heartbeat.Station                // this device as a satellite of others
 	silence   silence
@@ -165,7 +166,8 @@ type offer struct {
 // New folds the device's records into a machine. A device that is commissioned
 // starts locked; one that was prepared goes on with its ceremony.
 func New(cfg Config, records [][]byte, in Inputs) (*Machine, error) {
-	m := &Machine{cfg: cfg, state: newState(), offers: map[offerKey]*offer{}, checks: map[offerKey]*check{}, refused: map[string]string{}, seen: in.Now}
+	m := &Machine{cfg: cfg, state: newState(), offers: map[offerKey]*offer{}, checks: map[offerKey]*check{}, refused: map[string]string{},
+		rotations: map[string]rotation{}, seen: in.Now}
 	if err := m.renew(in.Rand); err != nil {
 		return nil, err
 	}

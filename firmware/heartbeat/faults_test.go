@@ -75,6 +75,8 @@ var faults = []fault{
 		"x := m.asked(boot, b.Nonce)\n\tif x == nil || slices.Contains(x.answered, s.id) {\n\t\treturn ErrUnasked\n\t}\n\tx.answered = append(x.answered, s.id)\n\ts.refusal",
 		"x := m.asked(boot, b.Nonce)\n\tif x == nil {\n\t\treturn ErrUnasked\n\t}\n\tx.answered = append(x.answered, s.id)\n\ts.refusal"},
 	{"waiting challenges are forgotten too early", "limits.go", "maxSent = 64\n", "maxSent = 2\n"},
+	{"a sequence that broke off is waited for", "monitor.go", "s.series = nil // none of the rest", "_ = s // none of the rest"},
+	{"sources are not shown how the log grows", "monitor.go", "case m.news:", "case false:"},
 	// Sequences.
 	{"an old value is taken again", "chain.go", "case slot <= c.slot:", "case slot < c.slot:"},
 	{"one value more may be lost", "chain.go", "case slot-c.slot-1 > loss:", "case slot-c.slot-1 > loss+1:"},
@@ -107,6 +109,8 @@ var faults = []fault{
 	{"a change of the log is not written down", "table.go", "a.Log == b.Log && a.Head == b.Head &&", ""},
 	{"a revocation is not written down", "table.go", "a.Revoked == b.Revoked && ", ""},
 	{"a restored source knows the ceremony's instances", "table.go", "if !st.table.Restored {", "if true {"},
+	{"only the newest series goes on", "limits.go", "maxBegun = 3\n", "maxBegun = 1\n"},
+	{"a silenced source begins a series for its device", "station.go", "if s := st.seen(d); s.Revoked != 0 || s.Instance != r.instance {", "if false {\n\t\t\ts := st.seen(d)\n\t\t\t_ = s"},
 	// Seals.
 	{"the boot key makes challenges", "seal.go", "v, err := u.Verify(sign)\n\tif err != nil {\n\t\treturn nil, err\n\t}\n\treturn VerifyChallenge(d.ID, v)",
 		"v, err := u.Verify(sign)\n\tif err != nil {\n\t\tboot, _ := envelope.ParseSigningKey(d.Boot)\n\t\tif v, err = u.Verify(boot); err != nil {\n\t\t\treturn nil, err\n\t\t}\n\t}\n\treturn VerifyChallenge(d.ID, v)"},

@@ -22,7 +22,7 @@ type refMonitor struct {
 	polls  []int64 // when it looked whether a challenge is due, and one was
 	sent   []refChallenge
 	taken  []refTaken // what was taken, in order
-	broken [][32]byte // nonces of series of which too many values in a row were lost
+	broken []Beat     // values before which too many in a row were lost
 	news   bool       // all sources are to see how its log has grown
 }
 
@@ -140,7 +140,7 @@ func (r *refMonitor) over(now int64) bool { return now >= r.lock() }
 func (r *refMonitor) series(source string) *refTaken {
 	for i := len(r.taken) - 1; i >= 0; i-- {
 		if x := &r.taken[i]; x.beat.Source == source && x.beat.Kind == KindAnswer {
-			if slices.Contains(r.broken, x.beat.Nonce) && r.kinds[source] == ledger.SourceSequence {
+			if slices.ContainsFunc(r.broken, func(b Beat) bool { return b.Source == source && b.Nonce == x.beat.Nonce }) {
 				return nil
 			}
 			return x
@@ -215,7 +215,7 @@ func (r *refMonitor) take(now int64, b *Beat, genuine bool) bool {
 		// Row A25: in order, at most Loss in a row lost, and of the sequence
 		// that the series' answer belongs to.
 		if b.Slot > last+r.policy.Loss+1 {
-			r.broken = append(r.broken, b.Nonce)
+			r.broken = append(r.broken, *b)
 			return false
 		}
 		if b.Slot < last || !genuine || !s.genuine {

@@ -96,7 +96,7 @@ func newPolicy(rng *rand.Rand, device string, calm bool) ledger.Heartbeat {
 	rng.Shuffle(len(pool), func(i, j int) { pool[i], pool[j] = pool[j], pool[i] })
 	p := ledger.Heartbeat{Sources: pool[:1+rng.IntN(6)]}
 	p.Needed = 1 + rng.Uint64N(uint64(len(p.Sources)))
-	p.Period = []uint64{50, 200, 1000, 1000, 3000, 60_000}[rng.IntN(6)]
+	p.Period = []uint64{50, 200, 1000, 1000, 3000, ledger.MaxPeriod}[rng.IntN(6)]
 	n := []uint64{3, 4, 5, 8, 20, 100}[rng.IntN(6)]
 	if calm { // a policy that the sources can keep, and within the first minute
 		p.Period, n = []uint64{50, 200, 1000}[rng.IntN(3)], []uint64{4, 5, 8, 20}[rng.IntN(4)]
@@ -105,7 +105,7 @@ func newPolicy(rng *rand.Rand, device string, calm bool) ledger.Heartbeat {
 	for _, id := range p.Sources {
 		switch kindOf(id) {
 		case ledger.SourceMessage:
-			p.Minimum = 1 + rng.Uint64N(min(n, 6))
+			p.Minimum = 1 + rng.Uint64N(min(n, 6, ledger.MaxFirst/p.Period))
 			if calm {
 				p.Minimum = 1 + rng.Uint64N(n-3)
 			}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/cmd/internal/client"
 	"github.com/privyseal/privyseal/cmd/internal/coordinator/coordtest"
 	"github.com/privyseal/privyseal/cmd/internal/transport/bus"
 	"github.com/privyseal/privyseal/cmd/internal/transport/link"
@@ -366,6 +367,28 @@ func challengeBy4(b *beatRig) []byte {
 		b.t.Fatal(err)
 	}
 	return frame
+}
+
+// TestRevokeAll: what people run silences all sources of a device at both
+// sites, and has the word of each.
+func TestRevokeAll(t *testing.T) {
+	b := newBeatRig(t)
+	b.commission()
+	b.source("source-1")
+	b.source("source-2")
+	b.satellite("device-4")
+	p := b.pulse()
+	eventually(t, "all beats", func() bool { return p.count("source-1") > 0 && p.count("source-2") > 0 && p.count("device-4") > 0 })
+	out, err := client.Revoke(t.Context(), rand.Reader, b.sys.State, nil, b.sys.Persons["officer-1b"].Card().Sign, "device-1", nil, "stolen", b.unix())
+	if err != nil || len(out) != 3 {
+		t.Fatalf("%+v %v", out, err)
+	}
+	for _, r := range out {
+		if !r.Confirmed {
+			t.Errorf("%s: %v", r.Source, r.Err)
+		}
+	}
+	eventually(t, "refusals of all", func() bool { p.mu.Lock(); defer p.mu.Unlock(); return len(p.refused) == 3 })
 }
 
 // TestRevokeRefused: what is no revocation, for somebody else, or by nobody, is

@@ -88,14 +88,22 @@ func (d *desk) absence(ctx context.Context, name string) (why error, final bool)
 	return term.WithHint(fmt.Errorf("request %s is not in your inbox: %s", short(digest), strings.Join(reasons, "; ")), status), final
 }
 
-// breathless are the devices of a request that give a reason for not signing,
-// and that need beats to sign: of them the reason may be a lease that is over.
+// breathless are the devices of a request that do not sign because they have
+// no lease, or may have none. The reason comes as text alone, in words of the
+// device: at worst a hint is missing.
 func breathless(s ledger.State, t *tracking) []string {
 	var out []string
 	for i := range t.Devices {
 		x := &t.Devices[i]
-		if d, ok := s.Device(x.Device); ok && d.Heartbeat != nil && !x.Signed && !x.Wrong && x.Text != "" {
-			out = append(out, x.Device)
+		d, ok := s.Device(x.Device)
+		if !ok || d.Heartbeat == nil || x.Signed || x.Wrong {
+			continue
+		}
+		for _, word := range []string{"lease", "beats", "locked"} {
+			if strings.Contains(x.Text, word) {
+				out = append(out, x.Device)
+				break
+			}
 		}
 	}
 	return out

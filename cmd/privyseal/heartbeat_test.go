@@ -224,6 +224,7 @@ func TestStatusShowsLease(t *testing.T) {
 // Whoever waits for a device that has no lease is told where to look.
 func TestBreathless(t *testing.T) {
 	r := newRigWith(t, ledgertest.WithHeartbeat(ledgertest.Policy(), "device-1"), "officer-1a")
+	// Of device-3 no beats are needed: that it is locked has another reason.
 	for _, id := range []string{"device-1", "device-3"} {
 		r.Devices[id].SetFault(coordtest.Locked)
 	}
@@ -234,4 +235,18 @@ func TestBreathless(t *testing.T) {
 	}
 	r.fails(exitFailed, r.nobody(), want, "request", "status", digest, "--wait", "--timeout", "300ms")
 	r.fails(exitFailed, r.nobody(), want, "officer", "show", digest, "--wait", "0s", "--card", r.serial("officer-1a"))
+}
+
+// The hint goes by the words that devices use.
+func TestBreathlessWords(t *testing.T) {
+	s := ledgertest.New(t, ledgertest.WithHeartbeat(ledgertest.Policy(), "device-1"))
+	for text, want := range map[string]bool{
+		"device device-1 waits for its beats": true, "the lease of device device-1 is over": true,
+		"device device-1 is locked: its officers open it with 'privyseal officer unlock device-1'":      true,
+		"the message was made under ledger head 00, which this device does not know: hand it the newer": false, "": false,
+	} {
+		if got := breathless(s.State, &tracking{Devices: []api.DeviceTracking{{Device: "device-1", Text: text}}}); (got != nil) != want {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
 }

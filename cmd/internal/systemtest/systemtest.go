@@ -125,6 +125,32 @@ func use(where string, devices []string) Option {
 	}
 }
 
+// DiesBeforeCommit kills a device in its ceremony when it is about to record
+// that it is commissioned; then it starts again, and the ceremony is finished.
+func DiesBeforeCommit(device string) Option {
+	return func(r *room) {
+		r.s.Devices[device].Break = func(raw []byte) (bool, error) {
+			var rec firmware.Record
+			r.s.check(envelope.Unmarshal(raw, &rec))
+			if rec.Kind == "commissioned" {
+				return false, firmwaretest.ErrJournal
+			}
+			return true, nil
+		}
+	}
+}
+
+// revive starts the devices that died, and reports whether there were any.
+func (r *room) revive() (any bool) {
+	for _, d := range r.s.Devices {
+		if d.Dead() {
+			d.Break, any = nil, true
+			d.Restart(r.s.t)
+		}
+	}
+	return any
+}
+
 // Tapped has f told of all that crosses a device's PKCS#11 boundary, the
 // ceremony included.
 func Tapped(device string, f hsm.TraceFunc) Option {
@@ -144,10 +170,14 @@ func New(t testing.TB, options ...Option) *System {
 	for _, o := range options {
 		o(r)
 	}
-	result, err := desk.Run(context.Background(), desk.Config{
+	config := desk.Config{
 		Plan: r.plan, Dir: t.TempDir(), Sites: r, Cards: r, Rand: rand.Reader, Now: s.Now,
 		Say: func(f string, a ...any) { r.said = append(r.said, fmt.Sprintf(f, a...)) },
-	})
+	}
+	result, err := desk.Run(context.Background(), config)
+	if err != nil && r.revive() {
+		result, err = desk.Run(context.Background(), config)
+	}
 	if err != nil {
 		t.Fatalf("ceremony: %v\n%s", err, strings.Join(r.said, "\n"))
 	}

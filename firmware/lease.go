@@ -45,10 +45,10 @@ func (m *Machine) leased(c *ctx) error {
 		return nil
 	}
 	if m.monitor == nil || m.monitor.Until() == 0 {
-		return refuse(CodeLease, "device %s waits for its beats", m.cfg.Local.ID)
+		return refuse(CodeLease, "device %s waits for its beats: 'privyseal heartbeat status %s' shows which sources speak", m.cfg.Local.ID, m.cfg.Local.ID)
 	}
 	if m.monitor.Over(c.Boot) {
-		return refuse(CodeLease, "the lease of device %s is over", m.cfg.Local.ID)
+		return refuse(CodeLease, "the lease of device %s is over: its officers open it with 'privyseal officer unlock %s'", m.cfg.Local.ID, m.cfg.Local.ID)
 	}
 	return nil
 }

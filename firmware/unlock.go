@@ -16,6 +16,7 @@ type unlocking struct {
 	id      envelope.KeyID
 	digest  envelope.Hash
 	raw     []byte
+	created int64
 	expires int64
 }
 
@@ -60,7 +61,7 @@ func (m *Machine) unlockAsk(c *ctx, in UnlockAsk) (*UnlockOffered, error) {
 	if err != nil {
 		return nil, faulty(CodeInternal, err)
 	}
-	m.unlocks = &unlocking{key: key, id: id, digest: u.UnverifiedDigest(), raw: raw, expires: o.Expires}
+	m.unlocks = &unlocking{key: key, id: id, digest: u.UnverifiedDigest(), raw: raw, created: o.Created, expires: o.Expires}
 	return m.unlockOffered(), nil
 }
 
@@ -90,6 +91,9 @@ func (m *Machine) unlock(c *ctx, in Unlock) (*Status, error) {
 	seen, owner := map[string]bool{}, map[uint64]string{}
 	for _, raw := range in.Approvals {
 		a, err := approval.VerifyUnlock(s, self.ID, m.unlocks.digest, raw, c.Now)
+		if err == nil {
+			err = a.Answers(m.unlocks.created)
+		}
 		if err != nil {
 			return nil, faulty(CodeQuorum, err)
 		}

@@ -63,6 +63,16 @@ func VerifyUnlock(s ledger.State, device string, offer envelope.Hash, raw []byte
 	return a, nil
 }
 
+// Answers refuses a word that is older than what it answers, an offer made at offered. Enrolments are in the order of their officers'
+// words: one officer alone could otherwise open a device with the others and, by dating his word back, have no source take it. Sources
+// do not ask: they have only the device's clock to go by.
+func (u *Unlock) Answers(offered int64) error {
+	if u.Created < offered-unlockSkew {
+		return fmt.Errorf("%s spoke at %d, before the device asked at %d: compare the clocks", u.Name, u.Created, offered)
+	}
+	return nil
+}
+
 func verifyUnlock(s ledger.State, device string, offer envelope.Hash, raw []byte, now int64) (*Unlock, *envelope.Verified, error) {
 	u, err := envelope.Parse(raw)
 	if err != nil {

@@ -138,6 +138,9 @@ func (b *body) restart() {
 		default:
 			// Careful officers know an older disk when they see it.
 			b.enrol(b.log < b.oldLog && w.chance(0.5) || w.chance(0.1), true)
+			if b.log > 3 && w.chance(0.1) { // another disk than they saw
+				b.log, b.head = b.log-1-w.rng.Uint64N(3), w.hash()
+			}
 		}
 		b.open()
 	})
@@ -476,9 +479,11 @@ func (w *world) forge(b *body) {
 		}
 		b.get(packet{beat: &beat, forged: true, epoch: s.epoch, frame: other.seal(out)})
 	case 5:
-		if other == s || other.beatKey == nil || s.beatKey == nil {
+		i := slices.IndexFunc(w.stations, func(x *wStation) bool { return x != s && x.beatKey != nil })
+		if i < 0 || s.beatKey == nil {
 			return
 		}
+		other = w.stations[i]
 		out.Beat.Key = other.cfg.Certificate
 		b.get(packet{beat: &out.Beat, forged: true, epoch: s.epoch, frame: other.seal(out)})
 	case 6: // to this instance's key, of another instance or device

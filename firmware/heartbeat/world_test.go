@@ -674,11 +674,15 @@ func (b *body) enrol(restored, quorum bool) {
 	at := ledgertest.Epoch + 3600 + w.now/1e9
 	if !w.mode.calm {
 		at += w.rng.Int64N(5) - 2
+		if w.mode.busy && w.chance(0.5) {
+			at -= at % 16 // a clock with coarse steps: words of the same second
+		}
 		if w.chance(0.05) {
 			at += []int64{-200, 200, 299, 400, -31_536_000, 31_536_000}[w.rng.IntN(6)]
 		}
 	}
 	r := &refEvidence{b.device, b.id, at, b.log, b.head, restored, quorum}
+	// When the device asked is by its own clock, and decides nothing here.
 	b.proof = evidence{enrolment(w.t, w.set.sys, r, b.m.wall()), r}
 	if quorum {
 		w.opened[b.id] = true
@@ -937,7 +941,7 @@ func (w *world) weather(l *link, period int64) {
 	if w.mode.calm {
 		return
 	}
-	switch w.rng.IntN(7) {
+	switch w.rng.IntN(8) {
 	case 0: // gone
 		l.loss = 1
 	case 1: // bad
@@ -946,6 +950,8 @@ func (w *world) weather(l *link, period int64) {
 		l.delay = w.rng.Int64N(4 * period)
 	case 3: // out of order
 		l.jitter, l.reorders, l.double = 3*period, true, 0.3
+	case 6: // so slow that a device asks again
+		l.jitter, l.reorders = 8*period, true
 	case 4: // kept back
 		l.hoard = 0.5
 	case 5: // to the nanosecond

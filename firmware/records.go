@@ -31,6 +31,7 @@ const (
 	recBeatKey      = "beat.key"     // beatKeyBody
 	recSilence      = "silence"      // silenceBody
 	recDestroyed    = "destroyed"    // silenceBody
+	recSilenced     = "silenced"     // silencedBody
 )
 
 // Record is one entry of the journal.
@@ -85,6 +86,11 @@ type silenceBody struct {
 	Total int64 `cbor:"1,keyasint"` // nanoseconds of powered time without a lease
 }
 
+type silencedBody struct {
+	Device string `cbor:"1,keyasint"`
+	At     int64  `cbor:"2,keyasint"` // unix seconds
+}
+
 // state is the fold of the records.
 type state struct {
 	head  envelope.Hash
@@ -105,6 +111,7 @@ type state struct {
 	epochs    map[string]uint64 // the latest beat key that was seen, by source
 	silence   int64             // nanoseconds without a lease, when it was recorded last
 	destroyed bool
+	silenced  map[string]int64 // devices that this one was told to answer no more, and when last
 }
 
 func newState() *state { return &state{closed: map[envelope.Hash]int64{}} }
@@ -218,6 +225,17 @@ func (s *state) body(r *Record) error {
 			return err
 		}
 		s.silence, s.destroyed = n.Total, s.destroyed || r.Kind == recDestroyed
+		return nil
+	case recSilenced:
+		var x silencedBody
+		if err := envelope.Unmarshal(r.Body, &x); err != nil {
+			return err
+		}
+		s.silenced = maps.Clone(s.silenced)
+		if s.silenced == nil {
+			s.silenced = map[string]int64{}
+		}
+		s.silenced[x.Device] = x.At
 		return nil
 	case recUnlocked, recLocked, recPartial, recCheck, recRefused:
 		return nil // history only

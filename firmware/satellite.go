@@ -20,7 +20,33 @@ func (m *Machine) satellite() (*heartbeat.Station, error) {
 		return nil, faulty(CodeInternal, err)
 	}
 	m.station = st
-	return st, nil
+	return st, m.recall(st)
+}
+
+// recall silences a station again for whom its device's journal says that it
+// was silenced and not taken back since. The station's own table is a file on
+// its own: an older one in its place, or none, must not make it forget.
+func (m *Machine) recall(st *heartbeat.Station) error {
+	for _, k := range st.Devices() {
+		at, told := m.state.silenced[k.Device]
+		if !told || k.Enrolled > at || k.Revoked >= at {
+			continue
+		}
+		if _, err := st.Revoke(k.Device, heartbeat.Inputs{Now: at}); err != nil {
+			return faulty(CodeInternal, err)
+		}
+	}
+	return nil
+}
+
+// revokedAt is since when a station is silent for a device, 0 if it is not.
+func revokedAt(st *heartbeat.Station, device string) int64 {
+	for _, k := range st.Devices() {
+		if k.Device == device {
+			return k.Revoked
+		}
+	}
+	return 0
 }
 
 // forgetPeers is for a device whose officers took it back with an older disk:
@@ -95,11 +121,19 @@ func (m *Machine) silenced(c *ctx, v *envelope.Verified) error {
 	if err != nil {
 		return err
 	}
+	before := revokedAt(st, r.Device)
 	done, table, err := st.TakeRevoke(heartbeat.Inputs{Now: c.Now, Boot: c.Boot}, r)
 	if err != nil {
 		return faulty(CodeMessage, err)
 	}
 	c.effect.Seen = table
+	// Once until its officers take the device back: whoever may silence it does
+	// not fill the journal.
+	if at := revokedAt(st, r.Device); before == 0 && at != 0 {
+		if err := c.add(recSilenced, silencedBody{Device: r.Device, At: at}); err != nil {
+			return faulty(CodeInternal, err)
+		}
+	}
 	c.note("answers device " + r.Device + " no more, at the word of " + r.Person)
 	frame, err := heartbeat.SealRevoked(c.Rand, m.cfg.Local.Sign, m.state.ledger, r, done, c.Now)
 	if err != nil {

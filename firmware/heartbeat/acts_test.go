@@ -370,7 +370,7 @@ func (w *world) lie(b *body) {
 		if b.kinds[beat.Source] == ledger.SourceSequence {
 			beat.Kind = KindValue
 		} else if w.chance(0.5) {
-			beat.Slot += 1000
+			beat.Slot += 3 + w.rng.Uint64N(20)
 		}
 		if w.chance(0.5) {
 			beat.Value = w.hash()

@@ -367,10 +367,13 @@ func (w *world) lie(b *body) {
 			Source: beat.Source, Device: b.device, Instance: b.id, Kind: KindMessage, Nonce: s.beat.Nonce,
 			Slot: last + 1 + w.rng.Uint64N(b.policy.Loss+2), Value: s.beat.Value,
 		}
-		if b.kinds[beat.Source] == ledger.SourceSequence {
+		switch {
+		case b.kinds[beat.Source] == ledger.SourceSequence:
 			beat.Kind = KindValue
-		} else if w.chance(0.5) {
+		case w.chance(0.5):
 			beat.Slot += 3 + w.rng.Uint64N(20)
+		case w.chance(0.3): // one after the last
+			beat.Slot = s.beat.Slots + 1
 		}
 		if w.chance(0.5) {
 			beat.Value = w.hash()

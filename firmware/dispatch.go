@@ -42,7 +42,7 @@ func (m *Machine) dispatch(c *ctx, v *envelope.Verified) (string, any, error) {
 	case TypeClose:
 		return handle(m, c, v, typ, TypeClosed, PhaseReady, (*Machine).close)
 	case TypeCatchup:
-		return handle(m, c, v, typ, TypeStatus, PhaseReady, (*Machine).catchup)
+		return handle(m, c, v, typ, TypeStatus, anyPhase, (*Machine).catchup)
 	case TypeRecertify:
 		return handle(m, c, v, typ, TypeRequests, PhaseReady, (*Machine).recertify)
 	case heartbeat.TypeRevoke:
@@ -261,15 +261,19 @@ func (m *Machine) showGenesis() (string, any, error) {
 	return TypeGenesis, &Genesis{Bundle: m.state.genesis, Entries: m.state.entries}, nil
 }
 
-// catchup applies entries of the ledger.
+// catchup applies entries of the ledger, and passes over those that it has. A
+// locked device takes them too: a maintenance notice is for a silent one.
 func (m *Machine) catchup(c *ctx, in Catchup) (*Status, error) {
-	if len(in.Entries) > maxCatchup {
-		return nil, refuse(CodeMessage, "%d entries at once, at most %d", len(in.Entries), maxCatchup)
+	if len(in.Entries) > MaxCatchup {
+		return nil, refuse(CodeMessage, "%d entries at once, at most %d", len(in.Entries), MaxCatchup)
 	}
 	for _, raw := range in.Entries {
 		var e ledger.SignedEntry
 		if err := envelope.Unmarshal(raw, &e); err != nil {
 			return nil, faulty(CodeMessage, err)
+		}
+		if c.draft.state.ledger.Has(e) {
+			continue
 		}
 		if err := c.add(recEntry, raw); err != nil {
 			return nil, faulty(CodeLedger, err)

@@ -51,7 +51,7 @@ func (m *Machine) open(frame []byte) (*envelope.Verified, *ecdh.PublicKey, error
 // of it is secret.
 func mayBeOpen(typ string) bool {
 	switch typ {
-	case ceremony.TypeHello, TypeUnlockAsk, TypeStatusAsk:
+	case ceremony.TypeHello, TypeUnlockAsk, TypeStatusAsk, TypeCatchup:
 		return true
 	}
 	return false

@@ -21,8 +21,8 @@ const (
 	// answerLife is how long an answer to the server is fresh, in seconds.
 	answerLife = 300
 
-	// maxCatchup bounds one catch-up message; the server sends the rest next.
-	maxCatchup = 256
+	// MaxCatchup bounds one catch-up message; the server sends the rest next.
+	MaxCatchup = 256
 
 	// maxRegister bounds the certificates that one device keeps.
 	maxRegister = 512

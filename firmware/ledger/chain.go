@@ -182,15 +182,23 @@ func ApplyVerified(s State, v *VerifiedEntry) (State, error) {
 	return next, nil
 }
 
+// Has reports whether an entry is in the chain of s, whoever signed this copy of it.
+func (s State) Has(x SignedEntry) bool {
+	e, err := DecodeEntry(x.Entry)
+	if err != nil || e.Position == 0 || e.Position > s.Height() {
+		return false
+	}
+	known, _ := s.HashAt(e.Position)
+	return known == EntryHash(x.Entry)
+}
+
 // Catchup applies the entries of a chain that s does not have yet. Entries that s has may come first and are passed over if they
 // are the same; others are forks. If an entry is refused, the state up to it is returned with a *CatchupError: what came before was
 // verified and stands.
 func Catchup(s State, entries []SignedEntry) (State, error) {
 	for i, x := range entries {
-		if e, err := DecodeEntry(x.Entry); err == nil && e.Position > 0 && e.Position <= s.Height() {
-			if known, _ := s.HashAt(e.Position); known == EntryHash(x.Entry) {
-				continue
-			}
+		if s.Has(x) {
+			continue
 		}
 		v, err := VerifyEntry(s, x)
 		if err != nil {

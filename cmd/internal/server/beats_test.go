@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/rand"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -137,7 +139,11 @@ func TestSourceLinks(t *testing.T) {
 			t.Errorf("%s: %v", id, err)
 		}
 	}
+	b.devices["device-2"].SetFault(coordtest.Locked)
 	b.grow()
+	eventually(t, "the entry at every device, the locked one too", func() bool {
+		return !slices.ContainsFunc(slices.Collect(maps.Values(b.devices)), func(d *coordtest.Device) bool { return d.Ledger().Height() != 1 })
+	})
 	eventually(t, "the entry", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.systems == 2 && s.state.Height() == 1 })
 	b.servers["server-1"].Close()
 	b.start("server-1")

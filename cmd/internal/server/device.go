@@ -51,17 +51,63 @@ func (s *Server) askOwn(ctx context.Context, d ledger.Device, typ string, body [
 	return s.askOnce(ctx, d, typ, body)
 }
 
+// catchup hands a device of this site the entries that it lacks, locked or not.
 func (s *Server) catchup(ctx context.Context, d ledger.Device) error {
-	entries := s.system().api.Entries
-	if len(entries) == 0 {
-		return errors.New("no entries are known here")
-	}
-	body, err := envelope.Marshal(firmware.Catchup{Entries: entries})
+	body, err := envelope.Marshal(firmware.StatusAsk{})
 	if err != nil {
 		return err
 	}
-	_, err = s.askOnce(ctx, d, firmware.TypeCatchup, body)
+	raw, err := s.askOnce(ctx, d, firmware.TypeStatusAsk, body)
+	for err == nil {
+		var st firmware.Status
+		if err := s.decodeAnswer(d.ID, raw, firmware.TypeStatus, &st); err != nil {
+			return err
+		}
+		entries := s.system().api.Entries
+		if st.Height >= uint64(len(entries)) {
+			return nil
+		}
+		body, err := envelope.Marshal(firmware.Catchup{Entries: some(entries[st.Height:])})
+		if err != nil {
+			return err
+		}
+		before := st.Height
+		if raw, err = s.askOnce(ctx, d, firmware.TypeCatchup, body); err != nil {
+			return err
+		}
+		if err := s.decodeAnswer(d.ID, raw, firmware.TypeStatus, &st); err != nil {
+			return err
+		}
+		if st.Height <= before {
+			return fmt.Errorf("device %s takes no entries after %d", d.ID, before)
+		}
+	}
 	return err
+}
+
+// some are the first of the entries, as many as go into one message.
+func some(entries [][]byte) [][]byte {
+	size := 0
+	for i, e := range entries {
+		if size += len(e); i > 0 && size > maxCatchup || i == firmware.MaxCatchup {
+			return entries[:i]
+		}
+	}
+	return entries
+}
+
+// bringUp does so unasked: when the ledger has grown, and when a device's link
+// comes up. A silent device may wait for a maintenance notice.
+func (s *Server) bringUp(id string) {
+	d, ok := s.system().state.Device(id)
+	if !ok || d.Server != s.cfg.ID {
+		return
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, askQueued)
+	defer cancel()
+	if err := s.catchup(ctx, d); err != nil && s.ctx.Err() == nil {
+		s.audit.refused(d.ID, firmware.TypeCatchup, err)
+	}
 }
 
 func (s *Server) askOnce(ctx context.Context, d ledger.Device, typ string, body []byte) ([]byte, error) {
@@ -107,7 +153,7 @@ func (s *Server) toDevice(d ledger.Device, typ string, body []byte) ([]byte, env
 	}
 	var to *ecdh.PublicKey
 	switch typ {
-	case firmware.TypeUnlockAsk, firmware.TypeStatusAsk:
+	case firmware.TypeUnlockAsk, firmware.TypeStatusAsk, firmware.TypeCatchup:
 	case firmware.TypeUnlock:
 		to, err = unlockKey(body)
 	default:

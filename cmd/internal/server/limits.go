@@ -118,4 +118,8 @@ const (
 	// reportAge is how old a report may be, that another site passes on,
 	// seconds.
 	reportAge = 60
+
+	// maxCatchup is how many octets of ledger entries go to a device at a time:
+	// a quarter of what its link takes.
+	maxCatchup = 1 << 20
 )

@@ -156,13 +156,8 @@ func (s *Server) linkUp(c *link.Conn, missed bool) {
 		s.ready(c)
 		s.reports.linked(id)
 		s.later(func() { s.awake(id) })
-		// How it is may have changed while nobody could be told.
-		s.spawn(func() {
-			ctx, cancel := context.WithTimeout(s.ctx, statusTimeout)
-			defer cancel()
-			var status firmware.Status
-			_ = s.inquire(ctx, id, firmware.TypeStatusAsk, firmware.StatusAsk{}, firmware.TypeStatus, &status)
-		})
+		// How it is, and the ledger, may have changed while nobody could be told.
+		s.spawn(func() { s.bringUp(id) })
 	}
 	if missed {
 		s.linkAlarm(sys, id, true, nil)

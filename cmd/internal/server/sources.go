@@ -52,6 +52,7 @@ func (s *Server) regard(sys *system) {
 			s.spawn(func() { c.Close() })
 		} else if sys.peers.m[id].device {
 			s.ready(c)
+			s.spawn(func() { s.bringUp(id) })
 		} else {
 			s.spawn(func() { s.tellSystem(sys, c, id) })
 		}

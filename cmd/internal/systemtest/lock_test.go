@@ -7,6 +7,7 @@ import (
 
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
 )
 
 // TestLockedDeviceRefuses: a locked device opens nothing that is sealed to its
@@ -22,7 +23,7 @@ func TestLockedDeviceRefuses(t *testing.T) {
 		firmware.TypeTask: task, firmware.TypeOfferAsk: firmware.OfferAsk{Request: c.r.Raw},
 		firmware.TypeClose:     firmware.Close{Request: c.r.Raw, Signature: make([]byte, 256)},
 		firmware.TypeRecertify: firmware.Recertify{Expires: c.Now().Unix() + 60},
-		firmware.TypeLock:      firmware.Lock{Device: "d1"}, firmware.TypeCatchup: firmware.Catchup{},
+		firmware.TypeLock:      firmware.Lock{Device: "d1"},
 	} {
 		_, err := c.Send("d1", typ, payload)
 		wantRefusal(t, err, firmware.CodePhase, "device d1 is locked", "officer unlock d1")
@@ -42,6 +43,26 @@ func TestLockedDeviceRefuses(t *testing.T) {
 	// What is unlocked is not unlocked again.
 	_, err = c.AskUnlock("d1")
 	wantRefusal(t, err, firmware.CodePhase, "unlocked already")
+}
+
+// TestLockedDeviceCatchesUp: a maintenance notice is for a device that is
+// silent. What it has already is passed over.
+func TestLockedDeviceCatchesUp(t *testing.T) {
+	s := Shared(t)
+	s.Lock("d5")
+	height := s.Status("d5").Height
+	now := s.Now().Unix()
+	s.Enter(ledger.KindNotice, ledger.Notice{Text: "the roof leaks", From: now, Until: now + 60})
+	if got := s.Status("d5").Height; got != height {
+		t.Fatalf("height %d before it was told", got)
+	}
+	for range 2 {
+		_, err := s.Send("d5", firmware.TypeCatchup, firmware.Catchup{Entries: s.entries})
+		s.check(err)
+	}
+	if got := s.Status("d5"); got.LedgerHead != s.State.Head() || got.Phase != firmware.PhaseLocked {
+		t.Errorf("d5 knows %s in phase %s", got.LedgerHead, got.Phase)
+	}
 }
 
 // logins counts the logins at a device's token while f runs.

@@ -39,7 +39,7 @@ func (s *System) Letter(device, typ string, payload any) *Letter {
 		Payload: payload, Signer: s.Servers[device].Sign, To: agreeKey(s.t, d.Agree),
 	}
 	s.must(rand.Read(l.Header.ID[:]))
-	if typ == firmware.TypeUnlockAsk || typ == firmware.TypeStatusAsk {
+	if typ == firmware.TypeUnlockAsk || typ == firmware.TypeStatusAsk || typ == firmware.TypeCatchup {
 		l.To = nil // a locked token opens nothing
 	}
 	return l

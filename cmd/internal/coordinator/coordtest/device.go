@@ -57,6 +57,7 @@ type Device struct {
 	offers map[envelope.Hash]*offer
 	checks map[envelope.Hash]*check
 	closed map[envelope.Hash]bool
+	ledger ledger.State // what it was told of; the system's own may be ahead
 	tasks  int
 
 	unlocks *unlocking // nil: no one-time key
@@ -75,7 +76,7 @@ type check struct {
 
 // NewDevice emulates a device of the test system.
 func NewDevice(t testing.TB, sys *ledgertest.System, id string, now func() int64) *Device {
-	d := &Device{Device: sys.Devices[id], t: t, sys: sys, now: now}
+	d := &Device{Device: sys.Devices[id], t: t, sys: sys, now: now, ledger: sys.State}
 	d.Restart()
 	return d
 }
@@ -108,10 +109,12 @@ func (d *Device) SetFault(f Fault) { d.mu.Lock(); defer d.mu.Unlock(); d.Fault =
 func (d *Device) Handle(typ string, body []byte) (answerType string, payload any, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	switch d.Fault {
-	case Silent:
+	switch {
+	case d.Fault == Silent:
 		return "", nil, false
-	case Locked:
+	case typ == firmware.TypeCatchup:
+		return d.catchup(body)
+	case d.Fault == Locked:
 		return d.locked(typ, body)
 	}
 	switch typ {
@@ -145,6 +148,29 @@ func (d *Device) Handle(typ string, body []byte) (answerType string, payload any
 	d.t.Errorf("device %s was asked a %q", d.ID, typ)
 	return "", nil, false
 }
+
+// catchup takes entries of the ledger, locked or not.
+func (d *Device) catchup(body []byte) (string, any, bool) {
+	var in firmware.Catchup
+	d.decode(body, &in)
+	for _, raw := range in.Entries {
+		var e ledger.SignedEntry
+		d.decode(raw, &e)
+		next, err := ledger.Catchup(d.ledger, []ledger.SignedEntry{e})
+		if err != nil {
+			return d.refuse(envelope.Hash{}, firmware.CodeLedger, err.Error())
+		}
+		d.ledger = next
+	}
+	phase := firmware.PhaseReady
+	if d.Fault == Locked {
+		phase = firmware.PhaseLocked
+	}
+	return firmware.TypeStatus, d.status(phase), true
+}
+
+// Ledger is what the device was told of.
+func (d *Device) Ledger() ledger.State { d.mu.Lock(); defer d.mu.Unlock(); return d.ledger }
 
 // Sign makes the message that carries an answer.
 func (d *Device) Sign(typ string, payload any, re [16]byte, to ...envelope.KeyID) []byte {

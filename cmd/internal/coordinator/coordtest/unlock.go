@@ -46,7 +46,7 @@ func (d *Device) locked(typ string, body []byte) (string, any, bool) {
 }
 
 func (d *Device) status(phase string) firmware.Status {
-	return firmware.Status{Device: d.ID, Phase: phase, Shares: []string{}, Officers: []string{}, System: d.sys.State.System()}
+	return firmware.Status{Device: d.ID, Phase: phase, Shares: []string{}, Officers: []string{}, System: d.sys.State.System(), Height: d.ledger.Height()}
 }
 
 func (d *Device) unlockAsk() (string, any, bool) {

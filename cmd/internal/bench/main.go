@@ -1,6 +1,7 @@
 // Command bench measures what scripts/bench prints: the mathematics beside
-// what others need for the same, a device's start and memory, and a running
-// system's latency, throughput and memory. It is no part of the product.
+// what others need for the same, a device's start and memory, lock-downs under
+// load, the cost of beats, and a running system's latency, throughput and
+// memory. It is no part of the product.
 package main
 
 import (
@@ -20,15 +21,19 @@ import (
 
 type flags struct {
 	rounds, starts, requests int
-	device, system           string
+	cuts, beats              int
+	device, source, system   string
 	json, restart            bool
 }
 
 func main() {
 	var f flags
 	flag.IntVar(&f.rounds, "rounds", 30, "rounds of the primitives; 0 leaves them out")
-	flag.StringVar(&f.device, "device", "", "the program privyseal-device; empty leaves its start out")
-	flag.IntVar(&f.starts, "starts", 7, "how often the device is started")
+	flag.StringVar(&f.device, "device", "", "the program privyseal-device; empty leaves out its start, lock-downs and beats")
+	flag.StringVar(&f.source, "source", "", "the program privyseal-heartbeat; empty leaves the cost of beats out")
+	flag.IntVar(&f.starts, "starts", 7, "how often the device is started; 0 leaves it out")
+	flag.IntVar(&f.cuts, "cuts", 100, "how often the beats of a device at work are cut; 0 leaves it out")
+	flag.IntVar(&f.beats, "beats", 60, "for how many seconds the cost of beats is measured; 0 leaves it out")
 	flag.StringVar(&f.system, "system", "", "directory of a running system; empty leaves it out")
 	flag.BoolVar(&f.restart, "restart", false, "start the system's devices anew, too, and leave them stopped")
 	flag.IntVar(&f.requests, "requests", 60, "signatures one after the other, and as many at once, with each key")
@@ -55,13 +60,25 @@ func (f *flags) run(ctx context.Context) error {
 		}
 		r.addPrimitives(f.rounds, ops)
 	}
-	if f.device != "" {
+	if f.device != "" && f.starts > 0 {
 		f.tell("device: %d starts", f.starts)
 		s, err := startAlone(ctx, f.device, f.starts)
 		if err != nil {
 			return fmt.Errorf("start of a device: %w", err)
 		}
 		r.addStarts(s)
+	}
+	if f.device != "" && f.cuts > 0 {
+		f.tell("lock-downs: %d devices at work, %d cuts", signers, f.cuts)
+		if err := measureLockDowns(ctx, f, r); err != nil {
+			return fmt.Errorf("lock-downs: %w", err)
+		}
+	}
+	if f.device != "" && f.source != "" && f.beats > 0 {
+		f.tell("beats: %d s", f.beats)
+		if err := measureBeats(ctx, f, r); err != nil {
+			return fmt.Errorf("cost of beats: %w", err)
+		}
 	}
 	if f.system != "" {
 		if err := measureSystem(ctx, f, r); err != nil {
@@ -76,7 +93,7 @@ func (f *flags) run(ctx context.Context) error {
 	return r.print(os.Stdout)
 }
 
-// tell says on the standard error what goes on: all of it takes a minute or two.
+// tell says on the standard error what goes on: all of it takes some minutes.
 func (f *flags) tell(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...)
 }

@@ -30,6 +30,8 @@ type report struct {
 	Rounds     int              `json:"rounds,omitempty"`
 	Primitives []primitiveTimes `json:"primitives,omitempty"`
 	Starts     []startTimes     `json:"starts,omitempty"`
+	LockDowns  *lockDowns       `json:"lock_downs,omitempty"`
+	Beats      *beatCost        `json:"beats,omitempty"`
 	Memory     []memory         `json:"memory,omitempty"`
 	Signatures []signatures     `json:"signatures,omitempty"`
 	Targets    []target         `json:"targets"`
@@ -156,6 +158,8 @@ func (r *report) print(w io.Writer) error {
 	r.printPrimitives(b)
 	r.printSignatures(b)
 	r.printProcesses(b)
+	r.printLockDowns(b)
+	r.printBeats(b)
 	if len(r.Targets) > 0 {
 		b.WriteString("\nTargets\n")
 		rows := [][]string{{"", "measured", "at most", ""}}

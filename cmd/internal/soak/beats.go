@@ -4,6 +4,7 @@ import (
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -92,7 +93,7 @@ func (x *source) begin() error {
 		return err
 	}
 	x.f.watch(x.process)
-	if _, err := x.process.linked(x.f.ctx); err != nil {
+	if _, err := x.process.nextLink(x.f.ctx); err != nil {
 		return err
 	}
 	bundle, err := envelope.Marshal(x.f.bundle)
@@ -141,7 +142,10 @@ func (x *source) say(d *Device, out *heartbeat.Out) error {
 	if err != nil {
 		return err
 	}
-	return d.process.send(frame)
+	if err := d.process.send(frame); !errors.Is(err, errLink) {
+		return err
+	}
+	return nil // a beat that is lost
 }
 
 // run sends one-way beats when they are due.
@@ -157,7 +161,7 @@ func (x *source) run() {
 				// A slot lies in the past when its beat is made, so it grants no
 				// more than one lease from now.
 				if d.id == out.Beat.Device && d.grant(x.row.ID, now) {
-					if err := x.say(d, &out); err != nil && x.f.ctx.Err() == nil && !d.stopping.Load() {
+					if err := x.say(d, &out); err != nil {
 						x.f.failed(fmt.Errorf("source %s: %w", x.row.ID, err))
 					}
 				}

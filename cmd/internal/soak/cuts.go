@@ -28,13 +28,17 @@ type Cuts struct {
 	Cuts       int // of a device's beats, at random moments
 	Unplanned  int // leases that ended because the machine was too busy for beats
 
-	Lock       Times // from the end of the lease until the session was closed, as devices measure it
-	Operation  Times // one exponentiation in a token beside them
-	Partials   int   // partial signatures made
-	Held       int   // refused or held back for want of a lease or an open token
-	Late       int   // partial signatures proved late: must be 0
-	InTransit  int   // that came after the end of the lease and are not proved late
-	LatestSeen time.Duration
+	// Interrupted are links that a lock-down ended because a write on them took
+	// longer than it may.
+	Interrupted int
+
+	Lock       Times         // from the end of the lease until the session was closed, as devices measure it
+	Operation  Times         // one exponentiation in a token beside them
+	Partials   int           // partial signatures made
+	Refused    int           // tasks and offers, for want of a lease or an open token
+	Late       int           // partial signatures proved late: must be 0
+	InTransit  int           // that came after the end of the lease and are not proved late
+	LatestSeen time.Duration // of those, after the end
 	Took       time.Duration
 }
 
@@ -116,7 +120,7 @@ func (f *Fleet) Cut(n int, say func(cuts int)) (*Cuts, error) {
 		d.mu.Lock()
 		c.out.Partials += d.total
 		for _, n := range d.refused {
-			c.out.Held += n
+			c.out.Refused += n
 		}
 		d.mu.Unlock()
 	}
@@ -193,12 +197,8 @@ func (c *cutter) lapse(d *Device) (*locked, error) {
 // reopen looks at what the device did when its lease ended, and has its
 // officers open it again.
 func (c *cutter) reopen(d *Device, l *locked) error {
-	select {
-	case <-d.reports:
-	case <-time.After(patience):
-		return fmt.Errorf("device %s locked its token and does not say so\n%s", d.id, d.said)
-	case <-c.f.ctx.Done():
-		return context.Cause(c.f.ctx)
+	if err := c.word(d); err != nil {
+		return err
 	}
 	s, err := d.status()
 	if err != nil {
@@ -211,11 +211,40 @@ func (c *cutter) reopen(d *Device, l *locked) error {
 	if err := c.judge(d, l); err != nil {
 		return err
 	}
+	select { // one that came after all
+	case <-d.reports:
+	default:
+	}
 	d.silence()
 	if err := d.unlock(); err != nil {
 		return fmt.Errorf("device %s does not open again: %w\n%s", d.id, err, d.said)
 	}
 	return nil
+}
+
+// word waits for the device's word that it is locked. If its link ended
+// meanwhile, which the lock-down does to one that is in the middle of a write,
+// that word may be lost: it is asked then.
+func (c *cutter) word(d *Device) error {
+	timeout := time.After(patience)
+	for {
+		select {
+		case <-d.reports:
+			return nil
+		case <-time.After(100 * time.Millisecond):
+			d.mu.Lock()
+			n := d.links.Load()
+			again := n != d.dialled && d.drained.Load() == n-1 // all of the older ones was read
+			d.mu.Unlock()
+			if again {
+				return nil
+			}
+		case <-timeout:
+			return fmt.Errorf("device %s locked its token and does not say so\n%s", d.id, d.said)
+		case <-c.f.ctx.Done():
+			return context.Cause(c.f.ctx)
+		}
+	}
 }
 
 // slack is the error of converting the device's log from one clock to the
@@ -228,6 +257,8 @@ func (c *cutter) judge(d *Device, l *locked) error {
 	d.mu.Lock()
 	planned := len(d.cut) > 0
 	stamps, after := d.stamps, d.after
+	ended := d.links.Load() - d.dialled
+	d.dialled = d.links.Load()
 	d.stamps, d.after, d.partials, d.silent = nil, 0, 0, false
 	d.mu.Unlock()
 	select { // of before the lock-down
@@ -246,6 +277,7 @@ func (c *cutter) judge(d *Device, l *locked) error {
 		c.out.Unplanned++
 	}
 	c.took = append(c.took, l.took)
+	c.out.Interrupted += int(ended)
 	c.out.Late += after
 	for _, s := range stamps {
 		switch {

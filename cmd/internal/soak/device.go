@@ -46,6 +46,7 @@ type Device struct {
 	partials int              // since it was opened
 	after    int              // partial signatures that came after it said that it is locked
 	total    int
+	dialled  int64          // links when it was opened
 	refused  map[string]int // refusals, by code
 
 	locks   chan locked   // its own word: what the watchdog wrote down
@@ -59,6 +60,7 @@ type Device struct {
 type wait struct {
 	answer chan []byte
 	held   bool // ends when the device says that it is locked
+	lost   bool // the link has ended
 }
 
 // locked is a lock-down as the device itself wrote it down.
@@ -75,7 +77,7 @@ func newDevice(f *Fleet, id string, index uint64) *Device {
 	for _, s := range f.Policy.Sources {
 		d.bySource[s] = new(octets)
 	}
-	d.process = process{id: id, program: f.Device, dir: filepath.Join(f.dir, id), take: d.arrived}
+	d.process = process{id: id, program: f.Device, dir: filepath.Join(f.dir, id), take: d.arrived, down: d.unlinked}
 	return d
 }
 
@@ -184,6 +186,17 @@ func (d *Device) partial(at stamp) {
 	select {
 	case d.signed <- struct{}{}:
 	default:
+	}
+}
+
+// unlinked ends the waiting for answers: none comes on another link.
+func (d *Device) unlinked() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id, w := range d.waiting {
+		delete(d.waiting, id)
+		w.lost = true
+		close(w.answer)
 	}
 }
 
@@ -296,7 +309,10 @@ func (d *Device) ask(typ string, payload any, to *ecdh.PublicKey) (*envelope.Ver
 	}
 	select {
 	case a, ok := <-w.answer:
-		if !ok {
+		switch {
+		case !ok && w.lost:
+			return nil, errLink
+		case !ok:
 			return nil, errHeld
 		}
 		return d.answer(a)
@@ -355,9 +371,21 @@ func askFor[T any](d *Device, typ string, payload any, to *ecdh.PublicKey, want 
 	return &out, v, nil
 }
 
-func (d *Device) status() (*firmware.Status, error) {
-	s, _, err := askFor[firmware.Status](d, firmware.TypeStatusAsk, firmware.StatusAsk{}, nil, firmware.TypeStatus)
+func (d *Device) status() (s *firmware.Status, err error) {
+	err = d.linked(func() error {
+		s, _, err = askFor[firmware.Status](d, firmware.TypeStatusAsk, firmware.StatusAsk{}, nil, firmware.TypeStatus)
+		return err
+	})
 	return s, err
+}
+
+// linked does what needs a link, and does it again if the link ends meanwhile.
+func (d *Device) linked(do func() error) error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(restLoad) {
+		if err := do(); !errors.Is(err, errLink) || time.Now().After(deadline) || d.f.ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 // grant notes, before it is sent, that a source says something to the device

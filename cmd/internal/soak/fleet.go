@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -63,6 +64,7 @@ type Fleet struct {
 	officer map[string][]*officer // by device
 	devices []*Device
 	sources map[string]*source
+	procs   int // processors that this process used before
 
 	state  ledger.State
 	bundle ledger.Bundle
@@ -93,6 +95,9 @@ func New(ctx context.Context, t testing.TB, c Config) (*Fleet, error) {
 		cards: map[uint32]*firmwaretest.Card{}, officer: map[string][]*officer{}, sources: map[string]*source{},
 	}
 	f.ctx, f.fail = context.WithCancelCause(ctx)
+	// So that a reader of a link does not wait for others of this process that
+	// the kernel does not let run.
+	f.procs = runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), 4*c.Devices))
 	if err := f.begin(); err != nil {
 		f.Close()
 		return nil, err
@@ -141,6 +146,7 @@ func (f *Fleet) begin() error {
 		}
 	}
 	for _, d := range f.devices {
+		d.dialled = d.links.Load()
 		d.ready.Store(true) // from now on challenges are answered
 	}
 	return nil
@@ -226,7 +232,7 @@ func (f *Fleet) newDevice(i int) (*Device, *ceremony.PlanDevice, error) {
 		d.close()
 		return nil, nil, err
 	}
-	if _, err := d.linked(f.ctx); err != nil {
+	if _, err := d.nextLink(f.ctx); err != nil {
 		d.close()
 		return nil, nil, err
 	}
@@ -297,6 +303,7 @@ func (f *Fleet) Close() {
 		d.close()
 	}
 	os.RemoveAll(f.sockets)
+	runtime.GOMAXPROCS(f.procs)
 }
 
 // identity is what privyseal-device init prints, as far as it is needed.

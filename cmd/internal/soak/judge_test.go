@@ -80,8 +80,8 @@ func TestMayBe(t *testing.T) {
 	d.f.ctx = context.Background()
 	refusal := func(code, text string) error { return &refusedError{firmware.Refusal{Code: code, Text: text}} }
 	for err, want := range map[error]bool{
-		errHeld:                                             true,
-		refusal(firmware.CodePhase, ""):                     true,
+		errHeld:                         true,
+		refusal(firmware.CodePhase, ""): true,
 		refusal(firmware.CodeShare, "the token is locked"):  true,
 		refusal(firmware.CodeShare, "the share is damaged"): false,
 		refusal(firmware.CodeQuorum, "1 of 2"):              false,
@@ -191,9 +191,7 @@ func TestStampEmpty(t *testing.T) {
 	}
 	write(slices.Concat(keep, frame, keep))
 	first := <-x.stamps
-	for range 100 { // until it has looked again
-		time.Sleep(5 * time.Millisecond)
-	}
+	time.Sleep(100 * time.Millisecond) // until it has looked again
 	between := bootclock.Now()
 	write(slices.Concat(frame, frame))
 	second, third := <-x.stamps, <-x.stamps

@@ -108,7 +108,7 @@ func (d *Device) mayBe(err error) error {
 		return out
 	}
 	var r *refusedError
-	if errors.Is(err, errHeld) || d.f.ctx.Err() != nil {
+	if errors.Is(err, errHeld) || errors.Is(err, errLink) || d.f.ctx.Err() != nil {
 		return nil
 	}
 	// Its offers go with the lock: a task that comes after the unlock finds none.

@@ -138,6 +138,20 @@ func (d *Device) do(a *approved, order []uint64) (*firmware.Partial, error) {
 
 // unlock has the device's officers open it.
 func (d *Device) unlock() error {
+	return d.linked(func() error {
+		err := d.tryUnlock()
+		if err == nil || !errors.Is(err, errLink) {
+			return err
+		}
+		// It may be open, and its answer lost.
+		if s, e := d.status(); e == nil && s.Phase == firmware.PhaseReady {
+			return nil
+		}
+		return err
+	})
+}
+
+func (d *Device) tryUnlock() error {
 	offered, _, err := askFor[firmware.UnlockOffered](d, firmware.TypeUnlockAsk, firmware.UnlockAsk{Device: d.id}, nil, firmware.TypeUnlockOffered)
 	if err != nil {
 		return err

@@ -26,16 +26,19 @@ type process struct {
 	dir     string // its directory
 	socket  string // what it dials
 	take    func(frame []byte, at stamp)
+	down    func() // a link has ended; may be nil
 
 	tap  *tap
 	ln   *link.Listener
 	conn atomic.Pointer[link.Conn]
-	up   chan *link.Conn // each new link
-	said *lines
-	cmd  *exec.Cmd
-	wg   sync.WaitGroup
-	ends chan struct{} // closed when the process has ended
-	exit error         // how
+	up   chan *link.Conn // each new link, for nextLink
+	// links counts them, drained those that ended and of which all was read.
+	links, drained atomic.Int64
+	said           *lines
+	cmd            *exec.Cmd
+	wg             sync.WaitGroup
+	ends           chan struct{} // closed when the process has ended
+	exit           error         // how
 	// stopping: that it ends is wanted.
 	stopping atomic.Bool
 }
@@ -68,11 +71,19 @@ func (p *process) accept() {
 		}
 		x := <-p.tap.conns
 		p.conn.Store(c)
-		p.up <- c
+		p.links.Add(1)
+		select {
+		case p.up <- c:
+		default:
+		}
 		p.wg.Go(func() {
 			for {
 				frame, err := c.Recv(context.Background())
 				if err != nil {
+					p.drained.Add(1)
+					if p.down != nil {
+						p.down()
+					}
 					return
 				}
 				p.take(frame, <-x.stamps)
@@ -97,8 +108,8 @@ func (p *process) start(line func(string)) error {
 	return nil
 }
 
-// linked waits for the process's next link.
-func (p *process) linked(ctx context.Context) (*link.Conn, error) {
+// nextLink waits for the process's next link.
+func (p *process) nextLink(ctx context.Context) (*link.Conn, error) {
 	select {
 	case c := <-p.up:
 		return c, nil
@@ -109,12 +120,19 @@ func (p *process) linked(ctx context.Context) (*link.Conn, error) {
 	}
 }
 
+// errLink is the end of a link. A device dials again: a lock-down ends the
+// link in the middle of a write.
+var errLink = errors.New("the link has ended")
+
 func (p *process) send(frame []byte) error {
 	c := p.conn.Load()
 	if c == nil {
-		return fmt.Errorf("%s has no link", p.id)
+		return errLink
 	}
-	return c.Send(context.Background(), frame)
+	if err := c.Send(context.Background(), frame); err != nil {
+		return fmt.Errorf("%s: %w: %w", p.id, errLink, err)
+	}
+	return nil
 }
 
 // stopPatience bounds the end of a process.

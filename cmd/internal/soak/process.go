@@ -130,7 +130,7 @@ func (p *process) send(frame []byte) error {
 		return errLink
 	}
 	if err := c.Send(context.Background(), frame); err != nil {
-		return fmt.Errorf("%s: %w: %w", p.id, errLink, err)
+		return fmt.Errorf("%s: %w: %v", p.id, errLink, err)
 	}
 	return nil
 }

@@ -8,10 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -29,8 +27,6 @@ var faults = []fault{
 	// What a device believes.
 	{"a lease counts from the answer's arrival", "monitor.go",
 		"s.until = max(s.until, x.at+m.lease)\n\t\treturn nil", "s.until = max(s.until, boot+m.lease)\n\t\treturn nil"},
-	{"the first value of a sequence counts from its arrival", "monitor.go",
-		"made after the challenge, like an answer\n\t\ts.until = max(s.until, x.at+m.lease)", "made after the challenge, like an answer\n\t\ts.until = max(s.until, boot+m.lease)"},
 	{"a source's clock is trusted to be no faster than the device's", "monitor.go",
 		"r.anchor+d-d/drift, boot)", "r.anchor+d, boot)"},
 	{"a slot may lie in the future", "monitor.go",
@@ -51,8 +47,6 @@ var faults = []fault{
 		"if end := m.quorum(); end > boot {", "if end := m.quorum(); end > 0 {"},
 	{"a source answers a challenge twice", "monitor.go",
 		"if s.kind == ledger.SourceSatellite {\n\t\tx.answered = append(x.answered, s.id)", "if s.kind == ledger.SourceSatellite {"},
-	{"an answer that is a lease old is taken", "monitor.go",
-		"return x.nonce == nonce && x.at+m.lease > boot", "return x.nonce == nonce && x.at+m.lease >= boot"},
 	{"an answer to an older challenge takes the place of a newer series", "monitor.go",
 		"if s.series != nil && x.at <= s.series.anchor {", "if false {"},
 	{"a series never ends", "monitor.go",
@@ -61,10 +55,6 @@ var faults = []fault{
 		"if r == nil || r.nonce != b.Nonce {", "if r == nil {"},
 	{"a series is not renewed before it ends", "monitor.go",
 		"boot-s.series.anchor >= int64(s.series.slots)*m.period/4*3 ||", "boot-s.series.anchor >= int64(s.series.slots)*m.period*2 ||"},
-	{"a source refuses a challenge twice", "monitor.go",
-		"if x == nil || slices.Contains(x.answered, s.id) {\n\t\treturn ErrUnasked\n\t}\n\tx.answered = append(x.answered, s.id)\n\t// A corrupt",
-		"if x == nil {\n\t\treturn ErrUnasked\n\t}\n\tx.answered = append(x.answered, s.id)\n\t// A corrupt"},
-	{"waiting challenges are forgotten too early", "limits.go", "maxSent = 64\n", "maxSent = 2\n"},
 	{"a sequence that broke off is waited for", "monitor.go", "s.series = nil // none of the rest", "_ = s // none of the rest"},
 	// Sequences.
 	{"an old value is taken again", "chain.go", "case slot <= c.slot:", "case slot < c.slot:"},
@@ -73,11 +63,8 @@ var faults = []fault{
 	// For whom a source beats.
 	{"a challenge is answered twice", "station.go", "c.Counter <= r.counter {", "c.Counter < r.counter {"},
 	{"a silenced source goes on for its device", "station.go", "case s.Revoked != 0:", "case false:"},
-	{"a silenced source goes on with its series", "station.go", "\tdelete(st.runs, d.ID)\n", ""},
 	{"a shorter log is accepted", "station.go", "behind := c.Log < s.Log ||", "behind :="},
-	{"another log of the same length is accepted", "station.go", "s.Log > 0 && c.LogHead != s.Head\n", "s.Log > 0 && false\n"},
 	{"how the log grows is not remembered", "station.go", "s.Log, s.Head = c.Log, c.LogHead\n", ""},
-	{"officers' word from before a revocation counts", "station.go", "case e.At <= s.Revoked:", "case false:"},
 	{"officers' word from the second of a revocation counts", "station.go", "case e.At <= s.Revoked:", "case e.At < s.Revoked:"},
 	{"officers' word for an earlier instance counts", "station.go", "case e.At < s.Enrolled:", "case false:"},
 	{"a superseded instance comes back", "station.go", "case slices.Contains(s.Past, e.Instance):", "case false:"},
@@ -91,10 +78,7 @@ var faults = []fault{
 	{"a revocation is carried out twice", "station.go", "return x.Digest == v.digest }); i >= 0 {", "return x.Digest == v.digest }); i >= 0 && false {"},
 	{"a revocation is confirmed before it is on disk", "station.go", "if err == nil && stored == nil {", "if false {"},
 	{"a clock that was set back lets an old word count", "station.go", "max(s.Revoked, in.Now, s.Enrolled, 1)", "max(s.Revoked, in.Now, 1)"},
-	{"a change of the log is not written down", "table.go", "a.Log == b.Log && a.Head == b.Head &&", ""},
-	{"a revocation is not written down", "table.go", "a.Revoked == b.Revoked && ", ""},
 	{"a restored source knows the ceremony's instances", "table.go", "if !st.table.Restored {", "if true {"},
-	{"only the newest series goes on", "limits.go", "maxBegun = 3\n", "maxBegun = 1\n"},
 	// Seals.
 	{"the boot key makes challenges", "seal.go", "v, err := u.Verify(sign)\n\tif err != nil {\n\t\treturn nil, err\n\t}\n\treturn VerifyChallenge(d.ID, v)",
 		"v, err := u.Verify(sign)\n\tif err != nil {\n\t\tboot, _ := envelope.ParseSigningKey(d.Boot)\n\t\tif v, err = u.Verify(boot); err != nil {\n\t\t\treturn nil, err\n\t\t}\n\t}\n\treturn VerifyChallenge(d.ID, v)"},
@@ -122,7 +106,6 @@ func TestFaults(t *testing.T) {
 		stage string
 	}
 	run := func(f fault, steps int) (r result) {
-		name := strconv.Quote(f.name)
 		src, err := os.ReadFile(f.file)
 		if err != nil {
 			return result{err: err, stage: "read"}
@@ -132,7 +115,7 @@ func TestFaults(t *testing.T) {
 		}
 		place, err := os.MkdirTemp(dir, "fault")
 		if err != nil {
-			return result{err: err, stage: "plant " + name}
+			return result{err: err, stage: "plant"}
 		}
 		planted := filepath.Join(place, f.file)
 		if err := os.WriteFile(planted, bytes.Replace(src, []byte(f.old), []byte(f.new), 1), 0o600); err != nil {
@@ -158,16 +141,15 @@ func TestFaults(t *testing.T) {
 		return result{out, err, "run"}
 	}
 
-	tokens := make(chan struct{}, min(2, runtime.GOMAXPROCS(0)))
-	var wg sync.WaitGroup
-	start := func(f fault, steps int, judge func(result)) {
-		wg.Go(func() {
-			tokens <- struct{}{}
-			defer func() { <-tokens }()
-			judge(run(f, steps))
+	// Subtests, so that one of them can be run alone. They share the machine as
+	// go test -parallel says.
+	start := func(f fault, steps int, judge func(*testing.T, result)) {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			judge(t, run(f, steps))
 		})
 	}
-	start(fault{"none", "doc.go", "package heartbeat\n", "package heartbeat\n"}, 1_000_000, func(r result) {
+	start(fault{"none", "doc.go", "package heartbeat\n", "package heartbeat\n"}, 1_000_000, func(t *testing.T, r result) {
 		if r.stage != "run" || r.err != nil || !strings.Contains(string(r.out), "without a divergence") {
 			t.Errorf("without a fault: %s: %v\n%s", r.stage, r.err, r.out)
 			return
@@ -175,16 +157,15 @@ func TestFaults(t *testing.T) {
 		t.Logf("%s", bytes.TrimSpace(r.out[bytes.Index(r.out, []byte("model: ")):bytes.Index(r.out, []byte("--- PASS"))]))
 	})
 	for _, f := range faults {
-		start(f, 250_000, func(r result) {
+		start(f, 250_000, func(t *testing.T, r result) {
 			m := foundIn.FindSubmatch(r.out)
 			if r.stage != "run" || r.err == nil || m == nil {
-				t.Errorf("%s, not found: %s: %v\n%s", f.name, r.stage, r.err, r.out)
+				t.Errorf("not found: %s: %v\n%s", r.stage, r.err, r.out)
 				return
 			}
 			in, _ := strconv.Atoi(string(m[1]))
 			before, _ := strconv.Atoi(string(m[2]))
-			t.Logf("%7d steps: %s: %s", before+in, f.file, f.name)
+			t.Logf("found after %d steps, in %s", before+in, f.file)
 		})
 	}
-	wg.Wait()
 }

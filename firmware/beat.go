@@ -75,6 +75,7 @@ func (m *Machine) beat(c *ctx, frame []byte) error {
 	var refused *heartbeat.RefusedError
 	switch {
 	case errors.As(err, &refused):
+		delete(m.welcome, b.Source) // show it the enrolment once more
 		if m.refused[b.Source] == refused.Code {
 			return nil
 		}

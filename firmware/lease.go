@@ -56,7 +56,7 @@ func (m *Machine) leased(c *ctx) error {
 // watch begins to count a lease: the device was opened just now. The instance
 // is the one that its officers, or the ceremony, opened.
 func (m *Machine) watch(s *state, boot int64) {
-	m.monitor, m.welcome = nil, map[string]bool{}
+	m.monitor, m.welcome, m.refused = nil, map[string]bool{}, map[string]string{}
 	d, ok := s.ledger.Device(m.cfg.Local.ID)
 	if !ok || d.Heartbeat == nil {
 		return

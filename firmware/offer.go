@@ -132,10 +132,16 @@ func (m *Machine) offerAsk(c *ctx, v *envelope.Verified) (string, any, error) {
 		return "", nil, faulty(CodeInternal, err)
 	}
 	expires := min(a.request.Expires, c.Now+approval.MaxOfferLife)
-	raw, err := approval.NewOffer(c.Rand, m.cfg.Local.Sign, m.state.ledger, approval.Offer{
+	of := approval.Offer{
 		Request: a.digest, Key: a.key.ID, Epoch: a.key.Epoch, Device: m.cfg.Local.ID, Share: a.holder.Share,
 		Instance: m.cfg.Local.Instance, Public: key.PublicKey().Bytes(), Created: c.Now, Expires: expires,
-	}, c.asked.ID)
+	}
+	if m.policy() != nil {
+		if err := m.instance.Prove(c.Rand, &of, m.enrolment); err != nil {
+			return "", nil, faulty(CodeInternal, err)
+		}
+	}
+	raw, err := approval.NewOffer(c.Rand, m.cfg.Local.Sign, m.state.ledger, of, c.asked.ID)
 	if err != nil {
 		return "", nil, faulty(CodeInternal, err)
 	}

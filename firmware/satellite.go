@@ -76,6 +76,12 @@ func (m *Machine) challenged(c *ctx, v *envelope.Verified) error {
 	if m.Phase() != PhaseReady {
 		return m.wrongPhase()
 	}
+	for source, code := range m.refused {
+		// With a lease, enough others disagree: one source alone silences nobody.
+		if code == heartbeat.CodeBehind && m.Lease().Until == 0 {
+			return refuse(CodeLease, "source %s says that this device has an older disk: what it knows of others is older too", source)
+		}
+	}
 	d, ok := m.state.ledger.DeviceOfKey(v.Signer())
 	if !ok {
 		return refuse(CodeMessage, "a challenge by no device of the system")

@@ -61,6 +61,7 @@ func (m *Machine) unlockAsk(c *ctx, in UnlockAsk) (*UnlockOffered, error) {
 	if err != nil {
 		return nil, faulty(CodeInternal, err)
 	}
+	c.note("asks its officers to open it as instance " + approval.Fingerprint(o.Instance))
 	m.unlocks = &unlocking{key: key, id: id, digest: u.UnverifiedDigest(), raw: raw, created: o.Created, expires: o.Expires}
 	return m.unlockOffered(), nil
 }

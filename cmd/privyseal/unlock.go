@@ -13,6 +13,7 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/client"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/heartbeat"
 	"github.com/privyseal/privyseal/firmware/ledger"
@@ -181,6 +182,7 @@ func (a *app) explainUnlock(d ledger.Device, l *client.Locked, restored bool) er
 		return usage(fmt.Sprintf("device %s has no beat sources that could have seen its log", d.ID), "leave out --restored")
 	}
 	a.tell("%s says: my log has %d records, its head is %s", deviceName(d), l.Log, short(l.LogHead))
+	a.tell("You open instance %s. The device says at its console which it is: if that is another, this is a copy.", approval.Fingerprint(l.Instance))
 	if d.Heartbeat == nil {
 		a.tell("If you know of a longer log ('privyseal status' shows it), its disk is an older copy: ask why before you go on.")
 		return nil

@@ -75,11 +75,13 @@ type Offer struct {
 	Epoch   uint64        `cbor:"3,keyasint"`
 	Device  string        `cbor:"4,keyasint"`
 	Share   string        `cbor:"5,keyasint"`
-	// Instance is random for each start of the device.
+	// Instance is the device's ([InstanceID]).
 	Instance [16]byte `cbor:"6,keyasint"`
 	// Public is the one-time key: an uncompressed P-256 point, 65 bytes.
 	Public []byte `cbor:"7,keyasint"`
 	// Created and Expires repeat the header's.
 	Created int64 `cbor:"8,keyasint"`
 	Expires int64 `cbor:"9,keyasint"`
+	// Proof is there if and only if the device lives on beats.
+	Proof *InstanceProof `cbor:"10,keyasint,omitempty"`
 }

@@ -181,3 +181,16 @@ type ChainError struct {
 func (e *ChainError) Error() string {
 	return fmt.Sprintf("approval: chain, link %d: %s", e.Depth, e.Why)
 }
+
+// InstanceError reports an offer that the running device did not make: a copy of it did, or nobody has opened the device since it
+// started.
+type InstanceError struct {
+	From string
+	Err  error
+}
+
+func (e *InstanceError) Error() string {
+	return fmt.Sprintf("approval: %s %v: a copy of the device may have made it", e.From, e.Err)
+}
+
+func (e *InstanceError) Unwrap() error { return e.Err }

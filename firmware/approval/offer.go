@@ -37,7 +37,7 @@ func (v *VerifiedOffer) For(request envelope.Hash) error {
 // [VerifiedOffer.For] to say.
 //
 // Errors: those of envelope; *UnknownSignerError, *WrongSignerError, *FormError, *MismatchError, *ExpiredError, *TimeError,
-// *UnknownHeadError.
+// *UnknownHeadError, *InstanceError.
 func VerifyOffer(s ledger.State, raw []byte, now int64) (*VerifiedOffer, error) {
 	id, v, err := authenticate(s, raw)
 	if err != nil {
@@ -81,6 +81,13 @@ func VerifyOffer(s ledger.State, raw []byte, now int64) (*VerifiedOffer, error) 
 	}
 	if err := checkHead(s, from, v.Header().LedgerHead); err != nil {
 		return nil, err
+	}
+	d, ok := s.Device(o.Device)
+	if !ok {
+		return nil, &MismatchError{From: from, Field: "device", Got: o.Device, Want: "a device of this system"}
+	}
+	if err := o.checkInstance(s, d, now); err != nil {
+		return nil, &InstanceError{From: from, Err: err}
 	}
 	return &VerifiedOffer{offer: o, public: pub, digest: v.Digest()}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/envelope"
 )
 
@@ -38,8 +39,7 @@ func NewInstance(rand io.Reader) (*Instance, error) {
 	return &Instance{sign, agree, instanceID(pub, agree.PublicKey().Bytes())}, nil
 }
 
-// ID is a hash of both public keys. 128 bits are enough: who finds a second
-// preimage speaks for another's instance, a collision with oneself is no gain.
+// ID is the instance's name ([approval.InstanceID]).
 func (i *Instance) ID() [16]byte { return i.id }
 
 // Agree is what beats are sealed to.
@@ -49,9 +49,11 @@ func (Instance) String() string               { return "Instance(redacted)" }
 func (Instance) GoString() string             { return "Instance(redacted)" }
 func (i Instance) Format(f fmt.State, _ rune) { io.WriteString(f, i.String()) }
 
-func instanceID(sign, agree []byte) [16]byte {
-	h := envelope.HashOf("privyseal instance v1", sign, agree)
-	return [16]byte(h[:16])
+func instanceID(sign, agree []byte) [16]byte { return approval.InstanceID(sign, agree) }
+
+// Prove puts the instance's proof into an offer that is complete but for it.
+func (i *Instance) Prove(rand io.Reader, o *approval.Offer, e *approval.Enrolment) error {
+	return o.Prove(rand, i.sign, i.agree.PublicKey(), e)
 }
 
 // Complete puts the instance's keys and its proof into a challenge.

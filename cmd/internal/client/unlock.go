@@ -22,6 +22,9 @@ import (
 type Locked struct {
 	Device  ledger.Device
 	Expires int64
+	// Instance is what the officer opens; the device says at its console which
+	// it is.
+	Instance [16]byte
 	// Log and LogHead are the length and head of the device's log, for the
 	// officer to compare with what he knows: beat sources refuse a device whose
 	// log is shorter than they saw it.
@@ -72,7 +75,7 @@ func VerifyUnlockOffer(s ledger.State, o *Officer, device string, in *firmware.U
 	if h.System != s.System() || offer.Device != device || offer.Created != h.Created || offer.Expires != h.Expires {
 		return nil, fmt.Errorf("offer of device %s: it contradicts itself, or is of another system", device)
 	}
-	l := &Locked{officer: o, digest: v.Digest(), Expires: offer.Expires, Log: offer.Log, LogHead: offer.LogHead}
+	l := &Locked{officer: o, digest: v.Digest(), Expires: offer.Expires, Instance: offer.Instance, Log: offer.Log, LogHead: offer.LogHead}
 	if l.public, err = ecdh.P256().NewPublicKey(offer.Public); err != nil {
 		return nil, fmt.Errorf("offer of device %s: one-time key: %w", device, err)
 	}

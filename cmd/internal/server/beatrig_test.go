@@ -42,6 +42,12 @@ func newBeatRig(t *testing.T) *beatRig {
 	if b.instance, err = heartbeat.NewInstance(rand.Reader); err != nil {
 		t.Fatal(err)
 	}
+	others := map[string]*heartbeat.Instance{}
+	for _, id := range []string{"device-2", "device-4"} {
+		if others[id], err = heartbeat.NewInstance(rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+	}
 	b.rig = newRig(t, func(g *ledger.Genesis) {
 		for i, site := range []string{"server-1", "server-2", "server-1"} {
 			id := fmt.Sprintf("source-%d", i+1)
@@ -59,11 +65,15 @@ func newBeatRig(t *testing.T) *beatRig {
 		g.Devices[0].Heartbeat, g.Devices[0].Instance = &policy, b.instance.ID()
 		other := policy
 		other.Sources, other.Needed = []string{"source-3"}, 1
-		g.Devices[1].Heartbeat, g.Devices[1].Instance = &other, [16]byte{2}
+		g.Devices[1].Heartbeat, g.Devices[1].Instance = &other, others["device-2"].ID()
 		third := other
 		third.Sources = []string{"source-2"}
-		g.Devices[3].Heartbeat, g.Devices[3].Instance = &third, [16]byte{4}
+		g.Devices[3].Heartbeat, g.Devices[3].Instance = &third, others["device-4"].ID()
 	})
+	others["device-1"] = b.instance
+	for id, i := range others {
+		b.devices[id].Instance = i
+	}
 	return b
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/heartbeat"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 	"github.com/privyseal/privyseal/firmware/threshold"
@@ -49,6 +50,8 @@ const (
 type Device struct {
 	*ledgertest.Device
 	Fault Fault
+	// Instance is the ceremony's, where the device lives on beats.
+	Instance *heartbeat.Instance
 
 	t      testing.TB
 	sys    *ledgertest.System
@@ -249,6 +252,12 @@ func (d *Device) offerAsk(body []byte) (string, any, bool) {
 		o := approval.Offer{
 			Request: a.digest, Key: a.key.ID, Epoch: a.key.Epoch, Device: d.ID, Share: a.holder.Share, Instance: [16]byte{1},
 			Public: key.PublicKey().Bytes(), Created: d.now(), Expires: min(a.req.Expires, d.now()+approval.MaxOfferLife),
+		}
+		if d.Instance != nil {
+			o.Instance = d.Instance.ID()
+			if err := d.Instance.Prove(rand.Reader, &o, nil); err != nil {
+				d.t.Error(err)
+			}
 		}
 		raw, err := approval.NewOffer(rand.Reader, d.Device.Sign, d.sys.State, o, [16]byte{})
 		if err != nil {

@@ -143,6 +143,9 @@ cp -a thief/d3 thief/d3-with-pin
 cp thief/pin thief/d3-with-pin/transport-pin
 fails "finishing an interrupted commissioning" timeout 10 privyseal-device run --dir thief/d3-with-pin
 
+say "he changes the device's software: it opens the token with the PIN, never locks it, and hears everything again"
+shown thief patched --device thief/d3 --pin-file thief/pin --server thief/s3 --recording recording
+
 say "he asks the real sources for beats, over the real network, with software of his own and the token's signature"
 shown thief challenge "${loot[@]}" --device thief/d3 --pin-file thief/pin --recording recording --link "unix:$run/s3"
 

@@ -22,7 +22,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	c := &cobra.Command{Use: "thief", Short: "What the demo's thief tries", SilenceErrors: true, SilenceUsage: true}
-	c.AddCommand(newTap(), newPIN(), newReplay(), newChallenge(), newOpen())
+	c.AddCommand(newTap(), newPIN(), newReplay(), newPatched(), newChallenge(), newOpen())
 	if err := c.ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		term.PrintError(os.Stderr, err)
 		os.Exit(1)

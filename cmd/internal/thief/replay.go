@@ -40,7 +40,7 @@ type host struct {
 	state ledger.State
 	row   ledger.Device
 	sign  *ecdsa.PrivateKey
-	agree *ecdh.PrivateKey
+	agree ecdh.KeyExchanger
 	conn  *link.Conn
 }
 

@@ -329,7 +329,7 @@ func (m *Monitor) quorum() int64 {
 // States of a source, for people.
 const (
 	StateSpeaks  = "speaks"
-	StateWaiting = "waiting" // nothing was heard yet
+	StateWaiting = "waiting" // nothing was granted yet
 	StateSilent  = "silent"
 	StateRefuses = "refuses"
 )
@@ -350,7 +350,7 @@ func (m *Monitor) Sources(boot int64) []SourceView {
 		switch {
 		case s.refusal != "":
 			v.State = StateRefuses
-		case s.heard == 0 && boot-m.start < Grace: // it may hear of the opening, or of the system, just now
+		case s.until == 0 && boot-m.start < Grace: // it may hear of the opening, or of the system, just now
 			v.State = StateWaiting
 		case boot-max(s.heard, m.start) >= silentPeriods*m.period || s.until <= boot:
 			v.State = StateSilent

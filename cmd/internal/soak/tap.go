@@ -105,13 +105,17 @@ const (
 	lookFar  = 50
 )
 
+// first is the nice value of a thread that is served before others.
+const first = -20
+
 // read passes on what the process writes. It reads the socket itself: only so
 // does it know when there was nothing in it.
 func (t *tap) read(c *net.UnixConn, up io.Writer, x *tapped) error {
-	// Served before all others: on a busy machine a late reader proves nothing.
-	// Whoever may not ask for that proves less.
+	// Served before others: on a busy machine a late reader proves nothing.
+	// Whoever may not ask for that proves less. Not SCHED_FIFO: Go's runtime
+	// spins and yields, which lets nobody else run in that class.
 	runtime.LockOSThread() // the thread ends with the goroutine
-	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0)
+	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), first)
 	rc, err := c.SyscallConn()
 	if err != nil {
 		return err

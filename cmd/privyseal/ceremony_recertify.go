@@ -37,6 +37,9 @@ func (a *app) recertify(ctx context.Context, r *room, s ledger.State) ([][]byte,
 		return nil, err
 	}
 	defer conn.Close()
+	if err := a.awaitLeases(ctx, conn, s); err != nil {
+		return nil, err
+	}
 	open, err := a.askRecertification(ctx, conn, s, lead)
 	if err != nil {
 		return nil, err

@@ -1,7 +1,6 @@
 package desk
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -91,29 +90,6 @@ func duration(v any, unit time.Duration) (uint64, error) {
 		return 0, fmt.Errorf("%q is no multiple of %v", s, unit)
 	}
 	return uint64(d / unit), nil
-}
-
-// SourceYAML writes a source as an item of a ceremony file's list "sources".
-// Strings are quoted as in JSON, which YAML reads: an id like "no" stays one.
-func SourceYAML(s ledger.Source) (string, error) {
-	var b strings.Builder
-	for i, f := range []struct {
-		name  string
-		value any
-	}{
-		{"id", s.ID}, {"name", s.Name}, {"kind", s.Kind}, {"server", s.Server}, {"sign", s.Sign}, {"agree", s.Agree}, {"operators", s.Operators},
-	} {
-		value, err := json.Marshal(f.value)
-		if err != nil {
-			return "", err
-		}
-		lead := "    "
-		if i == 0 {
-			lead = "  - "
-		}
-		fmt.Fprintf(&b, "%s%s: %s\n", lead, f.name, value)
-	}
-	return b.String(), nil
 }
 
 // HeartbeatLines say what people have to know of the plan's sources and

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,10 +41,6 @@ type secrets struct {
 	Epoch    uint64 `cbor:"4,keyasint"` // of the beat key when the backup was made
 	Sequence []byte `cbor:"5,keyasint,omitempty"`
 }
-
-func (secrets) String() string             { return "secrets(redacted)" }
-func (secrets) GoString() string           { return "secrets(redacted)" }
-func (secrets) Format(f fmt.State, _ rune) { io.WriteString(f, "secrets(redacted)") }
 
 func (s *secrets) wipe() {
 	clear(s.Identity)

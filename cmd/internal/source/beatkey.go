@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -26,10 +25,6 @@ type beatKey struct {
 	key         *ecdsa.PrivateKey
 	certificate []byte
 }
-
-func (*beatKey) String() string               { return "beatKey(redacted)" }
-func (*beatKey) GoString() string             { return "beatKey(redacted)" }
-func (k *beatKey) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
 
 // beatFile is a beat key's file: key and certificate become durable together.
 type beatFile struct {

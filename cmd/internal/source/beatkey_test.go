@@ -3,6 +3,7 @@ package source
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -143,11 +144,23 @@ func TestRedacted(t *testing.T) {
 	scalar, err := k.identity.Bytes()
 	must(t, err)
 	x := secrets{Identity: scalar, Agree: k.agree.Bytes(), Sequence: k.sequence}
-	for _, v := range []any{k, b, x, &x} {
-		var log bytes.Buffer
-		slog.New(slog.NewTextHandler(&log, nil)).Info("x", "v", v)
-		for _, s := range []string{fmt.Sprint(v), fmt.Sprintf("%+v %#v %x %d %s %q", v, v, v, v, v, v), log.String()} {
-			if !strings.Contains(s, "redacted") || strings.Contains(s, fmt.Sprintf("%x", scalar)) {
+	file := beatFile{Key: scalar}
+	for _, v := range []any{k, *k, b, *b, x, &x, file, &file} {
+		all := []string{fmt.Sprint(v)}
+		for _, verb := range []string{"%+v", "%#v", "%x", "%d", "%s", "%q"} {
+			all = append(all, fmt.Sprintf(verb, v))
+		}
+		var text, object bytes.Buffer
+		slog.New(slog.NewTextHandler(&text, nil)).Info("x", "v", v)
+		slog.New(slog.NewJSONHandler(&object, nil)).Info("x", "v", v)
+		all = append(all, text.String(), object.String())
+		if _, is := v.(interface{ MarshalJSON() ([]byte, error) }); is {
+			data, err := json.Marshal(v)
+			must(t, err)
+			all = append(all, string(data))
+		}
+		for _, s := range all {
+			if !strings.Contains(s, redacted) || strings.Contains(s, fmt.Sprintf("%x", scalar)) {
 				t.Errorf("%T prints %.200s", v, s)
 			}
 		}

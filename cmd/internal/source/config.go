@@ -2,19 +2,12 @@ package source
 
 import (
 	"bytes"
-	"crypto/ecdh"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -22,7 +15,6 @@ import (
 
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/cmd/internal/transport/pinned"
-	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
 
@@ -101,223 +93,6 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// keys are a source's private keys, but for the beat key, which changes.
-type keys struct {
-	identity *ecdsa.PrivateKey
-	agree    *ecdh.PrivateKey
-	sequence []byte // 32 bytes, kind sequence only
-	sign     []byte // SPKI of identity
-	agreeDER []byte // SPKI of agree
-}
-
-func (*keys) String() string               { return "keys(redacted)" }
-func (*keys) GoString() string             { return "keys(redacted)" }
-func (k *keys) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
-
-// Init makes a source in dir: its keys, its configuration and its row for the
-// ceremony's file, which it returns. system, if not zero, fixes the system
-// that the source will serve; without it the first that its server shows is
-// taken, if it lists the source. Nothing is overwritten; what an interrupted
-// Init left is used.
-func Init(dir string, c Config, system envelope.Hash, now int64) (*ledger.Source, error) {
-	return initialise(realDisk(), dir, c, system, now)
-}
-
-func initialise(d *disk, dir string, c Config, system envelope.Hash, now int64) (*ledger.Source, error) {
-	if err := c.validate(); err != nil {
-		return nil, err
-	}
-	if err := makeDir(dir); err != nil {
-		return nil, err
-	}
-	for _, name := range []string{fileIdentityKey, fileAgreeKey} {
-		if err := ensureKey(d, filepath.Join(dir, name)); err != nil {
-			return nil, err
-		}
-	}
-	if c.Kind == ledger.SourceSequence {
-		secret := make([]byte, 32)
-		if _, err := rand.Read(secret); err != nil {
-			return nil, err
-		}
-		if err := ensure(d, filepath.Join(dir, fileSequence), secret); err != nil {
-			return nil, err
-		}
-	}
-	if strings.HasPrefix(c.Link, "tls:") {
-		if _, err := pinned.LoadIdentity(filepath.Join(dir, fileTLS)); err != nil { // makes it
-			return nil, err
-		}
-	}
-	k, err := loadKeys(dir, c.Kind)
-	if err != nil {
-		return nil, err
-	}
-	if !system.IsZero() {
-		if err := fixSystem(d, dir, system); err != nil {
-			return nil, err
-		}
-	}
-	src := c.source(k)
-	if err := ensureBeatKey(d, dir, src, k, 1, now); err != nil {
-		return nil, err
-	}
-	return src, finish(d, dir, c, src)
-}
-
-// finish writes what makes the directory a source's.
-func finish(d *disk, dir string, c Config, src *ledger.Source) error {
-	if err := d.write(filepath.Join(dir, fileIdentity), []byte(YAML(src)), 0o600); err != nil {
-		return err
-	}
-	data, err := json.MarshalIndent(c, "", "  ")
-	if err != nil {
-		return err
-	}
-	return d.create(filepath.Join(dir, fileConfig), append(data, '\n'), 0o600)
-}
-
-// makeDir makes the directory, or takes one that is empty or the rest of an
-// interrupted attempt.
-func makeDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return term.WithHint(fmt.Errorf("others may look into %s", dir), "chmod 700 "+dir)
-	}
-	if _, err := os.Stat(filepath.Join(dir, fileConfig)); err == nil {
-		return fmt.Errorf("%w: %s", ErrExists, dir)
-	}
-	for _, name := range []string{dirBeat, dirRevoked} {
-		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// ensure creates a file unless an interrupted attempt did.
-func ensure(d *disk, path string, data []byte) error {
-	if err := d.create(path, data, 0o600); !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil
-}
-
-func ensureKey(d *disk, path string) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	data, err := encodeKey(key)
-	if err != nil {
-		return err
-	}
-	defer clear(data)
-	return ensure(d, path, data)
-}
-
-func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(der)
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
-}
-
-// readSecret reads a file that nobody else may read.
-func readSecret(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s: others may read it: such a key is in strange hands already", path)
-	}
-	return readAtMost(f, path, maxFile)
-}
-
-func readAtMost(f *os.File, path string, n int64) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(f, n+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(data)) > n {
-		return nil, fmt.Errorf("%s has more than %d bytes", path, n)
-	}
-	return data, nil
-}
-
-func loadKey(path string) (*ecdsa.PrivateKey, error) {
-	data, err := readSecret(path)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(data)
-	key, err := decodeKey(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return key, nil
-}
-
-func decodeKey(data []byte) (*ecdsa.PrivateKey, error) {
-	b, _ := pem.Decode(data)
-	if b == nil {
-		return nil, errors.New("not PEM")
-	}
-	defer clear(b.Bytes)
-	k, err := x509.ParsePKCS8PrivateKey(b.Bytes)
-	if err != nil {
-		return nil, err
-	}
-	key, ok := k.(*ecdsa.PrivateKey)
-	if !ok || key.Curve != elliptic.P256() {
-		return nil, errors.New("not a P-256 key")
-	}
-	return key, nil
-}
-
-func loadKeys(dir, kind string) (*keys, error) {
-	k := new(keys)
-	var err error
-	if k.identity, err = loadKey(filepath.Join(dir, fileIdentityKey)); err != nil {
-		return nil, err
-	}
-	a, err := loadKey(filepath.Join(dir, fileAgreeKey))
-	if err != nil {
-		return nil, err
-	}
-	if k.agree, err = a.ECDH(); err != nil {
-		return nil, err
-	}
-	if kind == ledger.SourceSequence {
-		path := filepath.Join(dir, fileSequence)
-		if k.sequence, err = readSecret(path); err != nil {
-			return nil, err
-		}
-		if len(k.sequence) != 32 {
-			return nil, fmt.Errorf("%s has %d bytes, not 32", path, len(k.sequence))
-		}
-	}
-	if k.sign, err = x509.MarshalPKIXPublicKey(k.identity.Public()); err != nil {
-		return nil, err
-	}
-	k.agreeDER, err = x509.MarshalPKIXPublicKey(k.agree.PublicKey())
-	return k, err
-}
-
 // source is what the ledger says of it.
 func (c *Config) source(k *keys) *ledger.Source {
 	return &ledger.Source{
@@ -376,19 +151,4 @@ func decodeJSON(data []byte, into any) error {
 		return errors.New("more than one JSON value")
 	}
 	return nil
-}
-
-// YAML is a source's item of the list "sources" in a ceremony file, as
-// desk.SourceYAML writes it: a source has no part in ceremonies, and links no
-// more of the firmware than it runs.
-func YAML(s *ledger.Source) string {
-	q := func(v any) string {
-		b, err := json.Marshal(v) // JSON's strings and lists are YAML's
-		if err != nil {
-			panic(err) // strings and bytes are always encoded
-		}
-		return string(b)
-	}
-	return fmt.Sprintf("  - id: %s\n    name: %s\n    kind: %s\n    server: %s\n    sign: %s\n    agree: %s\n    operators: %s\n",
-		q(s.ID), q(s.Name), q(s.Kind), q(s.Server), q(s.Sign), q(s.Agree), q(s.Operators))
 }

@@ -131,15 +131,15 @@ func crash(t *testing.T, kind string, at int, persisted bool) bool {
 		t.Helper()
 		w.boot += period
 		_ = s.due(context.Background())
-		for !restarted("due") {
-			for _, f := range l.take() {
-				for _, e := range j.order { // those that cannot open it are not meant
-					if b, err := e.tryOpen(f); err == nil {
-						j.answered("beat "+b.Kind, e, j.log[e])
-					}
+		if restarted("due") {
+			return
+		}
+		for _, f := range l.take() {
+			for _, e := range j.order { // those that cannot open it are not meant
+				if b, err := e.tryOpen(f); err == nil {
+					j.answered("beat "+b.Kind, e, j.log[e])
 				}
 			}
-			return
 		}
 	}
 	first := w.dev

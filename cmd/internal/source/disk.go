@@ -2,6 +2,8 @@ package source
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -98,4 +100,32 @@ func readSmall(path string) ([]byte, error) {
 	}
 	defer f.Close()
 	return readAtMost(f, path, maxFile)
+}
+
+// readSecret reads a file that nobody else may read.
+func readSecret(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("%s: others may read it: such a key is in strange hands already", path)
+	}
+	return readAtMost(f, path, maxFile)
+}
+
+func readAtMost(f *os.File, path string, n int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(f, n+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > n {
+		return nil, fmt.Errorf("%s has more than %d bytes", path, n)
+	}
+	return data, nil
 }

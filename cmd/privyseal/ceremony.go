@@ -77,7 +77,7 @@ func (a *app) sayPlan(p *ceremony.Plan) {
 			continue
 		}
 		label := "heartbeat"
-		for _, text := range d.words() {
+		for _, text := range ceremonydesk.PolicyLines(d.id, d.Heartbeat) {
 			a.say("%-15s %s", label, text)
 			label = ""
 		}

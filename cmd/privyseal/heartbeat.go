@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/heartbeat"
 	"github.com/privyseal/privyseal/firmware/ledger"
@@ -335,14 +337,15 @@ func (l *leaseJSON) limit() string {
 	if l.Destroy == 0 {
 		return ""
 	}
-	after := seconds(uint64(l.Destroy))
+	after := term.Span(time.Duration(l.Destroy) * time.Second)
+	sofar := term.Span(time.Duration(l.Silence) * time.Second)
 	switch {
 	case !l.Armed:
 		return "destroys nothing: no tested backup of each of its shares is on record"
 	case l.Maintained:
-		return fmt.Sprintf("destroys its shares after %s without beats, %s so far; a maintenance notice suspends that", after, seconds(uint64(l.Silence)))
+		return fmt.Sprintf("destroys its shares after %s without beats, %s so far; a maintenance notice suspends that", after, sofar)
 	}
-	return fmt.Sprintf("destroys its shares after %s without beats, %s so far", after, seconds(uint64(l.Silence)))
+	return fmt.Sprintf("destroys its shares after %s without beats, %s so far", after, sofar)
 }
 
 func (s *beatJSON) text() string {

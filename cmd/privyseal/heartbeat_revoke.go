@@ -14,6 +14,7 @@ import (
 
 	"github.com/privyseal/privyseal/card"
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	ceremonydesk "github.com/privyseal/privyseal/cmd/internal/desk"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
@@ -198,10 +199,10 @@ func silences(h *ledger.Heartbeat, n int) bool { return uint64(len(h.Sources)-n)
 // explain says what happens before anything does.
 func (q *revoking) explain(a *app) {
 	h := q.row.Heartbeat
-	a.tell("%s goes on while %s; each beat grants %s.", deviceName(q.row), quorumText(h), millis(h.Lease))
+	a.tell("%s.", ceremonydesk.LeaseLine(deviceName(q.row), h))
 	a.tell("As %s you tell %s to beat for it no more.", q.person.Name, strings.Join(q.sources, ", "))
 	if silences(h, len(q.sources)) {
-		a.tell("It falls silent within %s of their word, locks its token and signs nothing.", millis(h.Lease))
+		a.tell("It falls silent within %s of their word, locks its token and signs nothing.", term.Span(time.Duration(h.Lease)*time.Millisecond))
 	} else {
 		a.tell("That does not silence it: it goes on with the others.")
 	}
@@ -253,7 +254,7 @@ func (a *app) reportRevoked(q *revoking, got []client.Revocation) error {
 		}
 		if out.Silenced {
 			a.say("device %s falls silent: %d of its %d sources beat no more and %d are needed; it goes on until %s at most, one lease of %s",
-				out.Device, out.Confirmed, out.Policy, out.Needed, timeText(out.Until), span(lease))
+				out.Device, out.Confirmed, out.Policy, out.Needed, timeText(out.Until), term.Span(lease))
 			return
 		}
 		a.say("device %s GOES ON: %s can still keep it alive, and %d of them are needed", out.Device, strings.Join(left, ", "), out.Needed)

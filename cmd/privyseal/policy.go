@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
@@ -41,33 +42,6 @@ func policiesPlanned(x *ceremony.Plan) policies {
 		p.devices = append(p.devices, policyOf{d.ID, d.Server, d.Heartbeat})
 	}
 	return p
-}
-
-// words say what a device's policy means, a line each.
-func (d policyOf) words() []string {
-	h := d.Heartbeat
-	if h == nil {
-		return []string{d.id + " needs no beats"}
-	}
-	out := []string{fmt.Sprintf("%s goes on while %s; each beat grants %s", d.id, quorumText(h), millis(h.Lease))}
-	out = append(out, "its sources: "+strings.Join(h.Sources, ", ")+"; asked every "+millis(h.Period))
-	if h.Minimum > 1 {
-		out = append(out, fmt.Sprintf("a source of messages speaks while %d of them fall into %s", h.Minimum, millis(h.Lease)))
-	}
-	if h.Loss > 0 {
-		out = append(out, fmt.Sprintf("of a sequence up to %d values in a row may be lost", h.Loss))
-	}
-	if h.Destroy == 0 {
-		return append(out, "its shares are never destroyed")
-	}
-	return append(out, fmt.Sprintf("its shares are destroyed after %s without beats, powered time only, once a tested backup of each is on record", seconds(h.Destroy)))
-}
-
-func quorumText(h *ledger.Heartbeat) string {
-	if n := len(h.Sources); n > 1 {
-		return fmt.Sprintf("%d of %d sources speak", h.Needed, n)
-	}
-	return "its only source speaks"
 }
 
 // warnings say where a policy keeps no thief out, or breaks easily.
@@ -117,7 +91,7 @@ func (p policies) weak(d policyOf) []string {
 		warn("%s alone operates all of its sources", operators[0])
 	}
 	if lease := time.Duration(d.Lease) * time.Millisecond; lease > longLease {
-		warn("a beat grants %s: for so long a stolen device signs on", span(lease))
+		warn("a beat grants %s: for so long a stolen device signs on", term.Span(lease))
 	}
 	if n := uint64(len(d.Sources)); d.Needed == n {
 		warn("it needs all of its sources (%d): any one that fails silences it", n)
@@ -139,24 +113,4 @@ func (p policies) find(id string) (server string, operators []string) {
 		}
 	}
 	return "", nil
-}
-
-func millis(n uint64) string  { return span(time.Duration(n) * time.Millisecond) }
-func seconds(n uint64) string { return span(time.Duration(n) * time.Second) }
-
-// span writes a length of time in the largest unit in which it is a whole
-// number; a day is 24 h.
-func span(d time.Duration) string {
-	for _, u := range []struct {
-		unit time.Duration
-		name string
-	}{{24 * time.Hour, "days"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}} {
-		if n := d / u.unit; d%u.unit == 0 && (n > 1 || n == 1 && u.name != "days") {
-			return fmt.Sprintf("%d %s", n, u.name)
-		}
-	}
-	if d < time.Minute {
-		return fmt.Sprintf("%g s", d.Seconds())
-	}
-	return d.String()
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,27 +12,6 @@ import (
 // sourceRow is a row with what warnings look at.
 func sourceRow(id, server string, operators ...string) ledger.Source {
 	return ledger.Source{ID: id, Server: server, Operators: operators}
-}
-
-func TestPolicyWords(t *testing.T) {
-	p := ledgertest.Policy()
-	p.Destroy = 30 * 86400
-	for _, want := range []string{
-		"device-1 goes on while 2 of 3 sources speak; each beat grants 5 s",
-		"its sources: message-1, sequence-1, satellite-1; asked every 1 s",
-		"a source of messages speaks while 2 of them fall into 5 s",
-		"of a sequence up to 3 values in a row may be lost",
-		"its shares are destroyed after 30 days without beats, powered time only, once a tested backup of each is on record",
-	} {
-		if got := (policyOf{"device-1", "server-1", &p}).words(); !slices.Contains(got, want) {
-			t.Errorf("no %q in %q", want, got)
-		}
-	}
-	one := ledger.Heartbeat{Sources: []string{"a"}, Needed: 1, Period: 500, Lease: 1500}
-	got := strings.Join(policyOf{"device-1", "server-1", &one}.words(), "; ")
-	if got != "device-1 goes on while its only source speaks; each beat grants 1.5 s; its sources: a; asked every 0.5 s; its shares are never destroyed" {
-		t.Errorf("%s", got)
-	}
 }
 
 func TestPolicyWarnings(t *testing.T) {
@@ -75,18 +53,6 @@ func TestPolicyWarnings(t *testing.T) {
 	bare.sources, bare.devices[0].Heartbeat = sources, beats(2, time.Minute, "a", "b", "c")
 	if got := bare.warnings(); len(got) != 1 || !strings.HasPrefix(got[0], "d2: no heartbeat is needed there") {
 		t.Errorf("%q", got)
-	}
-}
-
-// Every length of time that a policy may have is written without loss.
-func TestSpan(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		50 * time.Millisecond: "0.05 s", time.Second: "1 s", 90 * time.Second: "90 s", 2 * time.Minute: "2 min", time.Minute: "1 min", time.Hour: "1 h", 24 * time.Hour: "24 h",
-		30 * 24 * time.Hour: "30 days", 0: "0 s", 61 * time.Minute: "61 min", time.Hour + 1500*time.Millisecond: "1h0m1.5s",
-	} {
-		if got := span(d); got != want {
-			t.Errorf("%v: %q, expected %q", d, got, want)
-		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	ceremonydesk "github.com/privyseal/privyseal/cmd/internal/desk"
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
@@ -214,10 +215,10 @@ func (a *app) systemShow() error {
 	if err != nil {
 		return err
 	}
-	return a.result(t, func() { a.printTables(t, policiesOf(s.State())) })
+	return a.result(t, func() { a.printTables(t, s.State()) })
 }
 
-func (a *app) printTables(t tablesJSON, beats policies) {
+func (a *app) printTables(t tablesJSON, s ledger.State) {
 	a.say("system     %s", t.Name)
 	a.say("id         %s", t.System)
 	a.say("ledger     position %d, head %s", t.Height, t.Head)
@@ -239,7 +240,7 @@ func (a *app) printTables(t tablesJSON, beats policies) {
 		a.say("  %-12s held by %s", "", strings.Join(holders, ", "))
 	}
 	a.say("\nDevices")
-	for i, d := range t.Devices {
+	for _, d := range t.Devices {
 		use := "shares used in the host"
 		if d.InToken {
 			use = "shares used in the token"
@@ -254,7 +255,8 @@ func (a *app) printTables(t tablesJSON, beats policies) {
 			a.say("  %-12s officer %s (%s), card %d, until %s", "", o.Name, o.Person, o.Card, dateText(o.Expires))
 		}
 		if h := d.Heartbeat; h != nil {
-			for _, line := range beats.devices[i].words() {
+			row, _ := s.Device(d.ID)
+			for _, line := range ceremonydesk.PolicyLines(d.ID, row.Heartbeat) {
 				a.say("  %-12s %s", "", line)
 			}
 			switch {

@@ -3,7 +3,6 @@ package desk
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -91,39 +90,3 @@ func duration(v any, unit time.Duration) (uint64, error) {
 	}
 	return uint64(d / unit), nil
 }
-
-// HeartbeatLines say what people have to know of the plan's sources and
-// policies, a line each; none if the plan has neither.
-func HeartbeatLines(p *ceremony.Plan) []string {
-	var out []string
-	for _, s := range p.Sources {
-		out = append(out, fmt.Sprintf("source %s (%s): %s, server %s, silenced by %s or by an officer of the device",
-			s.ID, s.Name, s.Kind, s.Server, strings.Join(s.Operators, ", ")))
-	}
-	beats := slices.ContainsFunc(p.Devices, func(d ceremony.PlanDevice) bool { return d.Heartbeat != nil })
-	for _, d := range p.Devices {
-		h := d.Heartbeat
-		if h == nil {
-			if beats {
-				out = append(out, fmt.Sprintf("device %s needs NO BEATS: stolen, it goes on until its token is locked", d.ID))
-			}
-			continue
-		}
-		line := fmt.Sprintf("device %s needs %d of %s, every %v; without them its token is locked after %v",
-			d.ID, h.Needed, strings.Join(h.Sources, ", "), milliseconds(h.Period), milliseconds(h.Lease))
-		if h.Minimum > 0 {
-			line += fmt.Sprintf("; a message source has to be heard %d times in that time", h.Minimum)
-		}
-		if h.Loss > 0 {
-			line += fmt.Sprintf("; %d values of a sequence in a row may be lost", h.Loss)
-		}
-		out = append(out, line)
-		if h.Destroy > 0 {
-			out = append(out, fmt.Sprintf("device %s DESTROYS ITS SHARES after %v powered without beats, once a tested backup of each is on record",
-				d.ID, time.Duration(h.Destroy)*time.Second))
-		}
-	}
-	return out
-}
-
-func milliseconds(n uint64) time.Duration { return time.Duration(n) * time.Millisecond }

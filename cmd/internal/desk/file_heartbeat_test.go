@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/privyseal/privyseal/cmd/internal/source"
 	"github.com/privyseal/privyseal/firmware/ledger"
@@ -83,8 +82,8 @@ func TestHeartbeatFile(t *testing.T) {
 	lines := strings.Join(HeartbeatLines(p), "\n")
 	for _, line := range []string{
 		`source no (The "red" room: no): sequence, server sd1, silenced by o11, o12 or by an officer of the device`,
-		"device d1 needs 2 of m1, no, d2, every 500ms; without them its token is locked after 5s; a message source has to be heard 3 times in that time; 4 values",
-		"device d1 DESTROYS ITS SHARES after 720h0m0s powered",
+		"device d1 goes on while 2 of 3 sources speak; each beat grants 5 s\nits sources: m1, no, d2; asked every 0.5 s",
+		"its shares are destroyed after 30 days without beats",
 		"device d2 needs NO BEATS",
 	} {
 		if !strings.Contains(lines, line) {
@@ -153,7 +152,7 @@ func TestHeartbeatCeremony(t *testing.T) {
 	if d, _ := res.State.Device("d2"); d.Heartbeat != nil || d.Instance != [16]byte{} {
 		t.Errorf("device d2: %+v, instance %x", d.Heartbeat, d.Instance)
 	}
-	want := fmt.Sprintf("  device d1 needs 1 of m1, d2, every 1s; without them its token is locked after %v; a message source has to be heard 1 times in that time", 5*time.Second)
+	want := "  device d1 goes on while 1 of 2 sources speak; each beat grants 5 s"
 	if !slices.Contains(r.said, want) {
 		t.Errorf("people were not told the policy: %q", r.said)
 	}

@@ -48,7 +48,7 @@ func TestLockedDeviceRefuses(t *testing.T) {
 // TestLockedDeviceCatchesUp: a maintenance notice is for a device that is
 // silent. What it has already is passed over.
 func TestLockedDeviceCatchesUp(t *testing.T) {
-	s := Shared(t)
+	s := New(t, Only(Pair)) // its ledger grows
 	s.Lock("d5")
 	height := s.Status("d5").Height
 	now := s.Now().Unix()

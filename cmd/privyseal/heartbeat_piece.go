@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -69,7 +67,11 @@ func (a *app) handOver(ctx context.Context, file, request, out string) error {
 	}
 	a.tell("request    made %s", timeText(r.Created))
 	a.tell("Whoever made the request gets your piece. Ask whom you help for its fingerprint, by voice.")
-	if err := a.typed("fingerprint", r.Fingerprint()); err != nil {
+	err = term.ConfirmHeard(a.in, a.err, "fingerprint", r.Fingerprint())
+	if errors.Is(err, term.ErrNotConfirmed) {
+		err = term.WithHint(err, "you may hold a request that somebody else made: do not hand your piece over")
+	}
+	if err != nil {
 		return err
 	}
 	var answer *source.Answer
@@ -100,23 +102,4 @@ func (a *app) handOver(ctx context.Context, file, request, out string) error {
 		a.say("piece %d of source %s written to %s", p.Index, p.Source, out)
 		a.tell("give it to whoever restores the source; only the request's key opens it")
 	})
-}
-
-// typed asks for something that is not shown: who can type it has heard it
-// from somebody. Blanks and case do not count.
-func (a *app) typed(what, want string) error {
-	fmt.Fprintf(a.err, "%s: ", what)
-	line, err := bufio.NewReader(io.LimitReader(a.in, 1024)).ReadString('\n')
-	if err != nil {
-		if errors.Is(err, io.EOF) {
-			return term.ErrCancelled
-		}
-		return err
-	}
-	plain := func(s string) string { return strings.ToLower(strings.Join(strings.Fields(s), "")) }
-	if plain(line) != plain(want) {
-		return term.WithHint(fmt.Errorf("%w: the request has another %s", term.ErrNotConfirmed, what),
-			"you may hold a request that somebody else made: do not hand your piece over")
-	}
-	return nil
 }

@@ -107,8 +107,14 @@ func (a *app) revoke(ctx context.Context, q *revoking) error {
 		if err != nil {
 			return err
 		}
-		careful := &carefulSigner{Signer: sign}
+		var busy *term.Progress
+		careful := &carefulSigner{Signer: sign, left: len(q.sources), last: func() {
+			busy = term.StartProgress(a.err, a.terminal, "waiting for the sources' word")
+		}}
 		got, err = client.Revoke(ctx, a.rand, s.State(), via, careful, q.row.ID, q.sources, q.reason, a.now().Unix())
+		if busy != nil {
+			busy.Done()
+		}
 		if err != nil {
 			return err
 		}
@@ -214,6 +220,8 @@ func (q *revoking) explain(a *app) {
 type carefulSigner struct {
 	crypto.Signer
 	failed error
+	left   int    // signatures to come
+	last   func() // called after the last one
 }
 
 func (c *carefulSigner) Sign(rand io.Reader, digest []byte, o crypto.SignerOpts) ([]byte, error) {
@@ -222,6 +230,9 @@ func (c *carefulSigner) Sign(rand io.Reader, digest []byte, o crypto.SignerOpts)
 	}
 	out, err := c.Signer.Sign(rand, digest, o)
 	c.failed = err
+	if c.left--; c.left == 0 && err == nil {
+		c.last()
+	}
 	return out, err
 }
 

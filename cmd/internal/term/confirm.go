@@ -25,6 +25,25 @@ func Confirm(in io.Reader, out io.Writer, word string) error {
 	return nil
 }
 
+// ConfirmHeard asks for what is not shown: who can type it has heard it from
+// somebody. Blanks and case do not count. It returns nil only if it was typed;
+// else as Confirm.
+func ConfirmHeard(in io.Reader, out io.Writer, what, want string) error {
+	plain := func(s string) string { return strings.ToLower(strings.Join(strings.Fields(s), "")) }
+	if plain(want) == "" {
+		return fmt.Errorf("%w: no %s to type", ErrNotConfirmed, Clean(what))
+	}
+	fmt.Fprintf(out, "%s: ", Clean(what))
+	line, err := readLine(in)
+	if err != nil {
+		return err
+	}
+	if plain(line) != plain(want) {
+		return fmt.Errorf("%w: that is another %s", ErrNotConfirmed, Clean(what))
+	}
+	return nil
+}
+
 // readLine reads byte by byte, so that what follows the line stays unread.
 func readLine(in io.Reader) (string, error) {
 	var line []byte

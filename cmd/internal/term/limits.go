@@ -14,7 +14,7 @@ const (
 	// maxLines bounds what a pinentry program may say before it answers.
 	maxLines = 1000
 
-	// maxAnswer bounds the line typed for Confirm.
+	// maxAnswer bounds the line typed for Confirm and ConfirmHeard.
 	maxAnswer = 1024
 
 	// keyPoll is how often a prompt looks whether it was cancelled.

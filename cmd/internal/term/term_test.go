@@ -90,6 +90,31 @@ func TestConfirm(t *testing.T) {
 	}
 }
 
+func TestConfirmHeard(t *testing.T) {
+	for _, c := range []struct {
+		typed, rest string
+		err         error
+	}{
+		{"12ab 34cd\nmore", "more", nil},
+		{" 12AB34cd\r\n", "", nil},
+		{"12ab 34ce\n", "", ErrNotConfirmed},
+		{"12ab\n", "", ErrNotConfirmed},
+		{"\n", "", ErrNotConfirmed},
+		{"12ab 34cd", "", ErrCancelled},
+	} {
+		in, out := strings.NewReader(c.typed), new(strings.Builder)
+		if err := ConfirmHeard(in, out, "fingerprint", "12ab 34cd"); !errors.Is(err, c.err) {
+			t.Errorf("%q: %v", c.typed, err)
+		}
+		if rest, _ := io.ReadAll(in); string(rest) != c.rest || out.String() != "fingerprint: " {
+			t.Errorf("%q: left %q, wrote %q", c.typed, rest, out)
+		}
+	}
+	if err := ConfirmHeard(strings.NewReader("\n"), io.Discard, "fingerprint", " "); !errors.Is(err, ErrNotConfirmed) {
+		t.Errorf("nothing to type: %v", err)
+	}
+}
+
 func TestConfirmAtTerminal(t *testing.T) {
 	p, tty := sit(t)
 	done := make(chan error, 1)

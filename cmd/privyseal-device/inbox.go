@@ -10,24 +10,6 @@ import (
 	"github.com/privyseal/privyseal/firmware/heartbeat"
 )
 
-// Limits of what waits for the interpreter, each with its reason.
-const (
-	// maxBeats is how many beats, and as many challenges, may wait: more than
-	// come to a device of many sources in the time of the longest step. The
-	// oldest is dropped for the next: the newest counts most.
-	maxBeats = 64
-
-	// maxWaiting is how many octets of other frames may wait, each counted with
-	// waitingCost: hundreds of tasks, which must not hold up the beat behind
-	// them. Beyond it the link is not read, and the server feels it.
-	maxWaiting  = 64 << 20
-	waitingCost = 1 << 10
-
-	// maxPeek is the largest frame that is looked at for being a beat: all
-	// that belong to the heartbeat are far smaller.
-	maxPeek = 256 << 10
-)
-
 // lane is one order of frames. A lower one is served first.
 type lane int
 
@@ -36,16 +18,12 @@ const (
 	laneChallenge             // other devices' challenges: their leases hang on them
 	laneHeartbeat             // what else concerns the heartbeat, revocations above all
 	laneOther
-	lanes
+	lanes // how many there are
 )
 
 // bounded reports whether frames of the lane wait their turn outside when there
 // are too many of them. Of the others the oldest is dropped.
 func (l lane) bounded() bool { return l >= laneHeartbeat }
-
-var (
-	_ = lanes
-)
 
 // inbox holds the frames of the link until the loop takes them.
 type inbox struct {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"time"
 
 	"github.com/privyseal/privyseal/cmd/internal/store/atomicfile"
 	"github.com/privyseal/privyseal/cmd/internal/transport/link"
@@ -116,10 +115,6 @@ func (d *device) loop(ctx context.Context) error {
 		}
 	}
 }
-
-// tickPause lies between two ticks at least: an interpreter that asks for a
-// moment that has passed, again and again, gets no processor for itself.
-const tickPause = int64(2 * time.Millisecond)
 
 // due is when the interpreter wants its next tick; 0: not before something else
 // happens.

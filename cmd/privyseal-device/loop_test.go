@@ -147,11 +147,14 @@ func TestLapseWhileWriting(t *testing.T) {
 // TestBeatsFirst queues a hundred tasks before a beat.
 func TestBeatsFirst(t *testing.T) {
 	var order []string
-	handled := make(chan struct{}, 200)
+	began, handled := make(chan struct{}), make(chan struct{}, 200)
 	r := runScript(t, func(d *device, s *script) {
 		s.handle = func(_ firmware.Inputs, frame []byte) firmware.Effects {
-			for len(order) == 0 && d.inbox.waiting(laneBeat) == 0 {
-				time.Sleep(time.Millisecond)
+			if len(order) == 0 {
+				close(began)
+				for d.inbox.waiting(laneBeat) == 0 {
+					time.Sleep(time.Millisecond)
+				}
 			}
 			order = append(order, string(frame))
 			handled <- struct{}{}
@@ -161,6 +164,9 @@ func TestBeatsFirst(t *testing.T) {
 	c := r.listen()
 	for i := range 100 {
 		send(t, c, fmt.Sprint("task ", i))
+		if i == 0 {
+			<-began // or the beat might be there before the loop takes anything
+		}
 	}
 	beat := string(sealed(t, "beat"))
 	send(t, c, beat)

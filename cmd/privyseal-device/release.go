@@ -16,13 +16,7 @@ var (
 	errNoLease = errors.New("the lease was over before the answer could leave")
 )
 
-// grace is how long a lock-down waits for an answer that is being handed over
-// before it ends that answer's link. Handing over takes microseconds, but for a
-// peer that does not read; and waiting lets no more out, for the clock is read
-// again before each write.
-const grace = time.Millisecond
-
-// gate is the release lock (design.md §5.2): what a share made is handed to
+// gate is the release lock (design §5.2): what a share made is handed to
 // the link under it, after a look at the lease; lock-down takes the same lock.
 // So an answer leaves before the lock-down or not at all.
 //

@@ -8,17 +8,6 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/bootclock"
 )
 
-const (
-	// lockPatience bounds the locking of the token, which waits for the
-	// operations in it: far more than the longest takes. A token that hangs is
-	// locked by the end of the process.
-	lockPatience = 10 * time.Second
-
-	// wordPatience is how long the loop may take to hear of the lock-down before
-	// the link is ended on which it may be waiting for a slow peer.
-	wordPatience = 100 * time.Millisecond
-)
-
 // watchdog locks the token when the lease is over, whatever the loop does
 // meanwhile. It is a goroutine of its own with a timer of its own.
 type watchdog struct {

@@ -3,26 +3,15 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"os"
-	"os/signal"
 	"strconv"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/privyseal/privyseal/cmd/internal/term"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := newCommand().ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		term.PrintError(os.Stderr, err)
-		os.Exit(1)
-	}
-}
+func main() { term.Main(newCommand()) }
 
 func newCommand() *cobra.Command {
 	var dir string

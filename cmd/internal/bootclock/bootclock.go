@@ -23,36 +23,49 @@ import (
 )
 
 // Now is the clock.
-func Now() int64 {
-	if d := asleep(); d > slept.Load() {
-		settle() // the first call, or the machine has slept
-	}
-	return read(unix.CLOCK_MONOTONIC_RAW) + slept.Load()
-}
+func Now() int64 { return machine.now() }
 
 // Up is the same without the time in which the machine was suspended.
 func Up() int64 { return read(unix.CLOCK_MONOTONIC_RAW) }
 
-// slept is how long the machine was suspended, as far as that was seen. It
-// never falls, and so the clock never does.
-var slept atomic.Int64
+// machine is what this process has seen of the machine. There is one machine,
+// and moments that are compared have to be of one clock.
+var machine = newClock()
 
-func init() { slept.Store(math.MinInt64); settle() }
+type clock struct {
+	// slept is how long the machine was suspended, as far as that was seen. It
+	// never falls, and so the clock never does.
+	slept atomic.Int64
+}
+
+func newClock() *clock {
+	c := new(clock)
+	c.slept.Store(math.MinInt64) // in a time namespace it may be less than 0
+	c.settle()
+	return c
+}
+
+func (c *clock) now() int64 {
+	if asleep() > c.slept.Load() {
+		c.settle() // the machine has slept
+	}
+	return read(unix.CLOCK_MONOTONIC_RAW) + c.slept.Load()
+}
+
+// settle takes the best of a few looks.
+func (c *clock) settle() {
+	for range 8 {
+		d := asleep()
+		for have := c.slept.Load(); d > have && !c.slept.CompareAndSwap(have, d); have = c.slept.Load() {
+		}
+	}
+}
 
 // asleep is how long the machine was suspended, less the time in which this
 // thread stood still between two looks at clocks.
 func asleep() int64 {
 	boot := read(unix.CLOCK_BOOTTIME)
 	return boot - read(unix.CLOCK_MONOTONIC)
-}
-
-// settle takes the best of a few looks.
-func settle() {
-	for range 8 {
-		d := asleep()
-		for have := slept.Load(); d > have && !slept.CompareAndSwap(have, d); have = slept.Load() {
-		}
-	}
 }
 
 // read panics where the kernel has no such clock: a process that cannot tell

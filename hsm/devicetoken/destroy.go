@@ -106,6 +106,8 @@ func (t *Token) Destroy(objects []string) error {
 	return errors.Join(public, rest)
 }
 
+const redactedPIN = "devicetoken.keptPIN(redacted)"
+
 // keptPIN is a PIN in locked memory. A nil *keptPIN keeps nothing.
 type keptPIN struct {
 	memory share.Memory
@@ -155,4 +157,8 @@ func (t *Token) GoString() string             { return t.redacted() }
 func (t *Token) MarshalText() ([]byte, error) { return []byte(t.redacted()), nil }
 func (t *Token) LogValue() slog.Value         { return slog.StringValue(t.redacted()) }
 
-func (k *keptPIN) Format(f fmt.State, _ rune) { io.WriteString(f, "devicetoken.keptPIN(redacted)") }
+func (keptPIN) String() string               { return redactedPIN }
+func (keptPIN) GoString() string             { return redactedPIN }
+func (keptPIN) Format(f fmt.State, _ rune)   { io.WriteString(f, redactedPIN) }
+func (keptPIN) MarshalText() ([]byte, error) { return []byte(redactedPIN), nil }
+func (keptPIN) LogValue() slog.Value         { return slog.StringValue(redactedPIN) }

@@ -106,25 +106,6 @@ func Only(keys ...string) Option {
 	}
 }
 
-// InHost makes the devices use all their shares in the host. Without this
-// option d1 to d3 use them in the token where the key allows it, d4 and d5 in
-// the host.
-func InHost(devices ...string) Option { return use("host", devices) }
-
-// InToken makes the devices use their shares in the token where the key allows
-// it.
-func InToken(devices ...string) Option { return use("token", devices) }
-
-func use(where string, devices []string) Option {
-	return func(r *room) {
-		for i := range r.plan.Devices {
-			if slices.Contains(devices, r.plan.Devices[i].ID) {
-				r.plan.Devices[i].Use = where
-			}
-		}
-	}
-}
-
 // DiesBeforeCommit kills a device in its ceremony when it is about to record
 // that it is commissioned; then it starts again, and the ceremony is finished.
 func DiesBeforeCommit(device string) Option {

@@ -40,7 +40,7 @@ type Device struct {
 	Beating  bool   `json:"beating"`
 	// Last is how many milliseconds ago its last challenge came, -1: none since
 	// the source was started.
-	Last int64 `json:"last"`
+	Last int64 `json:"last_ms"`
 }
 
 // live is live.json: what a running source knows and forgets when it ends.
@@ -84,7 +84,7 @@ func ReadStatus(dir string) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Status{ID: c.ID, Name: c.Name, Kind: c.Kind, Server: c.Server, Restored: c.Restored}
+	out := &Status{ID: c.ID, Name: c.Name, Kind: c.Kind, Server: c.Server, Restored: c.Restored, Devices: []Device{}}
 	if out.Epoch, err = lastEpoch(dir); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,9 @@
 // Command privyseal-heartbeat is a heartbeat source or satellite: a process in
 // another room, by whose beats signing devices live. Who takes a device away
 // has to take its sources as well.
+//
+// It exits with 0 when what was asked was done or a running source was told to
+// end, and with 1 otherwise.
 package main
 
 import (

@@ -148,12 +148,27 @@ func New(t testing.TB, options ...ledgertest.Option) *Sites {
 			x.TLS, x.URL = envelope.Hash(pin), srv.URL()
 		}
 	}
+	instances := map[string]*heartbeat.Instance{}
+	alive := func(g *ledger.Genesis) {
+		for i := range g.Devices {
+			d := &g.Devices[i]
+			if d.Heartbeat == nil {
+				continue
+			}
+			made, err := heartbeat.NewInstance(rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			instances[d.ID], d.Instance = made, made.ID()
+		}
+	}
 	s.mu.Lock() // handlers wait until the system is there
 	defer s.mu.Unlock()
-	s.System = ledgertest.New(t, append(options, addresses)...)
+	s.System = ledgertest.New(t, append(options, addresses, alive)...)
 	s.now.Store(s.System.Now)
 	for _, d := range s.Genesis.Devices {
 		s.Devices[d.ID] = coordtest.NewDevice(t, s.System, d.ID, s.now.Load)
+		s.Devices[d.ID].Instance = instances[d.ID]
 		s.pins[d.ID] = s.newPIN()
 	}
 	return s

@@ -11,7 +11,9 @@ import (
 func hint(dir string, err error) error {
 	switch {
 	case errors.Is(err, source.ErrNoSource):
-		return term.WithHint(err, "make one with 'privyseal-heartbeat init --dir "+dir+"'")
+		return term.WithHint(err, "make one with 'privyseal-heartbeat init --dir "+dir+"', before the ceremony; one that was lost comes back with 'privyseal-heartbeat restore'")
+	case errors.Is(err, source.ErrRestoring):
+		return term.WithHint(err, "go on with 'privyseal-heartbeat restore --dir "+dir+" PIECE...', or take another directory")
 	case errors.Is(err, source.ErrExists):
 		return term.WithHint(err, "choose another directory, or start that source with 'privyseal-heartbeat run --dir "+dir+"'")
 	case errors.Is(err, source.ErrRunning):

@@ -152,6 +152,9 @@ func backup(d *disk, dir, out string, threshold int, holders []Holder, now int64
 		}
 		m.Pieces = append(m.Pieces, *p)
 	}
+	if threshold < 2 || threshold > len(m.Pieces) {
+		return nil, fmt.Errorf("a threshold of %d with %d holders: at least 2 have to be needed, and as many holders as are needed", threshold, len(m.Pieces))
+	}
 	files, err := m.split(k)
 	if err != nil {
 		return nil, err

@@ -309,8 +309,8 @@ func TestBackupRefuses(t *testing.T) {
 		holders   []Holder
 		says      string
 	}{
-		"one piece":       {1, people, "2 ≤ l"},
-		"too few":         {3, people[:2], "l ≤ m"},
+		"one piece":       {1, people, "a threshold of 1 with 5 holders"},
+		"too few":         {3, people[:2], "a threshold of 3 with 2 holders"},
 		"nobody":          {2, []Holder{{"nobody", 0}, people[0]}, "no person"},
 		"two cards":       {2, []Holder{{"requester", 0}, people[0]}, "name one as requester:SERIAL"},
 		"no such card":    {2, []Holder{{"requester", 7}, people[0]}, "no card 7"},
@@ -366,6 +366,14 @@ func TestRestoreCrash(t *testing.T) {
 	dir, _ := k.begin()
 	if _, err := BeginRestore(dir, k.manifest, "unix:/nowhere", nil, 1); err == nil || !strings.Contains(err.Error(), "has begun") {
 		t.Errorf("begun twice: %v", err)
+	}
+	// A source made here would destroy the one-time key at its first start.
+	c := k.manifest.config("unix:/nowhere", nil, 0)
+	if _, err := Init(dir, c, envelope.Hash{}, 1); !errors.Is(err, ErrRestoring) {
+		t.Errorf("init where a restoration has begun: %v", err)
+	}
+	if _, err := LoadConfig(dir); !errors.Is(err, ErrRestoring) {
+		t.Errorf("a source to be: %v", err)
 	}
 }
 

@@ -24,6 +24,6 @@ func (c clocks) compare(now clocks, log *slog.Logger) {
 		log.Warn("the wall clock was set: beats go by another clock, but revocations are compared with it", "by", jump.Round(time.Second))
 	}
 	if late := time.Duration(now.up - c.up); late > glance+clockJump {
-		log.Warn("this process was stopped or starved: the beats of that time are skipped", "for", late.Round(time.Millisecond))
+		log.Warn("this process was stopped or starved, or its disk or link held it up: the beats of that time are skipped", "for", late.Round(time.Millisecond))
 	}
 }

@@ -57,6 +57,8 @@ var (
 	ErrExists = errors.New("the directory holds a source already")
 	// ErrNoSource: it holds none.
 	ErrNoSource = errors.New("the directory holds no source")
+	// ErrRestoring: it is to hold one, when enough pieces are there.
+	ErrRestoring = errors.New("a restoration has begun in the directory, and pieces are missing")
 	// ErrRunning: a process runs the source.
 	ErrRunning = errors.New("the source runs already")
 )
@@ -104,6 +106,9 @@ func (c *Config) source(k *keys) *ledger.Source {
 func LoadConfig(dir string) (*Config, error) {
 	data, err := readSmall(filepath.Join(dir, fileConfig))
 	if errors.Is(err, fs.ErrNotExist) {
+		if restoring(dir) {
+			return nil, fmt.Errorf("%w: %s", ErrRestoring, dir)
+		}
 		return nil, fmt.Errorf("%w: %s", ErrNoSource, dir)
 	}
 	if err != nil {

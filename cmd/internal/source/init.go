@@ -29,6 +29,10 @@ func initialise(d *disk, dir string, c Config, system envelope.Hash, now int64) 
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
+	// Its first start would destroy the key that holders seal pieces to.
+	if restoring(dir) {
+		return nil, fmt.Errorf("%w: %s", ErrRestoring, dir)
+	}
 	if err := makeDir(dir); err != nil {
 		return nil, err
 	}

@@ -160,7 +160,7 @@ func beginRestore(d *disk, dir string, m *Manifest, linkTo string, pins []string
 	// Nothing is overwritten: holders may have answered to the first key.
 	if err := d.create(filepath.Join(dir, fileRestoreKey), secret, 0o600); err != nil {
 		if errors.Is(err, fs.ErrExist) {
-			return nil, term.WithHint(fmt.Errorf("a restoration has begun in %s", dir), "go on with it, or take another directory")
+			return nil, term.WithHint(fmt.Errorf("a restoration has begun in %s", dir), "go on with 'privyseal-heartbeat restore --dir "+dir+" PIECE...', or take another directory")
 		}
 		return nil, err
 	}
@@ -177,6 +177,13 @@ func beginRestore(d *disk, dir string, m *Manifest, linkTo string, pins []string
 		}
 	}
 	return &b.Request, nil
+}
+
+// restoring reports whether a restoration has begun in dir and is not done.
+func restoring(dir string) bool {
+	_, begun := os.Stat(filepath.Join(dir, fileRestoreKey))
+	_, done := os.Stat(filepath.Join(dir, fileConfig))
+	return begun == nil && done != nil
 }
 
 func (m *Manifest) config(linkTo string, pins []string, now int64) Config {
@@ -322,7 +329,8 @@ func (b *begun) open(key *ecdh.PrivateKey, path string) (p share.Piece, person s
 	}
 	var a Answer
 	if err := decodeJSON(data, &a); err != nil {
-		return p, "", err
+		return p, "", term.WithHint(fmt.Errorf("this is no answer to the request: %w", err),
+			"a holder makes one of his piece with 'privyseal heartbeat piece FILE --for "+fileRestoreAsked+"'")
 	}
 	m := &b.Manifest
 	switch {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/privyseal/privyseal/firmware/heartbeat"
 )
@@ -116,7 +117,7 @@ func (s *Source) heed() ([]string, error) {
 		if err := remove(filepath.Join(s.dir, dirRevoked, device)); err != nil {
 			return nil, s.fatal(fmt.Errorf("local revocation of %s: %w", device, err))
 		}
-		s.log.Warn("silenced for a device by hand: its officers have to open it anew", "device", device, "at", m.At, "reason", m.Reason)
+		s.log.Warn("silenced for a device by hand: its officers have to open it anew", "device", device, "at", time.Unix(m.At, 0).UTC().Format(time.RFC3339), "reason", m.Reason)
 		silenced = append(silenced, device)
 	}
 	slices.Sort(silenced)

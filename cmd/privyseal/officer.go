@@ -15,6 +15,7 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
 )
 
 func newOfficer(a *app) *cobra.Command {
@@ -145,7 +146,7 @@ func (d *desk) open(k client.Keys, sealed []envelopeOf, items []*client.Item) ([
 		switch {
 		case cardTrouble(err):
 			return nil, nil, err
-		case overdue(err):
+		case overdue(err), d.overtaken(err):
 			continue
 		case err != nil:
 			bad = append(bad, refused{e.server, err.Error()})
@@ -163,6 +164,13 @@ func (d *desk) open(k client.Keys, sealed []envelopeOf, items []*client.Item) ([
 // overdue: what has expired is not worth a word.
 func overdue(err error) bool {
 	return errors.Is(err, document.ErrExpired) || errors.As(err, new(*envelope.ExpiredError))
+}
+
+// overtaken: the draft of a command whose place in the ledger was taken. It is
+// not signed, so it is no proof of a fork.
+func (d *desk) overtaken(err error) bool {
+	var other *ledger.ForkError
+	return errors.As(err, new(*ledger.ReplayError)) || errors.As(err, &other) && other.Position <= d.sys.State().Height()
 }
 
 // cardTrouble tells whether it is the card that failed: then nothing more is

@@ -372,6 +372,9 @@ func (a *app) requestStatus(ctx context.Context, name string, w waiting) error {
 		if ids := breathless(s.State(), t); len(ids) > 0 && t.State != api.StateDone {
 			a.tell("hint: they sign while they have a lease; %s", beatsHint(ids))
 		}
+		if t.State == api.StateDone && r.Checked != nil && r.Checked.Kind() == document.KindEntry {
+			a.tell("hint: signed, and not yet in force: privyseal request status %s --wait hands it to the message servers", short(r.Digest))
+		}
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -215,6 +216,22 @@ func TestEnact(t *testing.T) {
 	}
 	if err := a.requestStatus(t.Context(), r.Digest.String(), waiting{}); err == nil || !strings.Contains(err.Error(), "another command took place 1") {
 		t.Errorf("%v", err)
+	}
+
+	// Its officers are not told of a fork: nobody has signed it.
+	d := &desk{sys: sys}
+	for _, x := range []struct {
+		err  error
+		want bool
+	}{
+		{&ledger.ForkError{Position: 1}, true},
+		{fmt.Errorf("item: %w", &ledger.ReplayError{Position: 1}), true},
+		{&ledger.ForkError{Position: 2}, false}, // follows another chain
+		{&ledger.GapError{Position: 3}, false},
+	} {
+		if got := d.overtaken(x.err); got != x.want {
+			t.Errorf("%v: %v", x.err, got)
+		}
 	}
 
 	// A signature that is none puts nothing into force.

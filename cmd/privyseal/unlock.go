@@ -191,8 +191,8 @@ func (a *app) explainUnlock(d ledger.Device, l *client.Locked, restored bool) er
 		a.tell("Its beat sources know how long its log was. If this one is shorter its disk is an older copy, and they refuse it.")
 		return nil
 	}
-	a.tell("--restored: this device's disk is older than what its beat sources have seen; whoever approves takes it back.")
-	a.tell("What it signed since is missing in its log, and requests that it closed are open again. Go on if you know that its")
+	a.tell("--restored: you say that this device's disk is older than what its beat sources have seen; whoever approves takes it back.")
+	a.tell("What it signed since then is missing in its log, and requests that it closed are open again. Go on if you know that its")
 	a.tell("disk was restored, and by whom; if not, somebody may have put a copy in its place. All who unlock it must say so.")
 	return term.Confirm(a.in, a.err, d.ID)
 }

@@ -207,12 +207,12 @@ func changes(d ledger.Device, before, now *firmware.Status) []api.Alarm {
 			}
 			switch x.State {
 			case heartbeat.StateSilent:
-				raise(x.ID, "source %s fell silent: %s", x.ID, outlook(d, left))
+				raise(x.ID, "source %s fell silent: %s", x.ID, outlook(d, now, left))
 			case heartbeat.StateRefuses:
-				raise(x.ID, "source %s refuses to beat (%s): %s", x.ID, line(x.Text), outlook(d, left))
+				raise(x.ID, "source %s refuses to beat (%s): %s", x.ID, line(x.Text), outlook(d, now, left))
 			case heartbeat.StateSpeaks:
 				if s := was[x.ID]; s == heartbeat.StateSilent || s == heartbeat.StateRefuses {
-					raise(x.ID, "source %s beats again: %s", x.ID, outlook(d, left))
+					raise(x.ID, "source %s beats again: %s", x.ID, outlook(d, now, left))
 				}
 			}
 		}
@@ -245,10 +245,12 @@ func speaking(st *firmware.Status) int {
 }
 
 // outlook says how near a device is to its end.
-func outlook(d ledger.Device, left int) string {
+func outlook(d ledger.Device, now *firmware.Status, left int) string {
 	need := int(d.Heartbeat.Needed)
 	text := fmt.Sprintf("%d of %d sources beat, %d are needed", left, len(d.Heartbeat.Sources), need)
 	switch {
+	case left < need && now.Lease.Left == 0: // just opened
+		return text + "; it has no lease"
 	case left < need:
 		return text + fmt.Sprintf("; the device locks itself within %v", time.Duration(d.Heartbeat.Lease)*time.Millisecond)
 	case left == need:
@@ -257,8 +259,15 @@ func outlook(d ledger.Device, left int) string {
 	return text
 }
 
-// line is text of a device's choosing for a line in a log.
-func line(s string) string { return document.Escape(s[:min(len(s), 160)]) }
+// line is text of a device's choosing for a line in a log. A source's reason
+// with its remedy fits.
+func line(s string) string {
+	const most = 256
+	if len(s) > most {
+		return document.Escape(s[:most]) + "…"
+	}
+	return document.Escape(s)
+}
 
 // asleep makes coordinators here go on without a device of this or another
 // site. What it was asked to sign is not waited for: its gate is closed.

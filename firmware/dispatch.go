@@ -78,7 +78,7 @@ func (m *Machine) wrongPhase() error {
 	case PhaseLocked:
 		return refuse(CodePhase, "device %s is locked: its officers open it with 'privyseal officer unlock %s'", m.cfg.Local.ID, m.cfg.Local.ID)
 	case PhaseReady:
-		return refuse(CodePhase, "device %s is unlocked already", m.cfg.Local.ID)
+		return refuse(CodePhase, "device %s is unlocked already: its officers open it anew after its process was started again; without a lease it locks itself within a minute", m.cfg.Local.ID)
 	case PhaseDestroyed:
 		return refuse(CodePhase, "device %s has destroyed its shares: only a restore from a backup brings it back", m.cfg.Local.ID)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/envelope"
@@ -188,7 +189,12 @@ func (st *Station) known(in Inputs, d ledger.Device, c *VerifiedChallenge) (seen
 	case slices.Contains(s.Past, e.Instance):
 		return s, &refusal{CodeInstance, fmt.Sprintf("the officers of device %s have opened another instance since", d.ID)}
 	case e.At <= s.Revoked:
-		return s, &refusal{CodeRevoked, fmt.Sprintf("source %s was silenced for device %s at %d by its clock, after its officers spoke at %d by theirs: open it anew", st.cfg.ID, d.ID, s.Revoked, e.At)}
+		why := "silenced for device " + d.ID
+		if st.table.Restored && s.Instance == [16]byte{} {
+			why = "restored and knows no device"
+		}
+		return s, &refusal{CodeRevoked, fmt.Sprintf("source %s was %s, at %s by its clock; the officers of device %s opened it before, at %s by theirs: they open it anew",
+			st.cfg.ID, why, utc(s.Revoked), d.ID, utc(e.At))}
 	case e.At < s.Enrolled:
 		return s, &refusal{CodeInstance, fmt.Sprintf("the officers of device %s have opened another instance since", d.ID)}
 	case c.Log < e.Log:
@@ -207,6 +213,9 @@ func (st *Station) known(in Inputs, d ledger.Device, c *VerifiedChallenge) (seen
 	s.Instance, s.Enrolled, s.Revoked, s.Log, s.Head = e.Instance, e.At, 0, c.Log, c.LogHead
 	return s, nil
 }
+
+// utc is a wall clock's time, for people.
+func utc(at int64) string { return time.Unix(at, 0).UTC().Format("2006-01-02 15:04:05 UTC") }
 
 func (st *Station) behind(d ledger.Device, s seen, c *VerifiedChallenge) *refusal {
 	return &refusal{CodeBehind, fmt.Sprintf("the log of device %s has %d records, source %s has seen %d: its disk is an older copy, or another's; "+

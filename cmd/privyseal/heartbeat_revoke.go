@@ -160,7 +160,7 @@ func (q *revoking) resolve(ctx context.Context, a *app, s ledger.State) error {
 	}
 	h := q.row.Heartbeat
 	if h == nil {
-		return term.WithHint(fmt.Errorf("device %s needs no beats: there is nothing to take from it", q.row.ID), "lock it at its machine")
+		return term.WithHint(fmt.Errorf("device %s needs no beats: there is nothing to take from it", q.row.ID), "end its process at its machine, or switch it off: that locks it")
 	}
 	if q.named = len(q.sources) > 0; !q.named {
 		q.sources = slices.Clone(h.Sources)

@@ -47,11 +47,11 @@ func TestBeatsKeepADeviceAlive(t *testing.T) {
 	if !s.signs(t, "d1") || !s.signs(t, "d2") || !s.signs(t, "d3") {
 		t.Fatalf("with all beats: lease of d1 %v, notes %q, dropped %v", s.Left("d1"), s.Devices["d1"].Notes, s.Dropped)
 	}
-	// An hour, over several series, with one source after the other dead.
+	// Five minutes, longer than a series, with one source after the other dead.
 	for _, id := range []string{"m1", "q1", "t1"} {
 		x := s.Sources[id]
 		x.Down = true
-		s.Pass(5 * time.Minute)
+		s.Pass(100 * time.Second)
 		if !s.signs(t, "d1") {
 			t.Fatalf("without %s: %v", id, s.Status("d1").Lease)
 		}
@@ -140,8 +140,8 @@ func TestHoardedBeats(t *testing.T) {
 				}
 				return n[h.Re]%2 == 0
 			}
-			s.Pass(time.Hour / 10)
-			if !s.signs(t, "d1") || len(hoard) < 300 {
+			s.Pass(210 * time.Second) // longer than a series is gone on with
+			if !s.signs(t, "d1") || len(hoard) < 150 {
 				t.Fatalf("with every other beat: %v, %d kept, %q", s.Status("d1").Lease, len(hoard), s.Devices["d1"].Notes)
 			}
 			s.check(s.Revoke(Operator, s.Sources[id], "d1"))

@@ -21,6 +21,13 @@ func (s *Server) join() error {
 	if err := s.resume(); err != nil {
 		return err
 	}
+	// Now that every request is here again: an approval that another site had
+	// kept for it would be refused for good as one for an unknown request.
+	if b := s.theBus(); b != nil {
+		if err := s.serveSites(b); err != nil {
+			return err
+		}
+	}
 	s.spawn(s.sendQueued)
 	return nil
 }
@@ -45,10 +52,6 @@ func (s *Server) openBus() error {
 	}
 	b, err := bus.Open(cfg)
 	if err != nil {
-		return err
-	}
-	if err := s.serveSites(b); err != nil {
-		b.Close()
 		return err
 	}
 	s.mu.Lock()

@@ -9,11 +9,13 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/democard"
 	"github.com/privyseal/privyseal/cmd/internal/profile"
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/document"
@@ -148,7 +150,7 @@ func (s *system) request(ctx context.Context, conn *client.Conn, home ledger.Ser
 	if err != nil {
 		return nil, err
 	}
-	c, keys, err := s.openCard(ctx, serial)
+	c, keys, err := democard.Open(ctx, filepath.Join(s.dir, "pins"), serial)
 	if err != nil {
 		return nil, err
 	}
@@ -257,7 +259,7 @@ func (s *system) approveAll(ctx context.Context, conn *client.Conn, o ledger.Off
 	if err != nil {
 		return nil, err
 	}
-	c, keys, err := s.openCard(ctx, o.Card)
+	c, keys, err := democard.Open(ctx, filepath.Join(s.dir, "pins"), o.Card)
 	if err != nil {
 		return nil, err
 	}

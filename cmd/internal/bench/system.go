@@ -1,21 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/privyseal/privyseal/card"
 	"github.com/privyseal/privyseal/cmd/internal/client"
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
@@ -49,26 +45,6 @@ func openSystem(dir string) (*system, error) {
 
 func (s *system) programs(name string) []process {
 	return slices.DeleteFunc(slices.Clone(s.processes), func(p process) bool { return p.program() != name })
-}
-
-// openCard opens a card with its PIN in a file.
-func (s *system) openCard(ctx context.Context, serial uint32) (*card.Card, client.Keys, error) {
-	pin := func(context.Context, card.Prompt) ([]byte, error) {
-		b, err := os.ReadFile(filepath.Join(s.dir, "pins", strconv.FormatUint(uint64(serial), 10)))
-		return bytes.TrimSpace(b), err
-	}
-	c, err := card.Open(ctx, serial, card.Options{PIN: pin})
-	if err != nil {
-		return nil, client.Keys{}, err
-	}
-	sign, err := c.Signer(ctx)
-	if err == nil {
-		var agree *card.Agreement
-		if agree, err = c.Agreement(ctx); err == nil {
-			return c, client.Keys{Sign: sign, Agree: agree}, nil
-		}
-	}
-	return nil, client.Keys{}, errors.Join(err, c.Close())
 }
 
 // memory reads the memory of all processes.

@@ -4,21 +4,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/privyseal/privyseal/card"
-	"github.com/privyseal/privyseal/cmd/internal/client"
 )
 
 func main() {
@@ -58,23 +52,4 @@ type options struct {
 	officers        []uint32
 	every           time.Duration
 	open            int
-}
-
-func (o *options) openCard(ctx context.Context, serial uint32) (*card.Card, client.Keys, error) {
-	pin := func(context.Context, card.Prompt) ([]byte, error) {
-		b, err := os.ReadFile(filepath.Join(o.pins, strconv.FormatUint(uint64(serial), 10)))
-		return bytes.TrimSpace(b), err
-	}
-	c, err := card.Open(ctx, serial, card.Options{PIN: pin})
-	if err != nil {
-		return nil, client.Keys{}, err
-	}
-	sign, err := c.Signer(ctx)
-	if err == nil {
-		var agree *card.Agreement
-		if agree, err = c.Agreement(ctx); err == nil {
-			return c, client.Keys{Sign: sign, Agree: agree}, nil
-		}
-	}
-	return nil, client.Keys{}, errors.Join(err, c.Close())
 }

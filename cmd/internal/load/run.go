@@ -16,6 +16,7 @@ import (
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/democard"
 	"github.com/privyseal/privyseal/cmd/internal/profile"
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/ledger"
@@ -75,7 +76,7 @@ func (l *load) request(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	card, keys, err := l.openCard(context.Background(), uint32(l.requester))
+	card, keys, err := democard.Open(context.Background(), l.pins, uint32(l.requester))
 	if err != nil {
 		return err
 	}
@@ -196,7 +197,7 @@ func (l *load) approve(ctx context.Context, serial uint32) error {
 
 func (l *load) approveAll(conn *client.Conn, officer *client.Officer, serial uint32, items [][]byte) error {
 	ctx := context.Background()
-	card, keys, err := l.openCard(ctx, serial)
+	card, keys, err := democard.Open(ctx, l.pins, serial)
 	if err != nil {
 		return err
 	}

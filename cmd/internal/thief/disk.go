@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdh"
 	"crypto/ecdsa"
@@ -12,11 +11,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
-	"github.com/privyseal/privyseal/card"
+	"github.com/privyseal/privyseal/cmd/internal/democard"
 	"github.com/privyseal/privyseal/cmd/internal/store/journal"
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/ceremony"
@@ -105,20 +103,12 @@ func exchangers(paths ...string) (out []ecdh.KeyExchanger, err error) {
 func (t *things) withCards(ctx context.Context, f func([]ecdh.KeyExchanger) error) error {
 	var keys []ecdh.KeyExchanger
 	for _, serial := range t.cards {
-		pin := func(context.Context, card.Prompt) ([]byte, error) {
-			b, err := os.ReadFile(filepath.Join(t.pins, strconv.FormatUint(uint64(serial), 10)))
-			return bytes.TrimSpace(b), err
-		}
-		c, err := card.Open(ctx, uint32(serial), card.Options{PIN: pin})
+		c, k, err := democard.Open(ctx, t.pins, uint32(serial))
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		k, err := c.Agreement(ctx)
-		if err != nil {
-			return err
-		}
-		keys = append(keys, k)
+		keys = append(keys, k.Agree)
 	}
 	return f(keys)
 }

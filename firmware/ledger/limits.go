@@ -69,3 +69,19 @@ const (
 	// maxCertifyDays is the longest validity that a key may be allowed to certify: a hundred years.
 	maxCertifyDays = 36525
 )
+
+// Limits of authorities in two layers.
+const (
+	// MaxEnterprises is how many the tables hold: each is one more key of the devices (maxKeys).
+	MaxEnterprises = 32
+	// MaxEnterpriseCode and MaxDistributorNumber are the highest: six digits, which people read aloud.
+	MaxEnterpriseCode    = 999_999
+	MaxDistributorNumber = 999_999
+	// MaxDistributors is how many task distributors an enterprise has.
+	MaxDistributors = 8
+	// MaxRevisions of one authority. Machine numbers are used up first.
+	MaxRevisions = 9999
+	// MaxParts is how many combinations a combiner of a running system holds: as many as threshold.MaxSubShares, since its share is one
+	// object of a token.
+	MaxParts = 126
+)

@@ -3,6 +3,7 @@ package ledger
 import (
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/threshold"
+	"github.com/privyseal/privyseal/firmware/threshold/twolayer"
 )
 
 // Conventions of all tables: times are Unix seconds; public keys are SubjectPublicKeyInfo (SPKI) in DER; certificates are DER; ids
@@ -262,8 +263,10 @@ type Key struct {
 	MaxDays uint64 `cbor:"13,keyasint"`
 	// Commitment holds g^d mod N of every sub-share, against which proofs are checked.
 	Commitment threshold.Commitment `cbor:"14,keyasint"`
-	// Holders are the devices that hold the shares, one for each index 1..N.
+	// Holders are the devices that hold the shares, one for each index 1..N; of a key in two layers one for each machine.
 	Holders []Holder `cbor:"15,keyasint"`
+	// Layers is the sharing of a key in two layers (threshold.TwoLayer), which has no Commitment; nil for any other. Row B1.
+	Layers *twolayer.Public `cbor:"16,keyasint,omitempty"`
 }
 
 // Split is the key's sharing as threshold understands it.
@@ -289,7 +292,19 @@ type Holder struct {
 	Pieces uint64 `cbor:"5,keyasint"`
 	// Threshold is L, the number of pieces that open the share: 2 ≤ L ≤ Quorum ≤ M.
 	Threshold uint64 `cbor:"6,keyasint"`
+	// Layer of the device in a key of two layers, LayerCalculator or LayerCombiner, where Index is its machine number among those of
+	// its layer; 0 for any other key. Row B1.
+	Layer uint64 `cbor:"7,keyasint,omitempty"`
+	// Version of the share at rest, from 1: grows when the distributor deals a combiner more combinations. 0 for a key of the genesis,
+	// which means 1. Row B9.
+	Version uint64 `cbor:"8,keyasint,omitempty"`
 }
+
+// Layers of a key in two layers.
+const (
+	LayerCalculator = 1
+	LayerCombiner   = 2
+)
 
 // EntryVersion is the version of [Entry] that this code understands.
 const EntryVersion = 1
@@ -298,6 +313,8 @@ const EntryVersion = 1
 const (
 	KindNotice = "notice" // its body is a [Notice]
 	KindBackup = "backup" // its body is a [Backup]
+	// KindDealing enters a certificate authority in two layers, or a new revision of one; its body is a [Dealing].
+	KindDealing = "dealing"
 )
 
 // Entry is one command of the chain. Positions count from 1; the genesis is position 0. Row A16, design §4.

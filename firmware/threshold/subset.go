@@ -14,6 +14,9 @@ const (
 	// Multiplicative shares multiply to d; partial signatures are made one
 	// after the other, in any order.
 	Multiplicative Scheme = 2
+	// TwoLayer shares are those of package twolayer: calculators' sub-keys and
+	// combiners' complements. No [Split] has it.
+	TwoLayer Scheme = 3
 )
 
 func (s Scheme) String() string {
@@ -22,6 +25,8 @@ func (s Scheme) String() string {
 		return "additive"
 	case Multiplicative:
 		return "multiplicative"
+	case TwoLayer:
+		return "two-layer"
 	}
 	return fmt.Sprintf("unknown scheme %d", uint64(s))
 }

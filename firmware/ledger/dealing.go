@@ -1,0 +1,57 @@
+package ledger
+
+import "github.com/privyseal/privyseal/firmware/envelope"
+
+// Dealing is the body of a [KindDealing] entry: the certificate authority of one enterprise, shared in two layers by an off-line
+// distributor and confirmed there by an operator's card. Its first revision brings a new key; each later one replaces the row of the
+// one before, for machines that were added or taken away. Rows B1, B2, B9, B12.
+type Dealing struct {
+	Enterprise Enterprise `cbor:"1,keyasint"`
+	// Revision counts the dealings of an enterprise, from 1.
+	Revision uint64 `cbor:"2,keyasint"`
+	// Key is of family certificate and scheme threshold.TwoLayer; its id and its public key never change. T is t, N the number of
+	// calculators. Its holders are the calculators in ascending order, then the combiners.
+	Key Key `cbor:"3,keyasint"`
+	// Distributors are the message servers that may give out tasks (row B4).
+	Distributors []Distributor `cbor:"4,keyasint"`
+	// Officers are the enterprise's own: rows that name Key.ID and nothing else.
+	Officers []Officer `cbor:"5,keyasint"`
+	// Operator is the person who confirmed the dealing at the distributor (row B2).
+	Operator string `cbor:"6,keyasint"`
+	// Created is when the distributor dealt.
+	Created int64 `cbor:"7,keyasint"`
+	// Isolated says that the distributor's machine had no network when it dealt, as far as the machine could tell.
+	Isolated bool `cbor:"8,keyasint"`
+	// Reserve says that an encrypted reserve of the dealing exists, whose key that many persons' cards hold in pieces; 0: none, and the
+	// authority can lose machines but never gain one.
+	Reserve uint64 `cbor:"9,keyasint"`
+	// Confirmation is the operator's signature, a COSE_Sign1 message "dealing.confirm" whose payload is a [Confirm] with the hash of this
+	// structure without it.
+	Confirmation []byte `cbor:"10,keyasint"`
+}
+
+// Enterprise is who an authority in two layers belongs to. Row B12.
+type Enterprise struct {
+	// Code travels in every packet and tells enterprises apart: 1 to MaxEnterpriseCode.
+	Code uint64 `cbor:"1,keyasint"`
+	Name string `cbor:"2,keyasint"`
+}
+
+// Distributor is a message server in its role as an enterprise's task distributor. Row B4.
+type Distributor struct {
+	// Number travels in every packet (B [0099]): 1 to MaxDistributorNumber, unique in the enterprise.
+	Number uint64 `cbor:"1,keyasint"`
+	// Server is the id of the message server.
+	Server string `cbor:"2,keyasint"`
+}
+
+// TypeConfirm is the type of the message by which an operator confirms a dealing, and ConfirmVersion its version.
+const (
+	TypeConfirm    = "dealing.confirm"
+	ConfirmVersion = 1
+)
+
+// Confirm is its payload.
+type Confirm struct {
+	Dealing envelope.Hash `cbor:"1,keyasint"` // [Dealing.Digest]
+}

@@ -1,0 +1,22 @@
+package grouping
+
+const (
+	// MaxCalculators is k at most. C(15, 7) machine sets are the most that the
+	// search is measured with.
+	MaxCalculators = 15
+
+	// MaxCombiners is m at most.
+	MaxCombiners = 15
+
+	// MaxKeys is l at most: each sub-key costs a calculator one exponentiation
+	// for every signature.
+	MaxKeys = 16
+
+	// MaxCombinations is how many one combiner holds at most: C(15, 7), one of
+	// each machine set.
+	MaxCombinations = 6435
+
+	// MaxNumber is the highest number of a machine. They are given once, so that
+	// growth and loss use them up.
+	MaxNumber = 999
+)

@@ -25,6 +25,8 @@ func main() {
 	flag.StringVar(&officers, "officers", "", "serial numbers of the officers' cards, with commas")
 	flag.DurationVar(&o.every, "every", 500*time.Millisecond, "pause between two requests")
 	flag.IntVar(&o.open, "open", 8, "how many requests may be open at once")
+	flag.IntVar(&o.count, "count", 0, "how many requests to make; 0: until it is ended")
+	flag.StringVar(&o.out, "out", "", "directory for the certificates, 001.pem and so on; none if empty")
 	flag.Parse()
 	for s := range strings.SplitSeq(officers, ",") {
 		n, err := strconv.ParseUint(s, 10, 32)
@@ -51,5 +53,6 @@ type options struct {
 	requester       uint
 	officers        []uint32
 	every           time.Duration
-	open            int
+	open, count     int
+	out             string
 }

@@ -7,9 +7,11 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -90,7 +92,7 @@ func (l *load) request(ctx context.Context) error {
 	open := make(chan struct{}, l.open)
 	tick := time.NewTicker(l.every)
 	defer tick.Stop()
-	for n := 1; ; n++ {
+	for n := 1; l.count == 0 || n <= l.count; n++ {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -107,10 +109,11 @@ func (l *load) request(ctx context.Context) error {
 		}
 		wg.Go(func() {
 			defer func() { <-open }()
-			signers, err := l.follow(conn, r)
+			signers, err := l.follow(conn, r, n)
 			l.told(begun, signers, err)
 		})
 	}
+	return nil
 }
 
 func newCSR(name string) ([]byte, error) {
@@ -124,7 +127,7 @@ func newCSR(name string) ([]byte, error) {
 }
 
 // follow sends a request and waits for its certificate, which is verified.
-func (l *load) follow(conn *client.Conn, r *client.Signed) ([]string, error) {
+func (l *load) follow(conn *client.Conn, r *client.Signed, n int) ([]string, error) {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), patience, errors.New("no signature in time"))
 	defer cancel()
 	if err := conn.Send(ctx, rand.Reader, l.state, r); err != nil {
@@ -137,8 +140,15 @@ func (l *load) follow(conn *client.Conn, r *client.Signed) ([]string, error) {
 	case t.State != api.StateDone:
 		return nil, fmt.Errorf("%s, %s", t.State, t.Text)
 	}
-	if _, err := r.Result(t); err != nil {
+	cert, err := r.Result(t)
+	if err != nil {
 		return nil, err
+	}
+	if l.out != "" {
+		block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
+		if err := os.WriteFile(filepath.Join(l.out, fmt.Sprintf("%03d.pem", n)), block, 0o600); err != nil {
+			return nil, err
+		}
 	}
 	return t.Attempts[len(t.Attempts)-1].Devices, nil
 }
@@ -171,12 +181,25 @@ func (l *load) approve(ctx context.Context, serial uint32) error {
 		defer conn.Close()
 		conns = append(conns, conn)
 	}
-	if len(conns) != 1 {
-		return fmt.Errorf("an officer of %d sites; of one, in a load", len(conns))
+	var sites sync.WaitGroup
+	var card sync.Mutex // it can be open once
+	for _, conn := range conns {
+		sites.Go(func() { l.approveAt(ctx, conn, officer, serial, &card) })
 	}
+	sites.Wait()
+	return nil
+}
+
+// approveAt is that at one site.
+func (l *load) approveAt(ctx context.Context, conn *client.Conn, officer *client.Officer, serial uint32, card *sync.Mutex) {
 	var since uint64
 	for ctx.Err() == nil {
-		items, next, err := conns[0].InboxSince(ctx, officer, since, poll)
+		items, next, err := conn.InboxSince(ctx, officer, since, poll)
+		if err == nil && len(items) > 0 {
+			card.Lock()
+			err = l.approveAll(conn, officer, serial, items)
+			card.Unlock()
+		}
 		if err != nil {
 			if ctx.Err() == nil {
 				fmt.Fprintf(os.Stderr, "card %d: %v\n", serial, err)
@@ -185,14 +208,7 @@ func (l *load) approve(ctx context.Context, serial uint32) error {
 			continue
 		}
 		since = next
-		if len(items) == 0 {
-			continue
-		}
-		if err := l.approveAll(conns[0], officer, serial, items); err != nil {
-			return err
-		}
 	}
-	return nil
 }
 
 func (l *load) approveAll(conn *client.Conn, officer *client.Officer, serial uint32, items [][]byte) error {

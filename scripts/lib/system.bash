@@ -108,9 +108,14 @@ END
   done
 }
 
-# make_sites: message servers s1 to s5 and devices d1 to d5, all of them running.
-# Server sI waits for its peers at $run/sI; device dI dials $run/dI, which is
-# the same, or a line with somebody on it.
+# The officers of each device, by its number. A story that needs more devices adds
+# them before it makes the sites.
+declare -A officers=([1]="o1a o1b" [2]="o2a o2b" [3]="o3a o3b" [4]="o4a o4b" [5]="o5a o5b")
+site_of() { echo "s$((($1 - 1) % 5 + 1))"; } # site_of NUMBER: the server a device hangs on
+
+# make_sites: message servers s1 to s5 and devices d1 to d5, or more, all of them
+# running. Server sI waits for its peers at $run/sI; device dI dials $run/dI, which
+# is its server's place, or a line with somebody on it.
 make_sites() {
   local ports=() p i
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj "/CN=Demo device works" \
@@ -123,13 +128,17 @@ make_sites() {
   for i in 1 2 3 4 5; do
     privyseal-server init --dir "$sys/s$i" --id "s$i" --name "Site $i" --https "127.0.0.1:${ports[i - 1]}" \
       --route "127.0.0.1:${ports[i + 4]}" --link "unix:$run/s$i" >"$sys/s$i.json"
+  done
+  for ((i = 1; i <= ${#officers[@]}; i++)); do
     privyseal-device init --dir "$sys/d$i" --id "d$i" --serial "PD-000$i" --model "Demo device" --link "unix:$run/d$i" >/dev/null
     privyseal-device certify --dir "$sys/d$i" --ca-cert "$sys/works.pem" --ca-key "$sys/works.key"
   done
   for i in 1 2 3 4 5; do
     start "s$i" privyseal-server run --dir "$sys/s$i"
     until_true 10 test -S "$run/s$i"
-    [[ -S $run/d$i ]] || ln -s "s$i" "$run/d$i"
+  done
+  for ((i = 1; i <= ${#officers[@]}; i++)); do
+    [[ -S $run/d$i ]] || ln -s "$(site_of "$i")" "$run/d$i"
     start "d$i" privyseal-device run --dir "$sys/d$i"
   done
 }
@@ -138,7 +147,7 @@ make_sites() {
 # YAML takes JSON, so what the servers say of themselves goes in as it is.
 # ceremony_file HEARTBEAT WHO...: each device's policy, or nothing; all persons.
 ceremony_file() {
-  local heartbeat="$1" who i x; shift
+  local heartbeat="$1" who i; shift
   indent() { sed 's/^/      /' "$1"; }
   cat <<END
 system: Demo authority
@@ -151,8 +160,8 @@ servers:
 END
   for i in 1 2 3 4 5; do echo "  - $(tr -d '\n' <"$sys/s$i/identity.json")"; done
   echo "devices:"
-  for i in 1 2 3 4 5; do
-    echo "  - {id: d$i, name: Device $i, server: s$i, model: Demo device, serial: PD-000$i, use: auto, unlock_quorum: 2${heartbeat:+, heartbeat: $heartbeat}}"
+  for ((i = 1; i <= ${#officers[@]}; i++)); do
+    echo "  - {id: d$i, name: Device $i, server: $(site_of "$i"), model: Demo device, serial: PD-000$i, use: auto, unlock_quorum: 2${heartbeat:+, heartbeat: $heartbeat}}"
   done
   cat <<END
 manufacturers:
@@ -172,8 +181,8 @@ persons:
 END
   for who in "$@"; do echo "  - {id: $who, name: ${who^}, cards: [${card[$who]}]}"; done
   echo "officers:"
-  for i in 1 2 3 4 5; do
-    for x in a b; do echo "  - {person: o$i$x, device: d$i, class: officer}"; done
+  for ((i = 1; i <= ${#officers[@]}; i++)); do
+    for who in ${officers[$i]}; do echo "  - {person: $who, device: d$i, class: officer}"; done
   done
 }
 

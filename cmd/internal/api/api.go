@@ -21,6 +21,9 @@ const (
 	PathRegister   = "/v1/register"
 	PathRecertify  = "/v1/recertify"
 	PathSourceSend = "/v1/source/send"
+	PathInvite     = "/v1/dealing/invite"
+	PathInstall    = "/v1/dealing/install"
+	PathTasks      = "/v1/tasks"
 )
 
 // Relay hands a frame of a ceremony to a device of this site. A server passes

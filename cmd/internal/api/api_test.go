@@ -18,6 +18,8 @@ func TestEncoding(t *testing.T) {
 		&Registered{Devices: []DeviceStatus{{Device: "d", Status: status}}}, &Recertify{},
 		&SourceSend{Source: "s", Frame: []byte{1}}, &SourceSent{},
 		&Tracking{}, &Tracking{Devices: []DeviceTracking{{Rejected: []Rejection{{"n", "r"}}}}, Attempts: []Attempt{{}}},
+		&Tracking{Enterprise: 1, Liars: []Liar{{}}, Devices: []DeviceTracking{{Layer: 1}}}, &Invite{}, &Install{}, &DeviceAnswer{},
+		&Tasks{}, &Tasks{Sites: []SiteTasks{{}, {Open: []Task{{}, {Devices: []string{"d"}}}, Illegal: []IllegalTask{{}}}}},
 		&SystemStatus{}, &SystemStatus{Servers: []ServerStatus{{Devices: []DeviceStatus{{}, {Status: status}}}}},
 		&ServerStatus{Sources: []SourceStatus{{}, {Devices: []string{"d"}}}, Alarms: []Alarm{{}}},
 	} {

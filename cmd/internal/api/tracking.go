@@ -40,6 +40,23 @@ type Tracking struct {
 
 	Signature []byte `cbor:"20,keyasint"` // bare RSA signature, |N| octets; empty until done
 	Document  []byte `cbor:"21,keyasint"` // what the requester gets: certificate DER, or the signature; empty until done
+
+	// Of an authority in two layers: the enterprise's code, the number of its
+	// task distributor, which coordinates, and that of the task.
+	Enterprise  uint64 `cbor:"22,keyasint,omitempty"`
+	Distributor uint64 `cbor:"23,keyasint,omitempty"`
+	Task        uint64 `cbor:"24,keyasint,omitempty"`
+	Liars       []Liar `cbor:"25,keyasint,omitempty"`
+}
+
+// Liar is a machine of an authority in two layers that was found to have said
+// what is not so: a calculator that made a wrong power, a combiner that made a
+// wrong signature or accused a calculator wrongly.
+type Liar struct {
+	Device string `cbor:"1,keyasint"` // id
+	Layer  uint64 `cbor:"2,keyasint"` // 1: calculator, 2: combiner
+	Number uint64 `cbor:"3,keyasint"` // in its layer
+	Text   string `cbor:"4,keyasint"` // what it did, one line
 }
 
 // DeviceTracking is one device's part.
@@ -56,6 +73,10 @@ type DeviceTracking struct {
 	Signed   bool        `cbor:"10,keyasint"` // its partial signature of the present attempt is there
 	Wrong    bool        `cbor:"11,keyasint"` // proved to have made a wrong partial signature
 	Text     string      `cbor:"12,keyasint"` // its last refusal or silence, in words
+	// Layer is 1 for a calculator and 2 for a combiner of an authority in two
+	// layers, whose number Index is; Signed says then that its powers, or its
+	// signature, are there.
+	Layer uint64 `cbor:"13,keyasint,omitempty"`
 }
 
 // Rejection is an officer's no.

@@ -38,6 +38,13 @@ func (b Binding) Validate() error {
 // label separates kinds of statement; every field is length-prefixed.
 func (b Binding) transcript(label string, pub *PublicKey, index uint64) *tuplehash.XOF {
 	t := tuplehash.New(label)
+	b.bind(t, index)
+	t.Add(pub.N)
+	t.AddUint(pub.E)
+	return t
+}
+
+func (b Binding) bind(t *tuplehash.XOF, index uint64) {
 	t.Add(b.System[:])
 	t.AddString(b.Key)
 	t.AddUint(b.Epoch)
@@ -46,7 +53,4 @@ func (b Binding) transcript(label string, pub *PublicKey, index uint64) *tupleha
 	t.AddUint(uint64(b.Subset))
 	t.AddUint(b.Position)
 	t.AddUint(index)
-	t.Add(pub.N)
-	t.AddUint(pub.E)
-	return t
 }

@@ -123,7 +123,7 @@ func Deal(rand io.Reader, k *WholeKey, split Split) ([]Share, *Commitment, error
 	if err != nil {
 		return nil, nil, err
 	}
-	base, err := k.squareGenerator(rand)
+	g, err := k.pub.RandomSquare(rand)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -137,7 +137,7 @@ func Deal(rand io.Reader, k *WholeKey, split Split) ([]Share, *Commitment, error
 		}
 		return nil, nil, err
 	}
-	c := &Commitment{G: grp.bytes(base)}
+	c := &Commitment{G: g}
 	for _, subset := range split.Subsets() {
 		parts, err := k.parts(rand, split.Scheme, subset.Len())
 		if err != nil {
@@ -184,23 +184,6 @@ func (k *WholeKey) parts(rand io.Reader, scheme Scheme, t int) ([]*big.Int, erro
 		rest.Mod(rest, phi)
 	}
 	return append(parts, rest), nil
-}
-
-// squareGenerator returns a random square mod N other than 1 mod p and mod q.
-// If the primes are safe, the squares form a cyclic group of order
-// (p−1)/2·(q−1)/2, and every such element generates it.
-func (k *WholeKey) squareGenerator(rand io.Reader) (*big.Int, error) {
-	for {
-		h, err := uniform(rand, k.n)
-		if err != nil {
-			return nil, err
-		}
-		h.Mul(h, h).Mod(h, k.n)
-		p1 := new(big.Int).Sub(h, one)
-		if coprime(h, k.n) && coprime(p1, k.n) {
-			return h, nil
-		}
-	}
 }
 
 func coprime(a, b *big.Int) bool { return new(big.Int).GCD(nil, nil, a, b).Cmp(one) == 0 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rsa"
 	"fmt"
+	"io"
 	"math/big"
 	"slices"
 
@@ -104,6 +105,42 @@ func (g *group) smaller(v *big.Int) *big.Int {
 		return other
 	}
 	return v
+}
+
+// RandomSquare returns a random square mod N other than 1 mod p and mod q, |N|
+// bytes. If the primes are safe, the squares form a cyclic group of order
+// (p−1)/2·(q−1)/2, and every such element generates it.
+func (k *PublicKey) RandomSquare(rand io.Reader) ([]byte, error) {
+	if err := k.Validate(); err != nil {
+		return nil, err
+	}
+	g := &group{pub: k, n: new(big.Int).SetBytes(k.N)}
+	for {
+		h, err := uniform(rand, g.n)
+		if err != nil {
+			return nil, err
+		}
+		h.Mul(h, h).Mod(h, g.n)
+		if coprime(h, g.n) && coprime(new(big.Int).Sub(h, one), g.n) {
+			return g.bytes(h), nil
+		}
+	}
+}
+
+// CheckUnit returns ErrValue unless x is |N| bytes, 1 < x < N−1 and coprime to
+// N, as every message and published check value has to be.
+func (k *PublicKey) CheckUnit(x []byte) error {
+	g := &group{pub: k, n: new(big.Int).SetBytes(k.N)}
+	_, err := g.unit(x)
+	return err
+}
+
+// CheckPartial returns ErrValue unless y is such a number and the smaller of y
+// and N − y, as partial signatures travel.
+func (k *PublicKey) CheckPartial(y []byte) error {
+	g := &group{pub: k, n: new(big.Int).SetBytes(k.N)}
+	_, err := g.partial(y)
+	return err
 }
 
 func (g *group) square(v *big.Int) []byte {

@@ -135,32 +135,10 @@ func (s *Session) seedReader(key string) (*threshold.SeedReader, error) {
 	return threshold.NewSeedReader("privyseal ceremony key "+key, seeds)
 }
 
-// rootCertificate has the whole key sign its own root certificate before it
-// is split (A12, "alternative embodiment").
+// rootCertificate makes the key's own root certificate while the key is whole.
 func rootCertificate(in Inputs, system string, k *PlanKey, whole *threshold.WholeKey) ([]byte, error) {
-	serial, err := document.NewSerial(in.Rand)
-	if err != nil {
-		return nil, err
-	}
-	alg, pub := threshold.Algorithm(k.Algorithms[0]), whole.Public()
-	tbs, err := document.RootTBS(document.Name{Organization: system, CommonName: k.Name}, pub, alg,
-		document.Validity{NotBefore: in.Now, NotAfter: in.Now + int64(k.RootDays)*86400}, serial)
-	if err != nil {
-		return nil, err
-	}
-	checked, err := document.CheckRoot(tbs, pub, alg)
-	if err != nil {
-		return nil, err
-	}
-	em, err := checked.EncodedMessage(envelope.Hash{}) // a root has no request
-	if err != nil {
-		return nil, err
-	}
-	sig, err := whole.SignEncoded(em)
-	if err != nil {
-		return nil, err
-	}
-	return checked.Assemble(sig)
+	return document.SignRoot(in.Rand, whole, document.Name{Organization: system, CommonName: k.Name},
+		threshold.Algorithm(k.Algorithms[0]), document.Validity{NotBefore: in.Now, NotAfter: in.Now + int64(k.RootDays)*86400})
 }
 
 // officerKeys lists the signing keys that may authorize a device.

@@ -83,7 +83,7 @@ func TestPlanRefuses(t *testing.T) {
 		{"key twice", func(p *plan) { p.Keys[certs].ID = "files" }, "key files", "named twice"},
 		{"no key of the ledger", func(p *plan) { p.Keys = p.Keys[1:] }, "keys", "not 0"},
 		{"two keys of the ledger", func(p *plan) { p.Keys[certs].Family, p.Keys[certs].T = ledger.FamilyLedger, 3 }, "keys", "not 2"},
-		{"scheme", func(p *plan) { p.Keys[certs].Scheme = 3 }, "key certs", "unknown scheme 3"},
+		{"scheme", func(p *plan) { p.Keys[certs].Scheme = 9 }, "key certs", "unknown scheme 9"},
 		{"t above n", func(p *plan) { p.Keys[certs].T = 4 }, "key certs", "4 of 3"},
 		{"one device signs", func(p *plan) { p.Keys[certs].T = 1 }, "key certs", "one device alone"},
 		{"family", func(p *plan) { p.Keys[certs].Family = "mail" }, "key certs", `family "mail"`},

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
@@ -61,6 +62,32 @@ func rootTBS(subject []byte, pub *threshold.PublicKey, alg threshold.Algorithm, 
 		},
 	}
 	return t.Marshal()
+}
+
+// SignRoot has a whole key sign its own root certificate, before it is split
+// (A12, "alternative embodiment"). The serial number comes from rand.
+func SignRoot(rand io.Reader, whole *threshold.WholeKey, name Name, alg threshold.Algorithm, v Validity) ([]byte, error) {
+	serial, err := NewSerial(rand)
+	if err != nil {
+		return nil, err
+	}
+	tbs, err := RootTBS(name, whole.Public(), alg, v, serial)
+	if err != nil {
+		return nil, err
+	}
+	checked, err := CheckRoot(tbs, whole.Public(), alg)
+	if err != nil {
+		return nil, err
+	}
+	em, err := checked.EncodedMessage(envelope.Hash{}) // a root has no request
+	if err != nil {
+		return nil, err
+	}
+	sig, err := whole.SignEncoded(em)
+	if err != nil {
+		return nil, err
+	}
+	return checked.Assemble(sig)
 }
 
 // CheckRoot checks a TBSCertificate that RootTBS made for pub and readies it

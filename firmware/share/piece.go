@@ -11,6 +11,10 @@ import (
 const (
 	PurposeShare = "share" // the officers' key of a share
 	PurposePIN   = "pin"   // the token's PIN
+	// PurposeReserve is the key of a distributor's reserve. Its Device is the
+	// enterprise, its Share the master key. It is opened at the distributor and
+	// never handed over for an offer.
+	PurposeReserve = "reserve"
 )
 
 // Domains of the HPKE info.
@@ -95,6 +99,8 @@ func (c *OfferContext) validate() error {
 		return fmt.Errorf("share: piece %s: no offer to seal to", c.ID)
 	case c.Officer.IsZero():
 		return fmt.Errorf("share: piece %s: no officer", c.ID)
+	case c.Purpose == PurposeReserve:
+		return fmt.Errorf("share: piece %s: no device asks for a reserve's piece", c.ID)
 	case c.Request.IsZero() != (c.Purpose == PurposePIN):
 		return fmt.Errorf("share: piece %s: a piece of a share goes with a request, one of a PIN without", c.ID)
 	}
@@ -155,7 +161,7 @@ func (p *Piece) validate() error {
 
 func validatePiece(id, purpose, device, share string) error {
 	switch {
-	case purpose != PurposeShare && purpose != PurposePIN:
+	case purpose != PurposeShare && purpose != PurposePIN && purpose != PurposeReserve:
 		return fmt.Errorf("share: piece %.64q: unknown purpose %.64q", id, purpose)
 	case id == "" || len(id) > 2*MaxName, device == "" || len(device) > MaxName, len(share) > MaxName:
 		return fmt.Errorf("share: piece %.64q: an id is missing or too long", id)

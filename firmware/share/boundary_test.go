@@ -389,6 +389,6 @@ func TestBoundary(t *testing.T) {
 func associatedData(s *share.Stored, sub share.StoredSub) []byte {
 	num := func(n uint64) []byte { return new(big.Int).SetUint64(n).FillBytes(make([]byte, 8)) }
 	h := envelope.HashOf("privyseal share at rest v1", s.N, []byte(s.Key), num(s.Epoch), []byte(s.ShareID), num(s.Index),
-		num(s.Version), num(uint64(sub.Subset)))
+		num(s.Version), num(uint64(sub.Label)))
 	return h[:]
 }

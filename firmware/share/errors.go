@@ -28,12 +28,18 @@ var (
 	// modulus of an attacker's choice a partial signature would reveal it.
 	ErrWrongModulus = errors.New("share: the stored share is for another modulus")
 
-	// ErrWrongShare: the stored share is of another key, epoch, share id, index
-	// or a version that is not in force yet.
+	// ErrWrongShare: the stored share is of another key, epoch, share id, layer,
+	// index or a version that is not in force yet.
 	ErrWrongShare = errors.New("share: another share is stored")
 
 	// ErrNoSubset: the share has no sub-share for this subset of devices.
 	ErrNoSubset = errors.New("share: no sub-share for this subset of devices")
+
+	// ErrNoPart: a share of two layers has no part of this number.
+	ErrNoPart = errors.New("share: the share has no such part")
+
+	// ErrWidth: an exponent is longer than the ones of its kind are.
+	ErrWidth = errors.New("share: exponent of another length than its kind has")
 
 	// ErrClosed: the exponent was wiped.
 	ErrClosed = errors.New("share: sub-share is no longer in use")

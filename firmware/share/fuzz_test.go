@@ -18,8 +18,8 @@ import (
 type hashToken struct{ share.Token }
 
 func (hashToken) Wrap(n, d []byte) ([]byte, error) {
-	if len(d) != len(n) {
-		return nil, errors.New("sub-share and modulus differ in length")
+	if len(d) > len(n) {
+		return nil, errors.New("sub-share longer than the modulus")
 	}
 	h := sha256.Sum256(d)
 	return h[:], nil
@@ -47,6 +47,17 @@ func FuzzParseStored(f *testing.F) {
 		f.Fatal("the seed does not open", err)
 	}
 	f.Add(data)
+	parts := share.Facts{Key: "ca", Epoch: 1, ShareID: "ca.3", Index: 300, Modulus: bytes.Repeat([]byte{0xfb}, 32), Version: 2, Layer: share.LayerCombiner}
+	if stored, err = share.SealParts(rand.Reader, hashToken{}, officers, parts, []threshold.Secret{value(3), value(4)}); err != nil {
+		f.Fatal(err)
+	}
+	if data, err = stored.Marshal(); err != nil {
+		f.Fatal(err)
+	}
+	if w, err := stored.OpenPart(parts, officers, 2); err != nil || len(w) != 32 {
+		f.Fatal("the second seed does not open", err)
+	}
+	f.Add(data)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := share.ParseStored(data)
 		if err != nil {
@@ -56,9 +67,14 @@ func FuzzParseStored(f *testing.F) {
 		if err != nil || !bytes.Equal(again, data) {
 			t.Fatalf("%x became %x, %v", data, again, err)
 		}
-		claimed := share.Facts{Key: s.Key, Epoch: s.Epoch, ShareID: s.ShareID, Index: s.Index, Modulus: s.N, Version: s.Version}
+		claimed := share.Facts{Key: s.Key, Epoch: s.Epoch, ShareID: s.ShareID, Index: s.Index, Modulus: s.N, Version: s.Version, Layer: s.Layer}
 		for _, sub := range s.Subs {
-			if _, err := s.Open(claimed, officers, sub.Subset); err == nil && !reflect.DeepEqual(claimed, facts) {
+			if claimed.Layer != 0 {
+				_, err = s.OpenPart(claimed, officers, int(sub.Label))
+			} else {
+				_, err = s.Open(claimed, officers, threshold.Subset(sub.Label))
+			}
+			if err == nil && !reflect.DeepEqual(claimed, facts) && !reflect.DeepEqual(claimed, parts) {
 				t.Fatalf("opened as %+v", claimed)
 			}
 		}

@@ -8,10 +8,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/threshold"
+	"github.com/privyseal/privyseal/firmware/threshold/grouping"
+	"github.com/privyseal/privyseal/firmware/threshold/twolayer"
+)
+
+// Layers of a share of a key in two layers, as the ledger numbers them.
+const (
+	LayerCalculator = 1 // its parts are sub-keys
+	LayerCombiner   = 2 // its parts are the c_a of its combinations
 )
 
 // Facts are what the ledger and the device's own record say about a share. A
@@ -20,17 +29,30 @@ type Facts struct {
 	Key     string // key id
 	Epoch   uint64 // epoch of the split
 	ShareID string
-	Index   uint64 // of the share, 1 to 16
+	Index   uint64 // of the share, 1 to 16; of the machine in its layer, 1 to grouping.MaxNumber
 	Modulus []byte // N, big-endian without leading zeros
 	Version uint64 // of the share at rest: grows with every re-encryption, from 1
+	Layer   uint64 // LayerCalculator or LayerCombiner; 0 for a key that is shared in one
+}
+
+// Width is the length in bytes of each secret number of the share. It is
+// public, and what an exponentiation costs depends on it: a sub-key has little
+// more than half the length of N.
+func (f *Facts) Width() int {
+	if f.Layer == LayerCalculator {
+		return twolayer.SubKeyLen(8 * len(f.Modulus))
+	}
+	return len(f.Modulus)
 }
 
 func (f *Facts) validate() error {
 	switch {
 	case f.Key == "" || len(f.Key) > MaxName, f.ShareID == "" || len(f.ShareID) > MaxName:
 		return errors.New("share: facts: key or share id is missing or too long")
-	case f.Index == 0 || f.Index > threshold.MaxDevices:
-		return fmt.Errorf("share: facts: index %d, allowed 1 to %d", f.Index, threshold.MaxDevices)
+	case f.Layer > LayerCombiner:
+		return fmt.Errorf("share: facts: layer %d, there are two", f.Layer)
+	case f.Index == 0 || f.Index > f.maxIndex():
+		return fmt.Errorf("share: facts: index %d, allowed 1 to %d", f.Index, f.maxIndex())
 	case len(f.Modulus) == 0 || f.Modulus[0] == 0:
 		return errors.New("share: facts: modulus is missing or has leading zeros")
 	case f.Version == 0:
@@ -39,10 +61,33 @@ func (f *Facts) validate() error {
 	return nil
 }
 
+func (f *Facts) maxIndex() uint64 {
+	if f.Layer != 0 {
+		return grouping.MaxNumber
+	}
+	return threshold.MaxDevices
+}
+
+// maxSubs is how many secret numbers a share of this kind has at most.
+func (f *Facts) maxSubs() int {
+	if f.Layer == LayerCalculator {
+		return grouping.MaxKeys
+	}
+	return threshold.MaxSubShares
+}
+
+// format is that of a share at rest of this kind.
+func (f *Facts) format() uint64 {
+	if f.Layer != 0 {
+		return partsFormat
+	}
+	return storedFormat
+}
+
 // Stored is a share at rest. It is no secret by itself, and it authenticates
 // itself to whoever has the officers' key. Encode it with [Stored.Marshal].
 type Stored struct {
-	Format   uint64        `cbor:"1,keyasint"` // storedFormat
+	Format   uint64        `cbor:"1,keyasint"` // storedFormat or partsFormat
 	Version  uint64        `cbor:"2,keyasint"`
 	Key      string        `cbor:"3,keyasint"`
 	Epoch    uint64        `cbor:"4,keyasint"`
@@ -50,19 +95,26 @@ type Stored struct {
 	Index    uint64        `cbor:"6,keyasint"`
 	N        []byte        `cbor:"7,keyasint"`
 	KeyCheck envelope.Hash `cbor:"8,keyasint"` // recognises the officers' key
-	Subs     []StoredSub   `cbor:"9,keyasint"` // ascending by Subset
+	Subs     []StoredSub   `cbor:"9,keyasint"` // ascending by Label
+	Layer    uint64        `cbor:"10,keyasint,omitempty"`
 }
+
+// Label says what a sub-share is for: a subset of devices (threshold.Subset),
+// or in two layers the number of a part of the share, from 1.
+type Label uint64
 
 // StoredSub is one sub-share under both keys.
 type StoredSub struct {
-	Subset     threshold.Subset `cbor:"1,keyasint"`
-	Nonce      []byte           `cbor:"2,keyasint"` // 12 bytes
-	Ciphertext []byte           `cbor:"3,keyasint"`
+	Label      Label  `cbor:"1,keyasint"`
+	Nonce      []byte `cbor:"2,keyasint"` // 12 bytes
+	Ciphertext []byte `cbor:"3,keyasint"`
 }
 
 const (
-	storedFormat = 1
+	storedFormat = 1 // of a share of a key that is shared in one layer
 	storedDomain = "privyseal share at rest v1"
+	partsFormat  = 2 // of a share of a key in two layers
+	partsDomain  = "privyseal share at rest v2"
 	nonceSize    = 12
 	keySize      = 32
 )
@@ -82,39 +134,73 @@ func NewOfficersKey(rand io.Reader) (threshold.Secret, error) {
 // only moment at which a share that is used in the token passes through the
 // host; the caller wipes it.
 func Seal(rand io.Reader, token Token, officers threshold.Secret, facts Facts, s *threshold.Share) (*Stored, error) {
-	if err := facts.validate(); err != nil {
-		return nil, err
+	if facts.Layer != 0 {
+		return nil, fmt.Errorf("share: seal a share of subsets in layer %d", facts.Layer)
 	}
 	if s.Index != facts.Index {
 		return nil, fmt.Errorf("share: seal share %d as %d", s.Index, facts.Index)
+	}
+	var labels []Label
+	var values []threshold.Secret
+	for _, sub := range s.Subs {
+		labels, values = append(labels, Label(sub.Subset)), append(values, sub.Value)
+	}
+	return seal(rand, token, officers, facts, labels, values)
+}
+
+// SealParts is Seal for a share of a key in two layers: a calculator's sub-keys,
+// or a combiner's c_a, each of facts.Width bytes. Their labels are 1, 2, ….
+func SealParts(rand io.Reader, token Token, officers threshold.Secret, facts Facts, parts []threshold.Secret) (*Stored, error) {
+	if facts.Layer == 0 {
+		return nil, errors.New("share: seal parts of a share that has no layer")
+	}
+	labels := make([]Label, len(parts))
+	for i := range parts {
+		labels[i] = Label(i + 1)
+	}
+	return seal(rand, token, officers, facts, labels, parts)
+}
+
+func seal(rand io.Reader, token Token, officers threshold.Secret, facts Facts, labels []Label, values []threshold.Secret) (*Stored, error) {
+	if err := facts.validate(); err != nil {
+		return nil, err
 	}
 	aead, err := officersCipher(officers)
 	if err != nil {
 		return nil, err
 	}
 	st := &Stored{
-		Format: storedFormat, Version: facts.Version, Key: facts.Key, Epoch: facts.Epoch, ShareID: facts.ShareID,
-		Index: facts.Index, N: bytes.Clone(facts.Modulus), KeyCheck: keyCheck(officers.Reveal()),
+		Format: facts.format(), Version: facts.Version, Key: facts.Key, Epoch: facts.Epoch, ShareID: facts.ShareID,
+		Index: facts.Index, N: bytes.Clone(facts.Modulus), KeyCheck: keyCheck(officers.Reveal()), Layer: facts.Layer,
+		Subs: make([]StoredSub, len(values)), // its length is part of the associated data
 	}
-	for _, sub := range s.Subs {
-		if sub.Value.Len() != len(facts.Modulus) {
-			return nil, fmt.Errorf("share: sub-share %v has %d bytes, the modulus %d", sub.Subset, sub.Value.Len(), len(facts.Modulus))
+	for i, d := range values {
+		what := facts.nameOf(labels[i])
+		if d.Len() != facts.Width() {
+			return nil, fmt.Errorf("share: %s has %d bytes, not %d", what, d.Len(), facts.Width())
 		}
-		wrapped, err := token.Wrap(facts.Modulus, sub.Value.Reveal())
+		wrapped, err := token.Wrap(facts.Modulus, d.Reveal())
 		if err != nil {
-			return nil, fmt.Errorf("share: wrap sub-share %v: %w", sub.Subset, err)
+			return nil, fmt.Errorf("share: wrap %s: %w", what, err)
 		}
 		nonce := make([]byte, nonceSize)
 		if _, err := io.ReadFull(rand, nonce); err != nil {
 			return nil, fmt.Errorf("share: nonce: %w", err)
 		}
-		st.Subs = append(st.Subs, StoredSub{Subset: sub.Subset, Nonce: nonce,
-			Ciphertext: aead.Seal(nil, nonce, wrapped, st.associatedData(sub.Subset))})
+		st.Subs[i] = StoredSub{Label: labels[i], Nonce: nonce, Ciphertext: aead.Seal(nil, nonce, wrapped, st.associatedData(labels[i]))}
 	}
 	if err := st.validate(); err != nil {
 		return nil, err
 	}
 	return st, nil
+}
+
+// nameOf names a sub-share for people.
+func (f *Facts) nameOf(l Label) string {
+	if f.Layer != 0 {
+		return fmt.Sprintf("part %d", l)
+	}
+	return fmt.Sprintf("sub-share %v", threshold.Subset(l))
 }
 
 // Marshal returns the deterministic CBOR of a stored share.
@@ -135,30 +221,42 @@ func ParseStored(data []byte) (*Stored, error) {
 	return &s, nil
 }
 
+func (s *Stored) facts() Facts {
+	return Facts{Key: s.Key, Epoch: s.Epoch, ShareID: s.ShareID, Index: s.Index, Modulus: s.N, Version: s.Version, Layer: s.Layer}
+}
+
 func (s *Stored) validate() error {
-	if s.Format != storedFormat {
-		return fmt.Errorf("%w: format %d, only %d is understood", ErrFormat, s.Format, storedFormat)
+	f := s.facts()
+	switch {
+	case s.Format != storedFormat && s.Format != partsFormat:
+		return fmt.Errorf("%w: format %d, only %d and %d are understood", ErrFormat, s.Format, storedFormat, partsFormat)
+	case s.Format != f.format():
+		return fmt.Errorf("%w: format %d of a share in layer %d", ErrFormat, s.Format, s.Layer)
 	}
-	f := Facts{s.Key, s.Epoch, s.ShareID, s.Index, s.N, s.Version}
 	if err := f.validate(); err != nil {
 		return fmt.Errorf("%w: %w", ErrFormat, err)
 	}
-	if len(s.Subs) == 0 || len(s.Subs) > threshold.MaxSubShares {
-		return fmt.Errorf("%w: %d sub-shares, allowed 1 to %d", ErrFormat, len(s.Subs), threshold.MaxSubShares)
+	if len(s.Subs) == 0 || len(s.Subs) > f.maxSubs() {
+		return fmt.Errorf("%w: %d sub-shares, allowed 1 to %d", ErrFormat, len(s.Subs), f.maxSubs())
 	}
-	last := threshold.Subset(0)
-	for _, sub := range s.Subs {
+	last := Label(0)
+	for i, sub := range s.Subs {
+		what := f.nameOf(sub.Label)
 		switch {
-		case sub.Subset <= last:
-			return fmt.Errorf("%w: sub-share %v repeated or out of order", ErrFormat, sub.Subset)
-		case !sub.Subset.Has(s.Index):
-			return fmt.Errorf("%w: sub-share %v is not of share %d", ErrFormat, sub.Subset, s.Index)
+		case sub.Label > math.MaxUint16:
+			return fmt.Errorf("%w: label %d", ErrFormat, sub.Label)
+		case sub.Label <= last:
+			return fmt.Errorf("%w: %s repeated or out of order", ErrFormat, what)
+		case s.Layer == 0 && !threshold.Subset(sub.Label).Has(s.Index):
+			return fmt.Errorf("%w: %s is not of share %d", ErrFormat, what, s.Index)
+		case s.Layer != 0 && sub.Label != Label(i+1):
+			return fmt.Errorf("%w: %s in place %d", ErrFormat, what, i+1)
 		case len(sub.Nonce) != nonceSize:
-			return fmt.Errorf("%w: sub-share %v: nonce of %d bytes", ErrFormat, sub.Subset, len(sub.Nonce))
+			return fmt.Errorf("%w: %s: nonce of %d bytes", ErrFormat, what, len(sub.Nonce))
 		case len(sub.Ciphertext) <= aes.BlockSize || len(sub.Ciphertext) > maxWrapped:
-			return fmt.Errorf("%w: sub-share %v: %d bytes", ErrFormat, sub.Subset, len(sub.Ciphertext))
+			return fmt.Errorf("%w: %s: %d bytes", ErrFormat, what, len(sub.Ciphertext))
 		}
-		last = sub.Subset
+		last = sub.Label
 	}
 	return nil
 }
@@ -175,6 +273,8 @@ func (s *Stored) CheckFacts(f Facts) error {
 		return &FactError{"key", s.Key, f.Key, ErrWrongShare}
 	case s.ShareID != f.ShareID:
 		return &FactError{"share id", s.ShareID, f.ShareID, ErrWrongShare}
+	case s.Layer != f.Layer:
+		return &FactError{"layer", u(s.Layer), u(f.Layer), ErrWrongShare}
 	case s.Index != f.Index:
 		return &FactError{"index", u(s.Index), u(f.Index), ErrWrongShare}
 	case !bytes.Equal(s.N, f.Modulus):
@@ -208,6 +308,23 @@ func (s *Stored) RecoverOfficersKey(l int, pieces []Piece) (key threshold.Secret
 // *FactError, ErrNoSubset, ErrWrongPieces (another officers' key) and
 // ErrTampered.
 func (s *Stored) Open(facts Facts, officers threshold.Secret, subset threshold.Subset) (wrapped []byte, err error) {
+	if facts.Layer != 0 {
+		return nil, fmt.Errorf("%w: %v, of a share in layer %d", ErrNoSubset, subset, facts.Layer)
+	}
+	return s.open(facts, officers, Label(subset))
+}
+
+// OpenPart is Open for one part of a share of two layers, counted from 1: give
+// what it returns to PartInHost with the same facts. ErrNoPart takes the place
+// of ErrNoSubset.
+func (s *Stored) OpenPart(facts Facts, officers threshold.Secret, part int) (wrapped []byte, err error) {
+	if facts.Layer == 0 || part < 1 {
+		return nil, fmt.Errorf("%w: %d", ErrNoPart, part)
+	}
+	return s.open(facts, officers, Label(part))
+}
+
+func (s *Stored) open(facts Facts, officers threshold.Secret, label Label) (wrapped []byte, err error) {
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
@@ -222,22 +339,33 @@ func (s *Stored) Open(facts Facts, officers threshold.Secret, subset threshold.S
 		return nil, ErrWrongPieces
 	}
 	for _, sub := range s.Subs {
-		if sub.Subset != subset {
+		if sub.Label != label {
 			continue
 		}
-		wrapped, err := aead.Open(nil, sub.Nonce, sub.Ciphertext, s.associatedData(subset))
+		wrapped, err := aead.Open(nil, sub.Nonce, sub.Ciphertext, s.associatedData(label))
 		if err != nil {
-			return nil, fmt.Errorf("%w: key %s, share %s, subset %v", ErrTampered, s.Key, s.ShareID, subset)
+			return nil, fmt.Errorf("%w: key %s, share %s, %s", ErrTampered, s.Key, s.ShareID, facts.nameOf(label))
 		}
 		return wrapped, nil
 	}
-	return nil, fmt.Errorf("%w: %v", ErrNoSubset, subset)
+	if facts.Layer != 0 {
+		return nil, fmt.Errorf("%w: %d of %d", ErrNoPart, label, len(s.Subs))
+	}
+	return nil, fmt.Errorf("%w: %v", ErrNoSubset, threshold.Subset(label))
 }
 
-// associatedData binds a sub-share to all facts about it.
-func (s *Stored) associatedData(subset threshold.Subset) []byte {
-	h := envelope.HashOf(storedDomain, s.N, []byte(s.Key), number(s.Epoch), []byte(s.ShareID), number(s.Index),
-		number(s.Version), number(uint64(subset)))
+// Parts is how many secret numbers the share has.
+func (s *Stored) Parts() int { return len(s.Subs) }
+
+// associatedData binds a sub-share to all facts about it; in two layers also to
+// how many there are, since what is not there cannot be missed by its label.
+func (s *Stored) associatedData(label Label) []byte {
+	fields := [][]byte{s.N, []byte(s.Key), number(s.Epoch), []byte(s.ShareID), number(s.Index), number(s.Version), number(uint64(label))}
+	domain := storedDomain
+	if s.Layer != 0 {
+		domain, fields = partsDomain, append(fields, number(s.Layer), number(uint64(len(s.Subs))))
+	}
+	h := envelope.HashOf(domain, fields...)
 	return h[:]
 }
 

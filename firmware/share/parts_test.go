@@ -1,0 +1,237 @@
+package share_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"math/big"
+	"testing"
+
+	"github.com/privyseal/privyseal/firmware/share"
+	"github.com/privyseal/privyseal/firmware/threshold"
+	"github.com/privyseal/privyseal/firmware/threshold/thresholdtest"
+	"github.com/privyseal/privyseal/firmware/threshold/twolayer"
+	"github.com/privyseal/privyseal/hsm"
+	"github.com/privyseal/privyseal/hsm/hsmtest"
+)
+
+// oneLayer is a share at rest of format 1, as devices have stored it since the
+// first of them.
+const oneLayer = "a9010102050364726f6f7404030566726f6f742f320602075820fbfbfbfbfbfbfbfbfbfbfbfbfbfbfbfbfbfbfbfbfbfbfbfbfbfbfbfbfbfbfbfb" +
+	"0858206749633bae58ab89020b8a12cf435015de45f082f77a99b8b9c54eda145a88f70982" +
+	"a30103024c0707070707070707070707070358302b76e31b4ab5f8e21ae3d11d67d1789bd046c4bd75ed214e475b3060e640b48a35b26e541209844899588ad71a073e3c" +
+	"a30106024c0707070707070707070707070358302c3cf62b7548c446cfaf0b6b980ffe3c3d25007be49a430864f198c6a59849534eb411b83e70d2fe7e9abd6fbec89730"
+
+// TestFormatOne: what was stored before there were layers is read, opened and
+// written byte for byte as ever.
+func TestFormatOne(t *testing.T) {
+	want, err := hex.DecodeString(oneLayer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := func(b byte) threshold.Secret { return threshold.NewSecret(bytes.Repeat([]byte{b}, 32)) }
+	facts := share.Facts{Key: "root", Epoch: 3, ShareID: "root/2", Index: 2, Modulus: bytes.Repeat([]byte{0xfb}, 32), Version: 5}
+	s := threshold.Share{Index: 2, Subs: []threshold.SubShare{{Subset: 0b011, Value: value(1)}, {Subset: 0b110, Value: value(2)}}}
+	made, err := share.Seal(bytes.NewReader(bytes.Repeat([]byte{7}, 24)), hashToken{}, value(9), facts, &s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := share.ParseStored(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, st := range map[string]*share.Stored{"made": made, "read": read} {
+		if data, err := st.Marshal(); err != nil || !bytes.Equal(data, want) {
+			t.Errorf("%s: %x, %v", name, data, err)
+		}
+		for _, sub := range s.Subs {
+			wrapped, err := st.Open(facts, value(9), sub.Subset)
+			expected, _ := hashToken{}.Wrap(facts.Modulus, sub.Value.Reveal())
+			if err != nil || !bytes.Equal(wrapped, expected) {
+				t.Errorf("%s: subset %v: %x, %v", name, sub.Subset, wrapped, err)
+			}
+		}
+		if _, err := st.OpenPart(facts, value(9), 3); !errors.Is(err, share.ErrNoPart) {
+			t.Errorf("%s: opened as a part: %v", name, err)
+		}
+	}
+}
+
+// TestParts: sub-keys of half the length and c_a of the whole one go through a
+// real token and come out at their width.
+func TestParts(t *testing.T) {
+	tok := hsmtest.NewUnlocked(t)
+	if err := tok.GenerateKEK(kek, hsm.InHost); err != nil {
+		t.Fatal(err)
+	}
+	token, memory := share.Bind(tok.Token, kek), newMemory(t)
+	n := thresholdtest.Key(2048, false).Public().N
+	x := append([]byte{0, 1}, bytes.Repeat([]byte{0x5a}, len(n)-2)...)
+	half := twolayer.SubKeyLen(2048)
+	if half != 128+16 {
+		t.Fatalf("a sub-key has %d bytes", half)
+	}
+	for _, tc := range []struct {
+		layer uint64
+		width int
+		value func(d []byte)
+	}{
+		{share.LayerCalculator, half, func([]byte) {}},
+		{share.LayerCalculator, half, func(d []byte) { clear(d[:9]) }}, // no shorter for it
+		{share.LayerCombiner, len(n), func(d []byte) { d[0] = 0 }},
+	} {
+		var parts []threshold.Secret
+		for range 3 {
+			d := make([]byte, tc.width)
+			rand.Read(d)
+			tc.value(d)
+			parts = append(parts, threshold.NewSecret(d))
+		}
+		facts := share.Facts{Key: "ca", Epoch: 1, ShareID: "ca.7", Index: 999, Modulus: n, Version: 1, Layer: tc.layer}
+		if facts.Width() != tc.width {
+			t.Fatalf("layer %d: width %d", tc.layer, facts.Width())
+		}
+		officers, err := share.NewOfficersKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := share.SealParts(rand.Reader, token, officers, facts, parts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := made.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored, err := share.ParseStored(data)
+		if err != nil || stored.Parts() != 3 {
+			t.Fatal(stored, err)
+		}
+		for i, d := range parts {
+			wrapped, err := stored.OpenPart(facts, officers, i+1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, err := share.PartInHost(token, memory, facts, wrapped)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !e.Secret().Equal(d) {
+				t.Errorf("layer %d: %d bytes came out", tc.layer, e.Secret().Len())
+			}
+			want := new(big.Int).Exp(new(big.Int).SetBytes(x), new(big.Int).SetBytes(d.Reveal()), new(big.Int).SetBytes(n))
+			if y, err := e.Exp(x); err != nil || !bytes.Equal(y, want.FillBytes(make([]byte, len(n)))) {
+				t.Errorf("layer %d, part %d: wrong power, %v", tc.layer, i+1, err)
+			}
+			if err := e.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if tc.layer == share.LayerCombiner {
+			// What is too long for its kind is not cut to fit.
+			wrapped, err := stored.OpenPart(facts, officers, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			short := facts
+			short.Layer = share.LayerCalculator
+			if _, err := share.PartInHost(token, memory, short, wrapped); !errors.Is(err, share.ErrWidth) {
+				t.Errorf("a c_a as a sub-key: %v", err)
+			}
+		}
+	}
+}
+
+// TestPartsRefuse: every fact of a share of two layers is bound, also how many
+// parts it has.
+func TestPartsRefuse(t *testing.T) {
+	const size = 256
+	n := bytes.Repeat([]byte{0xfb}, size)
+	facts := share.Facts{Key: "ca", Epoch: 1, ShareID: "ca.7", Index: 7, Modulus: n, Version: 2, Layer: share.LayerCombiner}
+	value := func(b byte, size int) threshold.Secret { return threshold.NewSecret(bytes.Repeat([]byte{b}, size)) }
+	officers := value(9, 32)
+	made, err := share.SealParts(rand.Reader, hashToken{}, officers, facts, []threshold.Secret{value(1, size), value(2, size), value(3, size)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := made.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func(edit func(*share.Stored), f share.Facts, part int) error {
+		t.Helper()
+		s, err := share.ParseStored(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if edit != nil {
+			edit(s)
+			again, err := s.Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s, err = share.ParseStored(again); err != nil {
+				return err
+			}
+		}
+		_, err = s.OpenPart(f, officers, part)
+		return err
+	}
+	with := func(edit func(*share.Facts)) share.Facts { f := facts; edit(&f); return f }
+	if err := open(nil, facts, 3); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name  string
+		edit  func(*share.Stored)
+		facts share.Facts
+		part  int
+		want  error
+	}{
+		{"no such part", nil, facts, 4, share.ErrNoPart},
+		{"part 0", nil, facts, 0, share.ErrNoPart},
+		{"part −1", nil, facts, -1, share.ErrNoPart},
+		{"the other layer in force", nil, with(func(f *share.Facts) { f.Layer = share.LayerCalculator }), 1, share.ErrWrongShare},
+		{"another machine in force", nil, with(func(f *share.Facts) { f.Index = 8 }), 1, share.ErrWrongShare},
+		{"a later version in force", nil, with(func(f *share.Facts) { f.Version = 3 }), 1, share.ErrRolledBack},
+		{"layer and facts altered", func(s *share.Stored) { s.Layer = share.LayerCalculator }, with(func(f *share.Facts) { f.Layer = share.LayerCalculator }), 1, share.ErrTampered},
+		{"number and facts altered", func(s *share.Stored) { s.Index = 8 }, with(func(f *share.Facts) { f.Index = 8 }), 1, share.ErrTampered},
+		{"version and facts altered", func(s *share.Stored) { s.Version = 3 }, with(func(f *share.Facts) { f.Version = 3 }), 1, share.ErrTampered},
+		{"parts exchanged", func(s *share.Stored) {
+			s.Subs[0].Ciphertext, s.Subs[1].Ciphertext = s.Subs[1].Ciphertext, s.Subs[0].Ciphertext
+		}, facts, 1, share.ErrTampered},
+		{"the last part cut off", func(s *share.Stored) { s.Subs = s.Subs[:2] }, facts, 1, share.ErrTampered},
+		{"a gap", func(s *share.Stored) { s.Subs[2].Label = 4 }, facts, 1, share.ErrFormat},
+		{"format 1", func(s *share.Stored) { s.Format = 1 }, facts, 1, share.ErrFormat},
+		{"layer 3", func(s *share.Stored) { s.Layer = 3 }, facts, 1, share.ErrFormat},
+		{"no layer", func(s *share.Stored) { s.Layer = 0 }, facts, 1, share.ErrFormat},
+		{"number 1000", func(s *share.Stored) { s.Index = 1000 }, facts, 1, share.ErrFormat},
+	} {
+		if err := open(tc.edit, tc.facts, tc.part); !errors.Is(err, tc.want) {
+			t.Errorf("%s: %v, want %v", tc.name, err, tc.want)
+		}
+	}
+	if _, err := made.Open(facts, officers, 0b011); !errors.Is(err, share.ErrNoSubset) {
+		t.Errorf("opened by subset: %v", err)
+	}
+	sub := facts
+	sub.Layer = share.LayerCalculator
+	seventeen := make([]threshold.Secret, 17)
+	for i := range seventeen {
+		seventeen[i] = value(1, sub.Width())
+	}
+	for name, err := range map[string]error{
+		"a part of another width": unsealed(share.SealParts(rand.Reader, hashToken{}, officers, sub, []threshold.Secret{value(1, size)})),
+		"too many sub-keys":       unsealed(share.SealParts(rand.Reader, hashToken{}, officers, sub, seventeen)),
+		"no parts":                unsealed(share.SealParts(rand.Reader, hashToken{}, officers, sub, nil)),
+		"no layer":                unsealed(share.SealParts(rand.Reader, hashToken{}, officers, with(func(f *share.Facts) { f.Layer = 0 }), []threshold.Secret{value(1, size)})),
+		"subsets in a layer":      unsealed(share.Seal(rand.Reader, hashToken{}, officers, facts, &threshold.Share{Index: 7})),
+	} {
+		if err == nil {
+			t.Errorf("%s was sealed", name)
+		}
+	}
+}
+
+func unsealed(_ *share.Stored, err error) error { return err }

@@ -26,17 +26,19 @@ import (
 
 // Files of a server's directory.
 const (
-	fileConfig   = "server.json"
-	fileIdentity = "identity.json"
-	fileSign     = "sign.key"
-	fileAgree    = "agree.key"
-	fileTLS      = "tls.key"
-	fileSystem   = "system.cbor"
-	fileStore    = "queue.db"
-	fileAudit    = "audit.log"
-	fileRules    = "rules.json"
-	dirRequests  = "requests"
-	dirInbox     = "inbox"
+	fileConfig      = "server.json"
+	fileIdentity    = "identity.json"
+	fileSign        = "sign.key"
+	fileAgree       = "agree.key"
+	fileTLS         = "tls.key"
+	fileSystem      = "system.cbor"
+	fileStore       = "queue.db"
+	fileAudit       = "audit.log"
+	fileRules       = "rules.json"
+	fileTaskNumbers = "task-numbers"
+	fileIllegal     = "illegal-tasks.cbor"
+	dirRequests     = "requests"
+	dirInbox        = "inbox"
 )
 
 // Config is server.json. It holds nothing secret.

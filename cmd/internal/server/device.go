@@ -291,7 +291,7 @@ type deviceAsk struct {
 func remoteMayAsk(typ string) bool {
 	switch typ {
 	case firmware.TypeOfferAsk, firmware.TypeTask, firmware.TypeClose, firmware.TypeCheckAsk, firmware.TypeCheckOpen,
-		firmware.TypeUnlockAsk, firmware.TypeRegister, firmware.TypeRecertify:
+		firmware.TypeUnlockAsk, firmware.TypeRegister, firmware.TypeRecertify, firmware.TypeInviteAsk, firmware.TypeDeal:
 		return true
 	}
 	return false

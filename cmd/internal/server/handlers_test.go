@@ -363,3 +363,73 @@ func TestRegisterRefuses(t *testing.T) {
 	}
 	refused(t, "another authority's certificate", r.send("server-1", api.PathRegister, body, &api.Registered{}), http.StatusForbidden, "certificate of")
 }
+
+// TestDealingRelay: an invitation and a share come to a device of whatever
+// site by whatever server, as its own server's messages, and what the device
+// says comes back under its own signature. What it refuses is an error.
+func TestDealingRelay(t *testing.T) {
+	r := newRig(t)
+	r.commission()
+	r.waitStatus()
+	ask := func(server, path string, in any) (api.DeviceAnswer, error) {
+		body, err := envelope.Marshal(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out api.DeviceAnswer
+		return out, r.send(server, path, body, &out)
+	}
+	for _, device := range []string{"device-1", "device-4"} {
+		for _, typ := range []string{firmware.TypeInviteAsk, firmware.TypeDeal} {
+			r.answer(device, typ, func(payload []byte) (string, any) {
+				if typ == firmware.TypeInviteAsk {
+					var in firmware.InviteAsk
+					if err := envelope.Unmarshal(payload, &in); err != nil || in.Enterprise != 7 {
+						t.Errorf("%+v, %v", in, err)
+					}
+					return firmware.TypeInvited, firmware.Invited{Invitation: []byte("invitation")}
+				}
+				var in firmware.Deal
+				if err := envelope.Unmarshal(payload, &in); err != nil || string(in.Dealing) != "dealing" || string(in.Sealed) != "sealed" {
+					t.Errorf("%+v, %v", in, err)
+				}
+				return firmware.TypeDealt, firmware.Dealt{Device: device}
+			})
+		}
+		row, _ := r.sys.State.Device(device)
+		key, err := envelope.ParseSigningKey(row.Sign)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, in := range map[string]any{
+			api.PathInvite:  api.Invite{Device: device, Enterprise: 7},
+			api.PathInstall: api.Install{Device: device, Dealing: []byte("dealing"), Sealed: []byte("sealed")},
+		} {
+			out, err := ask("server-1", path, in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			u, err := envelope.Parse(out.Answer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := u.Verify(key); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	_, err := ask("server-1", api.PathInvite, api.Invite{Device: "device-9"})
+	refused(t, "an unknown device", err, http.StatusConflict, "not in the ledger")
+	r.answer("device-2", firmware.TypeInviteAsk, func([]byte) (string, any) {
+		return firmware.TypeRefusal, firmware.Refusal{Device: "device-2", Code: firmware.CodeMessage, Text: "too many invitations"}
+	})
+	_, err = ask("server-2", api.PathInvite, api.Invite{Device: "device-2", Enterprise: 7})
+	refused(t, "a device that refuses", err, http.StatusConflict, "device device-2: too many invitations")
+	_, err = ask("server-1", api.PathInstall, api.Install{Device: "device-1", Sealed: make([]byte, maxDealing+1)})
+	refused(t, "a share that is too large", err, http.StatusBadRequest, "at most")
+	for range maxDealings {
+		r.servers["server-1"].dealings <- struct{}{}
+	}
+	_, err = ask("server-1", api.PathInvite, api.Invite{Device: "device-1", Enterprise: 7})
+	refused(t, "more than it takes at once", err, http.StatusServiceUnavailable, "too many")
+}

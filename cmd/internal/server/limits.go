@@ -119,6 +119,18 @@ const (
 	// seconds.
 	reportAge = 60
 
+	// taskBlock is how many task numbers are made durable at once: a write to
+	// the disk for each would cost more than a small part of a calculator's work.
+	taskBlock = 1024
+
+	// maxDealings bounds invitations and shares that are on their way to devices
+	// at once: a share has up to a few MiB.
+	maxDealings = 16
+
+	// maxDealing bounds a share with its dealing, octets: they go to the device
+	// in one message.
+	maxDealing = link.MaxMessage - 64<<10
+
 	// maxCatchup is how many octets of ledger entries go to a device at a time:
 	// a quarter of what its link takes.
 	maxCatchup = 1 << 20

@@ -209,7 +209,7 @@ func (s *Server) cut(device, why string) {
 		return
 	}
 	switch p.typ {
-	case firmware.TypeTask, firmware.TypeOfferAsk, firmware.TypeCheckAsk, firmware.TypeCheckOpen:
+	case firmware.TypeTask, firmware.TypeOfferAsk, firmware.TypeCheckAsk, firmware.TypeCheckOpen, firmware.TypePowersTask, firmware.TypeCombineTask:
 		p.answer = nil
 		p.cut <- why
 	}

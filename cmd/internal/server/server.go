@@ -57,6 +57,8 @@ type Server struct {
 	beats    *beats
 	reports  *reports
 	alarms   *alarms
+	dealings chan struct{} // holds a token for each that is on its way
+	numbers  *taskNumbers
 }
 
 // Options of Start.
@@ -76,7 +78,7 @@ func Start(dir string, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir, cfg: cfg, keys: k, log: o.Log, now: o.Now, started: time.Now(), ports: map[string]*port{}, relays: map[[32]byte]*relayed{}}
+	s := &Server{dir: dir, cfg: cfg, keys: k, log: o.Log, now: o.Now, started: time.Now(), ports: map[string]*port{}, relays: map[[32]byte]*relayed{}, dealings: make(chan struct{}, maxDealings)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -119,6 +121,9 @@ func (s *Server) open() (err error) {
 	s.limiter = web.NewLimiter(rules, s.audit.log, nil)
 	s.requests, s.inbox = newRequests(), newInbox()
 	s.beats, s.reports, s.alarms = newBeats(), newReports(), newAlarms()
+	if s.numbers, err = openTaskNumbers(s.dir); err != nil {
+		return err
+	}
 	if err := s.loadSystem(); err != nil {
 		return err
 	}

@@ -39,7 +39,9 @@ type rig struct {
 	conns   map[string]*link.Conn // of devices and sources
 	// beats takes a device's frames that are for its heartbeat, by device.
 	beats map[string]func(c *link.Conn, h envelope.Header, frame []byte)
-	now   int64 // offset of the test system's clock from the real one
+	// says answers messages of a type in a device's place.
+	says map[string]func(payload []byte) (typ string, out any)
+	now  int64 // offset of the test system's clock from the real one
 }
 
 func freeAddr(t *testing.T) string {
@@ -55,7 +57,7 @@ func freeAddr(t *testing.T) string {
 func newRig(t *testing.T, options ...ledgertest.Option) *rig {
 	t.Helper()
 	r := &rig{t: t, conns: map[string]*link.Conn{}, beats: map[string]func(*link.Conn, envelope.Header, []byte){}, dirs: map[string]string{}, servers: map[string]*Server{}, rows: map[string]*ledger.Server{},
-		clients: map[string]*web.Client{}, devices: map[string]*coordtest.Device{}, stops: map[string]context.CancelFunc{}}
+		clients: map[string]*web.Client{}, devices: map[string]*coordtest.Device{}, stops: map[string]context.CancelFunc{}, says: map[string]func([]byte) (string, any){}}
 	sockets, err := os.MkdirTemp("", "ps")
 	if err != nil {
 		t.Fatal(err)
@@ -161,6 +163,13 @@ func (r *rig) serve(ctx context.Context, id string, c *link.Conn) {
 	}
 }
 
+// answer lets f answer messages of a type in a device's place.
+func (r *rig) answer(device, typ string, f func(payload []byte) (typ string, out any)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.says[device+" "+typ] = f
+}
+
 // handle is a device's side of a frame: only its own server may speak to it.
 func (r *rig) handle(id string, frame []byte) []byte {
 	d := r.devices[id]
@@ -193,7 +202,17 @@ func (r *rig) handle(id string, frame []byte) []byte {
 		r.t.Errorf("device %s was spoken to by another than its server: %v", id, err)
 		return nil
 	}
-	typ, payload, ok := d.Handle(v.Header().Type, v.Payload())
+	r.mu.Lock()
+	says := r.says[id+" "+v.Header().Type]
+	r.mu.Unlock()
+	var typ string
+	var payload any
+	ok := true
+	if says != nil {
+		typ, payload = says(v.Payload())
+	} else {
+		typ, payload, ok = d.Handle(v.Header().Type, v.Payload())
+	}
 	if !ok {
 		return nil
 	}

@@ -108,6 +108,8 @@ func (s *Server) routes() (map[string]web.Handler, map[string]web.PollHandler) {
 			api.PathRegister:   s.register,
 			api.PathRecertify:  s.recertify,
 			api.PathSourceSend: s.sendSource,
+			api.PathInvite:     s.invite,
+			api.PathInstall:    s.install,
 		}, map[string]web.PollHandler{
 			api.PathTracking: s.track,
 			api.PathInbox:    s.pollInbox,

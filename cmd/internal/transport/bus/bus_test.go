@@ -512,3 +512,86 @@ func TestWire(t *testing.T) {
 		}
 	}
 }
+
+// TestBroadcast: what is published on a subject of nobody's comes to every
+// site that serves it, the sender included, once; one that leaves hears no
+// more, and what is too large or too old is not heard at all.
+func TestBroadcast(t *testing.T) {
+	sites := []*site{newSite(t, "a"), newSite(t, "b"), newSite(t, "c")}
+	for _, s := range sites {
+		s.open(t, sites...)
+	}
+	connected(t, sites...)
+	const subject = "tolerant.7.b1"
+	var mu sync.Mutex
+	heard := map[string]int{}
+	closes := map[string]func(){}
+	for _, s := range sites {
+		stop, err := s.bus.Serve(subject, func(_ context.Context, m []byte) ([]byte, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			heard[s.name+string(m)]++
+			return nil, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		closes[s.name] = stop
+	}
+	counts := func(m string) [3]int {
+		mu.Lock()
+		defer mu.Unlock()
+		return [3]int{heard["a"+m], heard["b"+m], heard["c"+m]}
+	}
+	// A subscription takes a moment to be known everywhere: a packet may be lost.
+	n := 0
+	eventually(t, "all sites hear", func() error {
+		n++
+		if err := sites[0].bus.Publish(t.Context(), subject, fmt.Append(nil, n)); err != nil {
+			return err
+		}
+		if got := counts(fmt.Sprint(n)); got != [3]int{1, 1, 1} {
+			return fmt.Errorf("%v", got)
+		}
+		return nil
+	})
+	for _, s := range sites {
+		m := "from " + s.name
+		if err := s.bus.Publish(t.Context(), subject, []byte(m)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "all sites hear "+s.name, func() error {
+			if got := counts(m); got != [3]int{1, 1, 1} {
+				return fmt.Errorf("%v", got)
+			}
+			return nil
+		})
+	}
+	if err := sites[0].bus.Publish(t.Context(), subject, make([]byte, MaxMessage+1)); !errors.Is(err, ErrTooLarge) {
+		t.Error(err)
+	}
+	stale, err := encodeMessage(time.Now().Add(-MaxSkew-time.Second), []byte("stale"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sites[0].bus.conn.Publish(subject, stale); err != nil {
+		t.Fatal(err)
+	}
+	if err := sites[0].bus.conn.Publish(subject, nil); err != nil {
+		t.Fatal(err)
+	}
+	closes["b"]()
+	eventually(t, "who is left hears", func() error {
+		n++
+		if err := sites[2].bus.Publish(t.Context(), subject, fmt.Append(nil, n)); err != nil {
+			return err
+		}
+		if got := counts(fmt.Sprint(n)); got != [3]int{1, 0, 1} {
+			return fmt.Errorf("%v", got)
+		}
+		return nil
+	})
+	if got := counts("stale"); got != [3]int{} {
+		t.Errorf("a stale packet was heard: %v", got)
+	}
+}

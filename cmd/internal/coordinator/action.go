@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/cmd/internal/tolerant"
 	"github.com/privyseal/privyseal/firmware/envelope"
 )
 
@@ -13,7 +14,7 @@ type Effects struct {
 	Actions []Action
 }
 
-// An Action is an Ask or a Present.
+// An Action is an Ask, a Present or a Broadcast.
 type Action interface{ action() }
 
 // Ask sends a message to a device, wherever it is. Its answer, a COSE_Sign1 of
@@ -43,5 +44,13 @@ type Item struct {
 	Content api.InboxItem
 }
 
-func (Ask) action()     {}
-func (Present) action() {}
+// Broadcast sends a packet to all sites, this one included, on its enterprise's
+// channel. It may be lost: what has to arrive is sent again.
+type Broadcast struct {
+	Channel string // tolerant.B1 …
+	Packet  tolerant.Packet
+}
+
+func (Ask) action()       {}
+func (Present) action()   {}
+func (Broadcast) action() {}

@@ -26,6 +26,11 @@ type Config struct {
 	// Asleep says of devices why they cannot sign now, as far as the server
 	// knows when a request starts: see [Request.Asleep].
 	Asleep map[string]string
+	// Distribution makes the packet by which this server gives out a task of an
+	// authority in two layers ([firmware.Distribution]): with a number that it
+	// never used before, whatever it forgot, and signed. hash is of what is
+	// signed, by the request's algorithm. Nil: this server gives out no tasks.
+	Distribution func(key *ledger.Key, request envelope.Hash, hash []byte, expires int64) (raw []byte, err error)
 }
 
 // Request is one request on its way. It is not safe for concurrent use.

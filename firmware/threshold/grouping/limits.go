@@ -19,4 +19,11 @@ const (
 	// MaxNumber is the highest number of a machine. They are given once, so that
 	// growth and loss use them up.
 	MaxNumber = 999
+
+	// MaxCoalitions is how many coalitions a collusion table looks at: 15
+	// combiners with any of 15 calculators would be 2³⁰.
+	MaxCoalitions = 1 << 16
+
+	// DefaultBudget is how many steps a search takes: some seconds.
+	DefaultBudget = 1 << 20
 )

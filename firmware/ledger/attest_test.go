@@ -184,7 +184,7 @@ func TestRootCertificate(t *testing.T) {
 		{"no validity", func(c, p *x509.Certificate) { c.NotAfter = c.NotBefore }, "certs", "no validity"},
 		{"expired", func(c, p *x509.Certificate) {
 			c.NotBefore, c.NotAfter = time.Unix(1, 0), time.Unix(ledgertest.Epoch, 0)
-		}, "certs", "expired before the system began"},
+		}, "certs", "expired before the key"},
 		{"signed by another key", func(c, p *x509.Certificate) {}, "swa", "not signed by its own key"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -139,20 +139,8 @@ func (s State) verifySWA(x SignedEntry) error {
 
 // checkEntry finds an entry's place and reads its command.
 func checkEntry(s State, e *Entry, hash envelope.Hash) (effect, error) {
-	height, head := s.Height(), s.Head()
-	switch {
-	case e.Position <= height:
-		// Position 0 is the genesis, and no entry hashes to it.
-		if known, _ := s.HashAt(e.Position); known != hash {
-			return nil, &ForkError{Position: e.Position, Known: known, Got: hash}
-		}
-		return nil, &ReplayError{Position: e.Position, Height: height}
-	case e.Position > height+1:
-		return nil, &GapError{Position: e.Position, Height: height}
-	case e.Prev != head:
-		return nil, &ForkError{Position: e.Position, Known: head, Got: e.Prev}
-	case e.Created < s.Time() || e.Created > maxTime:
-		return nil, &TimeError{Position: e.Position, Created: e.Created, Low: s.Time()}
+	if err := checkPlace(s, e, hash); err != nil {
+		return nil, err
 	}
 	check, ok := commands[e.Kind]
 	if !ok {
@@ -165,6 +153,26 @@ func checkEntry(s State, e *Entry, hash envelope.Hash) (effect, error) {
 	return apply, nil
 }
 
+// checkPlace demands that an entry is the next of s.
+func checkPlace(s State, e *Entry, hash envelope.Hash) error {
+	height, head := s.Height(), s.Head()
+	switch {
+	case e.Position <= height:
+		// Position 0 is the genesis, and no entry hashes to it.
+		if known, _ := s.HashAt(e.Position); known != hash {
+			return &ForkError{Position: e.Position, Known: known, Got: hash}
+		}
+		return &ReplayError{Position: e.Position, Height: height}
+	case e.Position > height+1:
+		return &GapError{Position: e.Position, Height: height}
+	case e.Prev != head:
+		return &ForkError{Position: e.Position, Known: head, Got: e.Prev}
+	case e.Created < s.Time() || e.Created > maxTime:
+		return &TimeError{Position: e.Position, Created: e.Created, Low: s.Time()}
+	}
+	return nil
+}
+
 // ApplyVerified is s with the entry applied. The entry must have been verified against s; verified against another state it is
 // refused with *ReplayError, *GapError or *ForkError.
 func ApplyVerified(s State, v *VerifiedEntry) (State, error) {
@@ -174,7 +182,8 @@ func ApplyVerified(s State, v *VerifiedEntry) (State, error) {
 	if v.entry.System != s.System() {
 		return s, &SystemError{Got: v.entry.System, Want: s.System()}
 	}
-	if _, err := checkEntry(s, &v.entry, v.hash); err != nil {
+	// The entry names the head that it follows, and one head is one state: what was checked against it holds.
+	if err := checkPlace(s, &v.entry, v.hash); err != nil {
 		return s, err
 	}
 	next := v.apply(s)

@@ -3,6 +3,8 @@ package ledger
 import (
 	"bytes"
 	"slices"
+
+	"github.com/privyseal/privyseal/firmware/threshold/grouping"
 )
 
 // Copies, so that no caller can change a State through what it was given. A public value that is copied by every lookup costs
@@ -96,5 +98,23 @@ func (k Key) clone() Key {
 		k.Commitment.V[i].Value = bytes.Clone(k.Commitment.V[i].Value)
 	}
 	k.Holders = slices.Clone(k.Holders)
+	if k.Layers != nil {
+		l := *k.Layers
+		l.H, l.V = bytes.Clone(l.H), cloneAll(l.V, bytes.Clone)
+		l.Grouping.Calculators = slices.Clone(l.Grouping.Calculators)
+		l.Grouping.Combiners = cloneAll(l.Grouping.Combiners, func(g grouping.Group) grouping.Group {
+			g.Combinations = cloneAll(g.Combinations, slices.Clone)
+			return g
+		})
+		k.Layers = &l
+	}
 	return k
+}
+
+func (d Dealing) clone() Dealing {
+	d.Key = d.Key.clone()
+	d.Distributors = slices.Clone(d.Distributors)
+	d.Officers = cloneAll(d.Officers, Officer.clone)
+	d.Confirmation = bytes.Clone(d.Confirmation)
+	return d
 }

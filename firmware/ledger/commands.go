@@ -12,8 +12,9 @@ import (
 // commands are the kinds of entries. A check reads the entry's body and refuses it if it cannot be applied to s; what it returns applies
 // it. It looks at the state and the entry alone, never at a clock: the fold must be the same everywhere.
 var commands = map[string]func(s State, e *Entry) (effect, error){
-	KindNotice: checkNotice,
-	KindBackup: checkBackup,
+	KindNotice:  checkNotice,
+	KindBackup:  checkBackup,
+	KindDealing: checkDealingEntry,
 }
 
 func checkNotice(s State, e *Entry) (effect, error) {
@@ -59,15 +60,15 @@ func checkBackup(s State, e *Entry) (effect, error) {
 	if _, ok := s.tables().devices[b.Device]; !ok {
 		return nil, fmt.Errorf("device %.64q is unknown", b.Device)
 	}
-	if !s.holdsShare(b.Device, b.Share) {
+	dealt, ok := s.sharedAt(b.Device, b.Share)
+	if !ok {
 		return nil, fmt.Errorf("device %q holds no share %.130q", b.Device, b.Share)
 	}
 	if err := checkName("place", b.Place, maxName); err != nil {
 		return nil, err
 	}
-	// The share was dealt in the ceremony.
-	if low := s.tables().genesis.Ceremony.NotBefore; b.Tested < low || b.Tested > e.Created {
-		return nil, fmt.Errorf("tested at %d, not between the ceremony (%d) and this entry (%d)", b.Tested, low, e.Created)
+	if b.Tested < dealt || b.Tested > e.Created {
+		return nil, fmt.Errorf("tested at %d, not between the ceremony or dealing (%d) and this entry (%d)", b.Tested, dealt, e.Created)
 	}
 	i, found := slices.BinarySearchFunc(s.backups, b.Share, func(x Backup, share string) int { return cmp.Compare(x.Share, share) })
 	if found && b.Tested < s.backups[i].Tested {
@@ -83,9 +84,20 @@ func checkBackup(s State, e *Entry) (effect, error) {
 	return func(s State) State { s.backups = next; return s }, nil
 }
 
-func (s State) holdsShare(device, share string) bool {
-	return slices.ContainsFunc(s.tables().genesis.Keys, func(k Key) bool {
-		h, ok := holderOf(&k, device)
-		return ok && h.Share == share
-	})
+// sharedAt says when the share that a device holds was dealt: in the ceremony, or by a distributor.
+func (s State) sharedAt(device, share string) (dealt int64, ok bool) {
+	t := s.tables()
+	for i := range t.genesis.Keys {
+		if h, ok := holderOf(&t.genesis.Keys[i], device); ok && h.Share == share {
+			return t.genesis.Ceremony.NotBefore, true
+		}
+	}
+	for _, a := range s.authorities {
+		for _, m := range a.machines {
+			if !m.gone && m.row.Device == device && m.row.Share == share {
+				return m.dealt, true
+			}
+		}
+	}
+	return 0, false
 }

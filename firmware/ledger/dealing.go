@@ -1,6 +1,12 @@
 package ledger
 
-import "github.com/privyseal/privyseal/firmware/envelope"
+import (
+	"crypto"
+	"fmt"
+	"io"
+
+	"github.com/privyseal/privyseal/firmware/envelope"
+)
 
 // Dealing is the body of a [KindDealing] entry: the certificate authority of one enterprise, shared in two layers by an off-line
 // distributor and confirmed there by an operator's card. Its first revision brings a new key; each later one replaces the row of the
@@ -54,4 +60,66 @@ const (
 // Confirm is its payload.
 type Confirm struct {
 	Dealing envelope.Hash `cbor:"1,keyasint"` // [Dealing.Digest]
+}
+
+const dealingDomain = "privyseal dealing"
+
+// DecodeDealing reads an encoded dealing strictly. What it says is not looked at: see [CheckDealing].
+func DecodeDealing(raw []byte) (*Dealing, error) {
+	if len(raw) > MaxEntry {
+		return nil, fmt.Errorf("ledger: dealing has %d bytes, at most %d", len(raw), MaxEntry)
+	}
+	var d Dealing
+	if err := envelope.Unmarshal(raw, &d); err != nil {
+		return nil, fmt.Errorf("ledger: dealing: %w", err)
+	}
+	return &d, nil
+}
+
+// Digest is what the operator confirms: the hash of the dealing without his confirmation.
+func (d *Dealing) Digest() (envelope.Hash, error) {
+	c := *d
+	c.Confirmation = nil
+	raw, err := envelope.Marshal(&c)
+	if err != nil {
+		return envelope.Hash{}, fmt.Errorf("ledger: dealing: %w", err)
+	}
+	return envelope.HashOf(dealingDomain, raw), nil
+}
+
+// Confirm sets the confirmation of a dealing, signed by the operator's card (slot 9C) at now. It holds for ConfirmationLife.
+func (d *Dealing) Confirm(rand io.Reader, operator crypto.Signer, system envelope.Hash, now int64) error {
+	digest, err := d.Digest()
+	if err != nil {
+		return err
+	}
+	payload, err := envelope.Marshal(&Confirm{Dealing: digest})
+	if err != nil {
+		return err
+	}
+	d.Confirmation, err = envelope.Sign(rand, operator, envelope.Header{
+		Type: TypeConfirm, Version: ConfirmVersion, System: system, Key: d.Key.ID, Epoch: d.Key.Epoch,
+		Created: now, Expires: now + ConfirmationLife,
+	}, payload)
+	return err
+}
+
+// ServerOf is the message server that gives out tasks under a distributor's number.
+func (d *Dealing) ServerOf(distributor uint64) (server string, ok bool) {
+	for _, x := range d.Distributors {
+		if x.Number == distributor {
+			return x.Server, true
+		}
+	}
+	return "", false
+}
+
+// DistributorOf is the number under which a message server gives out tasks.
+func (d *Dealing) DistributorOf(server string) (distributor uint64, ok bool) {
+	for _, x := range d.Distributors {
+		if x.Server == server {
+			return x.Number, true
+		}
+	}
+	return 0, false
 }

@@ -84,4 +84,7 @@ const (
 	// MaxParts is how many combinations a combiner of a running system holds: as many as threshold.MaxSubShares, since its share is one
 	// object of a token.
 	MaxParts = 126
+	// ConfirmationLife is how long an operator's confirmation may wait for its entry, in seconds: thirty days, in which the shares travel to
+	// all devices and a quorum of quorums decides. What was forgotten for longer is dealt anew.
+	ConfirmationLife = 30 * 86400
 )

@@ -14,6 +14,8 @@ type State struct {
 	chain   *link
 	notices []Notice
 	backups []Backup // by share id
+	// authorities are ascending by enterprise code. A new revision is a new row in a new slice: states that were made before keep theirs.
+	authorities []*authority
 }
 
 // link is one position of the hash chain. States that share a past share its links.
@@ -140,18 +142,50 @@ func (s State) Persons() []Person { return cloneAll(s.tables().genesis.Persons, 
 // Models are the approved models.
 func (s State) Models() []Model { return cloneAll(s.tables().genesis.Models, Model.clone) }
 
-// Key looks a master key up by id.
+// Key looks a key up by id: a master key of the genesis, or an enterprise's.
 func (s State) Key(id string) (Key, bool) {
-	t := s.tables()
-	i, ok := t.keys[id]
-	if !ok {
+	k := s.key(id)
+	if k == nil {
 		return Key{}, false
 	}
-	return t.genesis.Keys[i].clone(), true
+	return k.clone(), true
 }
 
-// Keys are all master keys, in the order of the genesis.
-func (s State) Keys() []Key { return cloneAll(s.tables().genesis.Keys, Key.clone) }
+// key is the row itself, which nobody may write to; nil if there is none.
+func (s State) key(id string) *Key {
+	t := s.tables()
+	if i, ok := t.keys[id]; ok {
+		return &t.genesis.Keys[i]
+	}
+	for _, a := range s.authorities {
+		if a.dealing.Key.ID == id {
+			return &a.dealing.Key
+		}
+	}
+	return nil
+}
+
+// allKeys are the rows of all keys, which nobody may write to.
+func (s State) allKeys() []*Key {
+	t := s.tables()
+	var all []*Key
+	for i := range t.genesis.Keys {
+		all = append(all, &t.genesis.Keys[i])
+	}
+	for _, a := range s.authorities {
+		all = append(all, &a.dealing.Key)
+	}
+	return all
+}
+
+// Keys are all keys: those of the genesis in its order, then the enterprises' by code.
+func (s State) Keys() []Key {
+	var out []Key
+	for _, k := range s.allKeys() {
+		out = append(out, k.clone())
+	}
+	return out
+}
 
 // LedgerKey is the system-wide authority.
 func (s State) LedgerKey() (Key, bool) {
@@ -164,17 +198,18 @@ func (s State) LedgerKey() (Key, bool) {
 
 // HolderOf says which share of a key a device holds.
 func (s State) HolderOf(key, device string) (Holder, bool) {
-	t := s.tables()
-	i, ok := t.keys[key]
-	if !ok {
+	k := s.key(key)
+	if k == nil {
 		return Holder{}, false
 	}
-	return holderOf(&t.genesis.Keys[i], device)
+	return holderOf(k, device)
 }
 
-// OfficersOf are the officers registered at a device whose rows have not expired at now.
+// OfficersOf are the officers in whose custody a device is and whose rows have not expired at now: they unlock it. They are rows of the
+// genesis. Those of an enterprise, which may be one of many at the device, are not among them: they approve for its key ([State.OfficersFor])
+// and open nothing but its share.
 func (s State) OfficersOf(device string, now int64) []Officer {
-	return s.officers(func(o *Officer) bool { return o.Device == device && now < o.Expires })
+	return officers(s.tables().genesis.Officers, func(o *Officer) bool { return o.Device == device && now < o.Expires })
 }
 
 // OfficersFor are the officers of a device that may approve for a key at now. Each is another person.
@@ -182,14 +217,22 @@ func (s State) OfficersFor(key, device string, now int64) []Officer {
 	return s.officers(func(o *Officer) bool { return o.Device == device && now < o.Expires && slices.Contains(o.Keys, key) })
 }
 
-// Registrations are all rows of a person, expired ones included.
+// Registrations are all rows of a person, those for enterprises and expired ones included. There may be several for one device: one of
+// the genesis and one of each enterprise, each for its own keys and with a card of its own.
 func (s State) Registrations(person string) []Officer {
 	return s.officers(func(o *Officer) bool { return o.Person == person })
 }
 
 func (s State) officers(match func(*Officer) bool) []Officer {
+	out := officers(s.tables().genesis.Officers, match)
+	for _, a := range s.authorities {
+		out = append(out, officers(a.dealing.Officers, match)...)
+	}
+	return out
+}
+
+func officers(rows []Officer, match func(*Officer) bool) []Officer {
 	var out []Officer
-	rows := s.tables().genesis.Officers
 	for i := range rows {
 		if match(&rows[i]) {
 			out = append(out, rows[i].clone())

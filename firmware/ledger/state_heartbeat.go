@@ -30,7 +30,8 @@ func (s State) SourceOfKey(id envelope.KeyID) (Source, bool) {
 
 // MaySilence reports whether a person may, alone, have a source silenced for a device: an operator of the source, or an officer of the
 // device whose row has not expired at now. Where the source is another device that answers as a satellite, an officer of either may.
-// One person suffices, because silence takes nothing but time; coming back takes the officers' quorum (design §7).
+// One person suffices, because silence takes nothing but time; coming back takes the officers' quorum (design §7). An enterprise's
+// officers may not: they would stop the others at the device.
 //
 // It does not ask whether the device's policy names the source: to silence too much is safe.
 func (s State) MaySilence(source, device, person string, now int64) bool {
@@ -67,7 +68,8 @@ func (s State) Backups(device string) []Backup {
 }
 
 // MayDestroy reports whether a device may destroy its shares once its second limit is reached: its policy says so, and a tested backup
-// of each of its shares is on record. That enough other devices remain for each key holds for every valid genesis.
+// of each of its shares is on record, those of enterprises included. That enough other devices remain for each key holds for every
+// valid genesis and dealing.
 // Whether a notice suspends it is another question: [State.Maintained].
 func (s State) MayDestroy(device string) bool {
 	t := s.tables()
@@ -89,9 +91,8 @@ func (s State) MissingBackups(device string) []string {
 }
 
 func (s State) backedUp(device string) (shares int, missing []string) {
-	t := s.tables()
-	for i := range t.genesis.Keys {
-		h, ok := holderOf(&t.genesis.Keys[i], device)
+	for _, k := range s.allKeys() {
+		h, ok := holderOf(k, device)
 		if !ok {
 			continue
 		}

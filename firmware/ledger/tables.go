@@ -273,14 +273,25 @@ type Key struct {
 func (k Key) Split() threshold.Split { return threshold.Split{Scheme: k.Scheme, T: k.T, N: k.N} }
 
 // UsedInToken says whether a device uses its share of the key inside its token. A token makes no Schnorr-type proofs, and in a chain
-// of more than two devices all but the last owe one (design §5.3): such shares are used in the host everywhere. Row P1.
+// of more than two devices all but the last owe one (design §5.3): such shares are used in the host everywhere. So are those of a key
+// in two layers: a token could not raise to half-length sub-keys in half the time, and an accused calculator owes proofs. Row P1.
 func (k Key) UsedInToken(d Device) bool {
-	return d.InToken && (k.Scheme == threshold.Additive || k.T == 2)
+	return d.InToken && (k.Scheme == threshold.Additive || k.Scheme == threshold.Multiplicative && k.T == 2)
+}
+
+// Machine is the row of a machine of a key in two layers, by its layer and number.
+func (k Key) Machine(layer, number uint64) (Holder, bool) {
+	for _, h := range k.Holders {
+		if layer != 0 && h.Layer == layer && h.Index == number {
+			return h, true
+		}
+	}
+	return Holder{}, false
 }
 
 // Holder says which device holds a share, and what its officers must do. Rows A15, A22.
 type Holder struct {
-	// Index of the share, 1..N.
+	// Index of the share, 1..N; of a key in two layers the number of the machine.
 	Index uint64 `cbor:"1,keyasint"`
 	// Share is the share's id, unique in the system.
 	Share string `cbor:"2,keyasint"`

@@ -33,7 +33,7 @@ func (t *tables) checkKeys() error {
 			}
 			t.ledgerKey = i
 		}
-		for _, check := range []func(*Key) error{checkFamily, checkSplit, checkAlgorithms, checkPublic, t.checkCertificate} {
+		for _, check := range []func(*Key) error{checkFamily, checkSplit, checkAlgorithms, checkPublic, t.checkRoot} {
 			if err := check(k); err != nil {
 				return invalid(where, "%v", err)
 			}
@@ -83,6 +83,9 @@ func checkFamily(k *Key) error {
 
 // checkSplit refuses what the mathematics allows and the system does not: a device that signs alone.
 func checkSplit(k *Key) error {
+	if k.Scheme == threshold.TwoLayer || k.Layers != nil {
+		return fmt.Errorf("scheme %v, or layers: no ceremony deals a key in two layers, an entry of kind %q brings it", k.Scheme, KindDealing)
+	}
 	if err := k.Split().Validate(); err != nil {
 		return err
 	}
@@ -132,9 +135,11 @@ var certificateAlgorithms = map[x509.SignatureAlgorithm]string{
 	x509.SHA256WithRSAPSS: "PS256", x509.SHA384WithRSAPSS: "PS384", x509.SHA512WithRSAPSS: "PS512",
 }
 
-// checkCertificate looks at the root that the lead made before the split (row A10): a certificate authority's, of this very key,
-// signed by it.
-func (t *tables) checkCertificate(k *Key) error {
+func (t *tables) checkRoot(k *Key) error { return checkCertificate(k, t.genesis.Created) }
+
+// checkCertificate looks at the root that was made before the split (row A10): a certificate authority's, of this very key, signed by
+// it. The key came to be at created.
+func checkCertificate(k *Key, created int64) error {
 	if k.Family == FamilyFile {
 		if len(k.Certificate) != 0 {
 			return fmt.Errorf("family %q has a certificate, which is a signature of another family", k.Family)
@@ -166,8 +171,8 @@ func (t *tables) checkCertificate(k *Key) error {
 		return fmt.Errorf("root certificate names another issuer")
 	case !c.NotAfter.After(c.NotBefore):
 		return fmt.Errorf("root certificate has no validity")
-	case c.NotAfter.Unix() <= t.genesis.Created:
-		return fmt.Errorf("root certificate has expired before the system began")
+	case c.NotAfter.Unix() <= created:
+		return fmt.Errorf("root certificate has expired before the key was made")
 	}
 	return nil
 }
@@ -201,20 +206,30 @@ func (t *tables) checkHolders(k *Key) error {
 			return invalid(where, "device %q holds two shares of the key", h.Device)
 		}
 		devices[h.Device] = true
-		// 2 ≤ L ≤ quorum ≤ M: row A21 and the length of the officers' key sharing. A quorum below L could never open the share,
-		// one above M could never assemble.
-		switch {
-		case h.Quorum < MinQuorum:
-			return invalid(where, "quorum is %d officers, at least %d", h.Quorum, MinQuorum)
-		case h.Threshold < MinQuorum:
-			return invalid(where, "%d pieces open the share, at least %d", h.Threshold, MinQuorum)
-		case h.Threshold > h.Quorum:
-			return invalid(where, "%d pieces open the share, more than the quorum of %d", h.Threshold, h.Quorum)
-		case h.Quorum > h.Pieces:
-			return invalid(where, "quorum of %d officers, but %d pieces", h.Quorum, h.Pieces)
-		case h.Pieces > MaxOfficersOfDevice:
-			return invalid(where, "%d pieces, at most %d", h.Pieces, MaxOfficersOfDevice)
+		if h.Layer != 0 || h.Version != 0 {
+			return invalid(where, "layer %d, version %d: only keys in two layers have them", h.Layer, h.Version)
 		}
+		if err := h.checkQuorum(); err != nil {
+			return invalid(where, "%v", err)
+		}
+	}
+	return nil
+}
+
+// checkQuorum demands 2 ≤ L ≤ quorum ≤ M: row A21 and the length of the officers' key sharing. A quorum below L could never open the
+// share, one above M could never assemble.
+func (h Holder) checkQuorum() error {
+	switch {
+	case h.Quorum < MinQuorum:
+		return fmt.Errorf("quorum is %d officers, at least %d", h.Quorum, MinQuorum)
+	case h.Threshold < MinQuorum:
+		return fmt.Errorf("%d pieces open the share, at least %d", h.Threshold, MinQuorum)
+	case h.Threshold > h.Quorum:
+		return fmt.Errorf("%d pieces open the share, more than the quorum of %d", h.Threshold, h.Quorum)
+	case h.Quorum > h.Pieces:
+		return fmt.Errorf("quorum of %d officers, but %d pieces", h.Quorum, h.Pieces)
+	case h.Pieces > MaxOfficersOfDevice:
+		return fmt.Errorf("%d pieces, at most %d", h.Pieces, MaxOfficersOfDevice)
 	}
 	return nil
 }
@@ -242,26 +257,7 @@ func (t *tables) checkOfficers() error {
 	serves := make(map[[2]string]string) // person, key → device
 	for _, o := range g.Officers {
 		where := fmt.Sprintf("officer %.64q at device %.64q", o.Person, o.Device)
-		i, ok := t.persons[o.Person]
-		if !ok {
-			return invalid(where, "person is unknown")
-		}
-		if _, ok := t.devices[o.Device]; !ok {
-			return invalid(where, "device is unknown")
-		}
-		if len(g.Persons[i].Cards) == 0 {
-			return invalid(where, "person has no card and may only make requests")
-		}
-		if owner, ok := t.cards[o.Card]; !ok || owner != o.Person {
-			return invalid(where, "card %d is not the person's", o.Card)
-		}
-		if o.Person == g.Ceremony.Administrator {
-			return invalid(where, "the temporary administrator's power ends with the ceremony: he cannot be an officer")
-		}
-		if o.Class != ClassOfficer && o.Class != ClassAdministrator {
-			return invalid(where, "class %.32q is unknown", o.Class)
-		}
-		if err := checkTime("expires", o.Expires); err != nil {
+		if err := t.checkOfficer(&o); err != nil {
 			return invalid(where, "%v", err)
 		}
 		if o.Expires <= g.Created {
@@ -295,6 +291,30 @@ func (t *tables) checkOfficers() error {
 		}
 	}
 	return nil
+}
+
+// checkOfficer looks at what a row says of a person, whichever key it is for.
+func (t *tables) checkOfficer(o *Officer) error {
+	i, ok := t.persons[o.Person]
+	if !ok {
+		return fmt.Errorf("person is unknown")
+	}
+	if _, ok := t.devices[o.Device]; !ok {
+		return fmt.Errorf("device is unknown")
+	}
+	if len(t.genesis.Persons[i].Cards) == 0 {
+		return fmt.Errorf("person has no card and may only make requests")
+	}
+	if owner, ok := t.cards[o.Card]; !ok || owner != o.Person {
+		return fmt.Errorf("card %d is not the person's", o.Card)
+	}
+	if o.Person == t.genesis.Ceremony.Administrator {
+		return fmt.Errorf("the temporary administrator's power ends with the ceremony: he cannot be an officer")
+	}
+	if o.Class != ClassOfficer && o.Class != ClassAdministrator {
+		return fmt.Errorf("class %.32q is unknown", o.Class)
+	}
+	return checkTime("expires", o.Expires)
 }
 
 // checkQuorums compares quorums with the officers there are, at the moment of the genesis.

@@ -16,6 +16,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 	"github.com/privyseal/privyseal/firmware/threshold"
+	"github.com/privyseal/privyseal/firmware/threshold/twolayer"
 )
 
 type genesis = ledger.Genesis
@@ -162,7 +163,11 @@ func TestValidateRefuses(t *testing.T) {
 		{"files key certifies", func(g *genesis) { g.Keys[files].MaxDays = 1 }, "certifies nothing"},
 		{"certificates signed blind", func(g *genesis) { g.Keys[certs].AllowDigest = true }, "officers would sign certificates blind"},
 		{"commands signed blind", func(g *genesis) { g.Keys[swa].AllowDigest = true }, "blind"},
-		{"scheme", func(g *genesis) { g.Keys[certs].Scheme = 3 }, "unknown scheme 3"},
+		{"scheme", func(g *genesis) { g.Keys[certs].Scheme = 4 }, "unknown scheme 4"},
+		{"scheme of two layers", func(g *genesis) { g.Keys[certs].Scheme = threshold.TwoLayer }, "no ceremony deals a key in two layers"},
+		{"layers", func(g *genesis) { g.Keys[certs].Layers = new(twolayer.Public) }, "no ceremony deals a key in two layers"},
+		{"layer of a holder", func(g *genesis) { g.Keys[certs].Holders[1].Layer = 1 }, "only keys in two layers"},
+		{"version of a share", func(g *genesis) { g.Keys[certs].Holders[1].Version = 1 }, "only keys in two layers"},
 		{"T zero", func(g *genesis) { g.Keys[certs].T = 0 }, "0 of 5 devices"},
 		{"T one", func(g *genesis) { g.Keys[certs].T = 1 }, "no signature may depend on one machine"},
 		{"T above N", func(g *genesis) { g.Keys[certs].T = 6 }, "6 of 5 devices"},

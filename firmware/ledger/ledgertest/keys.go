@@ -70,26 +70,30 @@ func splitKeys(t testing.TB) map[string]*Key {
 	}
 	out := make(map[string]*Key)
 	for id, k := range keys {
-		c := &Key{Ledger: k.Ledger, Whole: k.Whole}
-		c.Ledger.Public.N = bytes.Clone(k.Ledger.Public.N)
-		c.Ledger.Algorithms = append([]string(nil), k.Ledger.Algorithms...)
-		c.Ledger.Certificate = bytes.Clone(k.Ledger.Certificate)
-		c.Ledger.Holders = append([]ledger.Holder(nil), k.Ledger.Holders...)
-		c.Ledger.Commitment.G = bytes.Clone(k.Ledger.Commitment.G)
-		c.Ledger.Commitment.V = append([]threshold.SubCommitment(nil), k.Ledger.Commitment.V...)
-		for i := range c.Ledger.Commitment.V {
-			c.Ledger.Commitment.V[i].Value = bytes.Clone(c.Ledger.Commitment.V[i].Value)
-		}
-		for _, s := range k.Shares {
-			clone := threshold.Share{Index: s.Index}
-			for _, sub := range s.Subs {
-				clone.Subs = append(clone.Subs, threshold.SubShare{Subset: sub.Subset, Value: threshold.NewSecret(bytes.Clone(sub.Value.Reveal()))})
-			}
-			c.Shares = append(c.Shares, clone)
-		}
-		out[id] = c
+		out[id] = k.clone()
 	}
 	return out
+}
+
+func (k *Key) clone() *Key {
+	c := &Key{Ledger: k.Ledger, Whole: k.Whole}
+	c.Ledger.Public.N = bytes.Clone(k.Ledger.Public.N)
+	c.Ledger.Algorithms = append([]string(nil), k.Ledger.Algorithms...)
+	c.Ledger.Certificate = bytes.Clone(k.Ledger.Certificate)
+	c.Ledger.Holders = append([]ledger.Holder(nil), k.Ledger.Holders...)
+	c.Ledger.Commitment.G = bytes.Clone(k.Ledger.Commitment.G)
+	c.Ledger.Commitment.V = append([]threshold.SubCommitment(nil), k.Ledger.Commitment.V...)
+	for i := range c.Ledger.Commitment.V {
+		c.Ledger.Commitment.V[i].Value = bytes.Clone(c.Ledger.Commitment.V[i].Value)
+	}
+	for _, s := range k.Shares {
+		clone := threshold.Share{Index: s.Index}
+		for _, sub := range s.Subs {
+			clone.Subs = append(clone.Subs, threshold.SubShare{Subset: sub.Subset, Value: threshold.NewSecret(bytes.Clone(sub.Value.Reveal()))})
+		}
+		c.Shares = append(c.Shares, clone)
+	}
+	return c
 }
 
 func deal(k ledger.Key) (*Key, error) {
@@ -99,12 +103,17 @@ func deal(k ledger.Key) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.N, k.Epoch, k.Public = Devices, 1, *whole.Public()
+	k.Epoch, k.Public = 1, *whole.Public()
 	k.Algorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
-	for i := uint64(1); i <= k.N; i++ {
-		k.Holders = append(k.Holders, ledger.Holder{
-			Index: i, Share: fmt.Sprintf("%s.device-%d", k.ID, i), Device: fmt.Sprintf("device-%d", i), Quorum: 2, Pieces: 2, Threshold: 2,
-		})
+	if k.Holders == nil {
+		for i := 1; i <= Devices; i++ {
+			k.Holders = append(k.Holders, ledger.Holder{Device: fmt.Sprintf("device-%d", i)})
+		}
+	}
+	k.N = uint64(len(k.Holders))
+	for i := range k.Holders {
+		h := &k.Holders[i]
+		h.Index, h.Share, h.Quorum, h.Pieces, h.Threshold = uint64(i+1), k.ID+"."+h.Device, 2, 2, 2
 	}
 	seed := sha256.Sum256([]byte("privyseal ledgertest " + k.ID))
 	shares, commitment, err := threshold.Deal(mathrand.NewChaCha8(seed), whole, k.Split())

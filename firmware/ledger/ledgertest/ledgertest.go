@@ -9,7 +9,8 @@
 //	program    software key only
 //	swa (ledger, additive, 4 of 5), certs (certificate, additive, 3 of 5), files (file, multiplicative, 3 of 5, safe primes)
 //
-// Every share has a quorum of 2, opened by 2 of 2 pieces. No device needs beats, unless [WithHeartbeat] says so.
+// Every share has a quorum of 2, opened by 2 of 2 pieces. No device needs beats, unless [WithHeartbeat] says so. [WithDevices] makes more
+// devices, and [System.Authority] enters authorities in two layers.
 package ledgertest
 
 import (
@@ -161,6 +162,9 @@ func (s *System) Commission(t testing.TB) {
 	for _, x := range s.Genesis.Sources {
 		p := NewPair(t, x.ID)
 		s.Sources[x.ID] = &p
+	}
+	if err := s.addPrivate(); err != nil {
+		t.Fatal(err)
 	}
 	raw, err := s.Genesis.Encode()
 	if err != nil {

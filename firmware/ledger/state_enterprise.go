@@ -1,0 +1,84 @@
+package ledger
+
+import (
+	"slices"
+
+	"github.com/privyseal/privyseal/firmware/threshold/grouping"
+)
+
+// authority is the row of an enterprise, with what its past forbids. Once in a State it is never written.
+type authority struct {
+	dealing Dealing
+	// machines are all there ever were, in the order in which they came. Those that are gone still know what they were dealt.
+	machines []machine
+	// distributors are all numbers ever given.
+	distributors []Distributor
+}
+
+type machine struct {
+	row   Holder // the last
+	dealt int64  // when this version of its share was
+	gone  bool
+	// combinations are all that a combiner was ever dealt.
+	combinations []grouping.Combination
+}
+
+func (s State) authority(code uint64) *authority {
+	for _, a := range s.authorities {
+		if a.dealing.Enterprise.Code == code {
+			return a
+		}
+	}
+	return nil
+}
+
+// Enterprises are the authorities in two layers as they stand, by enterprise code.
+func (s State) Enterprises() []Dealing {
+	var out []Dealing
+	for _, a := range s.authorities {
+		out = append(out, a.dealing.clone())
+	}
+	return out
+}
+
+// Enterprise looks the authority of an enterprise up by the enterprise's code.
+func (s State) Enterprise(code uint64) (Dealing, bool) {
+	if a := s.authority(code); a != nil {
+		return a.dealing.clone(), true
+	}
+	return Dealing{}, false
+}
+
+// EnterpriseOf looks an authority up by the id of its key.
+func (s State) EnterpriseOf(key string) (Dealing, bool) {
+	for _, a := range s.authorities {
+		if a.dealing.Key.ID == key {
+			return a.dealing.clone(), true
+		}
+	}
+	return Dealing{}, false
+}
+
+// withAuthority is s with one row new or replaced. States share what they have in common: all slices are new.
+func (s State) withAuthority(a *authority) State {
+	next := slices.Clone(s.authorities)
+	i := slices.IndexFunc(next, func(x *authority) bool { return x.dealing.Enterprise.Code >= a.dealing.Enterprise.Code })
+	switch {
+	case i < 0:
+		next = append(next, a)
+	case next[i].dealing.Enterprise.Code == a.dealing.Enterprise.Code:
+		next[i] = a
+	default:
+		next = slices.Insert(next, i, a)
+	}
+	s.authorities = next
+	// The record of a backup is of a version of a share: what was dealt again has none, nor what is gone.
+	var kept []Backup
+	for _, b := range s.backups {
+		if dealt, ok := s.sharedAt(b.Device, b.Share); ok && b.Tested >= dealt {
+			kept = append(kept, b)
+		}
+	}
+	s.backups = kept
+	return s
+}

@@ -142,9 +142,13 @@ type Combined struct {
 	Combination grouping.Combination `cbor:"9,keyasint"`  // that gave the signature
 	Signature   []byte               `cbor:"10,keyasint"` // |N| bytes
 	// Wrong are the numbers of calculators whose powers this combiner found
-	// wrong on the way: its word, which others judge.
+	// wrong on the way: its word, which others judge. Who proves all its powers
+	// right proves the combiner a liar.
 	Wrong    []uint64      `cbor:"11,keyasint"`
 	LogHead  envelope.Hash `cbor:"12,keyasint"`
 	Officers []string      `cbor:"13,keyasint"`
 	Made     int64         `cbor:"14,keyasint"`
+	// Suspects are those of combinations that gave no signature, where it cannot
+	// tell which of them was wrong (twolayer.Solution).
+	Suspects []uint64 `cbor:"15,keyasint,omitempty"`
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/firmware"
@@ -25,6 +27,31 @@ func (s *System) Entries() [][]byte {
 		out = append(out, bytes.Clone(e))
 	}
 	return out
+}
+
+// ServerFor is the server that takes requests for a key: that named by id, and
+// without a name the home's. Of an authority in two layers only its task
+// distributors take them: without a name it is the first of them, if the
+// home's is none.
+func (s *System) ServerFor(key, id string) (ledger.Server, error) {
+	e, ok := s.state.EnterpriseOf(key)
+	if !ok {
+		return s.Server(id)
+	}
+	var ids []string
+	for _, d := range e.Distributors {
+		ids = append(ids, d.Server)
+	}
+	switch {
+	case id == "" && (slices.Contains(ids, s.file.Server) || len(ids) == 0):
+		return s.Server("")
+	case id == "":
+		return s.Server(ids[0])
+	case !slices.Contains(ids, id):
+		return ledger.Server{}, fmt.Errorf("message server %q gives out no tasks for enterprise %d (%s): name one of %s",
+			document.Escape(id), e.Enterprise.Code, e.Enterprise.Name, strings.Join(ids, ", "))
+	}
+	return s.Server(id)
 }
 
 // Invite has a device, of whatever site, make a one-time key to which the

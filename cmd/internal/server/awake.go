@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/privyseal/privyseal/cmd/internal/coordinator"
+	"github.com/privyseal/privyseal/cmd/internal/tolerant"
 	"github.com/privyseal/privyseal/cmd/internal/transport/bus"
 )
 
@@ -15,6 +16,7 @@ import (
 // their inboxes.
 func (s *Server) awake(device string) {
 	s.wake(device)
+	s.deskStep(func(d *tolerant.Desk, now int64) tolerant.Effects { return d.Awake(now, device) })
 	sys, b := s.system(), s.theBus()
 	if sys == nil || b == nil {
 		return

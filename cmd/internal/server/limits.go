@@ -123,6 +123,13 @@ const (
 	// the disk for each would cost more than a small part of a calculator's work.
 	taskBlock = 1024
 
+	// maxBroadcasts is how many packets may wait for the bus. Each is sent again
+	// until it is answered, so that what is too much is lost without harm.
+	maxBroadcasts = 4096
+
+	// keepPause is between two writes of the illegal tasks.
+	keepPause = 200 * time.Millisecond
+
 	// maxDealings bounds invitations and shares that are on their way to devices
 	// at once: a share has up to a few MiB.
 	maxDealings = 16

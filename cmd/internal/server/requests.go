@@ -35,6 +35,8 @@ type running struct {
 	owner   envelope.KeyID
 	changed chan struct{} // closed at the next change
 	over    bool          // its result is on the disk
+	layers  bool          // its key is shared in two layers
+	liars   int           // of its tracking, that were told of
 }
 
 func newRequests() *requests { return &requests{open: map[envelope.Hash]*running{}} }
@@ -51,7 +53,9 @@ func (s *Server) requestFile(digest envelope.Hash, suffix string) string {
 }
 
 func (s *Server) coordinatorConfig(sys *system) coordinator.Config {
-	return coordinator.Config{State: sys.state, Site: s.cfg.ID, Rand: rand.Reader, Asleep: s.reports.asleep()}
+	return coordinator.Config{
+		State: sys.state, Site: s.cfg.ID, Rand: rand.Reader, Asleep: s.reports.asleep(), Distribution: s.distribution,
+	}
 }
 
 // takeRequest is POST /v1/request.
@@ -79,6 +83,10 @@ func (s *Server) takeRequest(_ context.Context, source string, body []byte) ([]b
 	if err != nil {
 		s.audit.refused(source, "request", err)
 		return nil, classify(err)
+	}
+	if err := s.mayDistribute(sys, r.Tracking().Key); err != nil {
+		s.audit.refused(source, "request", err)
+		return nil, web.Refused(err)
 	}
 	if err := s.room(u.Header().Signer); err != nil {
 		return nil, err
@@ -154,6 +162,7 @@ func (s *Server) find(digest envelope.Hash) *running {
 // run lets a coordinator work.
 func (s *Server) run(r *coordinator.Request, owner envelope.KeyID) {
 	q := &running{r: r, owner: owner, changed: make(chan struct{})}
+	q.layers = s.system().authorityOf(r.Tracking().Key) != nil
 	s.requests.mu.Lock()
 	s.requests.open[r.Digest()] = q
 	s.requests.mu.Unlock()
@@ -179,6 +188,7 @@ func (s *Server) carryOut(q *running, e coordinator.Effects) {
 		}
 		close(q.changed)
 		q.changed = make(chan struct{})
+		s.tellLiars(q)
 	}
 	for _, a := range e.Actions {
 		switch a := a.(type) {
@@ -186,6 +196,8 @@ func (s *Server) carryOut(q *running, e coordinator.Effects) {
 			s.spawn(func() { s.carryAsk(q, a) })
 		case coordinator.Present:
 			s.spawn(func() { s.carryPresent(q, a) })
+		case coordinator.Broadcast:
+			s.broadcast(a.Packet)
 		}
 	}
 	if q.r.Idle() {

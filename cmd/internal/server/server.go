@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/privyseal/privyseal/cmd/internal/store"
+	"github.com/privyseal/privyseal/cmd/internal/tolerant"
 	"github.com/privyseal/privyseal/cmd/internal/transport/bus"
 	"github.com/privyseal/privyseal/cmd/internal/transport/link"
 	"github.com/privyseal/privyseal/cmd/internal/transport/pinned"
@@ -57,6 +58,7 @@ type Server struct {
 	beats    *beats
 	reports  *reports
 	alarms   *alarms
+	machines *machines
 	dealings chan struct{} // holds a token for each that is on its way
 	numbers  *taskNumbers
 }
@@ -65,6 +67,9 @@ type Server struct {
 type Options struct {
 	Log *slog.Logger     // nil: silent
 	Now func() time.Time // nil: time.Now
+	// Lose, if not nil, says which packets of the broadcast channels do not
+	// arrive anywhere, for tests.
+	Lose func(tolerant.Packet) bool
 }
 
 // Start runs the server of a directory that Init made. It goes on with every
@@ -93,7 +98,7 @@ func Start(dir string, o Options) (*Server, error) {
 		return nil, err
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	if err := s.open(); err != nil {
+	if err := s.open(o.Lose); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -102,7 +107,7 @@ func Start(dir string, o Options) (*Server, error) {
 
 // open brings the parts up, inner ones first: nobody is let in before the
 // server knows what it knew.
-func (s *Server) open() (err error) {
+func (s *Server) open(lose func(tolerant.Packet) bool) (err error) {
 	for _, name := range []string{dirRequests, dirInbox} {
 		if err := os.MkdirAll(filepath.Join(s.dir, name), 0o700); err != nil {
 			return err
@@ -120,6 +125,7 @@ func (s *Server) open() (err error) {
 	}
 	s.limiter = web.NewLimiter(rules, s.audit.log, nil)
 	s.requests, s.inbox = newRequests(), newInbox()
+	s.machines = newMachines(lose)
 	s.beats, s.reports, s.alarms = newBeats(), newReports(), newAlarms()
 	if s.numbers, err = openTaskNumbers(s.dir); err != nil {
 		return err
@@ -229,6 +235,7 @@ func (s *Server) tick() {
 		case <-t.C:
 		}
 		s.tickRequests()
+		s.deskStep((*tolerant.Desk).Tick)
 		s.watchDevices()
 		if n%5 == 0 {
 			s.reloadRules()

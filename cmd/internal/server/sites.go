@@ -18,6 +18,9 @@ func (s *Server) join() error {
 	if err := s.openBus(); err != nil {
 		return err
 	}
+	if err := s.openDesk(s.system()); err != nil {
+		return err
+	}
 	if err := s.resume(); err != nil {
 		return err
 	}
@@ -73,6 +76,7 @@ func (s *Server) serveSites(b bus.Bus) error {
 		bus.Subject(s.cfg.ID, "awake"):    s.serveAwake,
 		bus.Subject(s.cfg.ID, "asleep"):   s.serveAsleep,
 		bus.Subject(s.cfg.ID, "source"):   s.serveSource,
+		bus.Subject(s.cfg.ID, "tasks"):    s.serveTasks,
 	}
 	for _, d := range s.system().state.Devices() {
 		if d.Server == s.cfg.ID {
@@ -83,6 +87,9 @@ func (s *Server) serveSites(b bus.Bus) error {
 		if _, err := b.Serve(subject, h); err != nil {
 			return err
 		}
+	}
+	if err := s.listenChannels(s.system()); err != nil {
+		return err
 	}
 	return s.joinBeats(b, s.system().state.Servers())
 }
@@ -110,6 +117,7 @@ func (s *Server) routes() (map[string]web.Handler, map[string]web.PollHandler) {
 			api.PathSourceSend: s.sendSource,
 			api.PathInvite:     s.invite,
 			api.PathInstall:    s.install,
+			api.PathTasks:      s.showTasks,
 		}, map[string]web.PollHandler{
 			api.PathTracking: s.track,
 			api.PathInbox:    s.pollInbox,

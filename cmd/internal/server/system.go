@@ -22,6 +22,36 @@ type system struct {
 	api   api.System
 	state ledger.State
 	peers *peers
+	// authorities are those in two layers: the ledger hands out copies, which
+	// are large.
+	authorities []ledger.Dealing
+}
+
+// authorityOf finds the authority in two layers that has a key, nil if there is
+// none.
+func (sys *system) authorityOf(key string) *ledger.Dealing {
+	for i := range sys.authorities {
+		if sys.authorities[i].Key.ID == key {
+			return &sys.authorities[i]
+		}
+	}
+	return nil
+}
+
+// distributor returns the number under which a server gives out an enterprise's
+// tasks, 0 if it does not.
+func (sys *system) distributor(code uint64, server string) uint64 {
+	for i := range sys.authorities {
+		if sys.authorities[i].Enterprise.Code != code {
+			continue
+		}
+		for _, d := range sys.authorities[i].Distributors {
+			if d.Server == server {
+				return d.Number
+			}
+		}
+	}
+	return 0
 }
 
 // system returns nil before the ceremony.
@@ -85,7 +115,7 @@ func (s *Server) verifySystem(raw []byte) (*system, error) {
 	if !ok || !bytes.Equal(row.Sign, own.Sign) || !bytes.Equal(row.Agree, own.Agree) || row.TLS != own.TLS {
 		return nil, fmt.Errorf("the system does not list server %s with this server's keys", s.cfg.ID)
 	}
-	out.peers = peersOf(out.state)
+	out.peers, out.authorities = peersOf(out.state), out.state.Enterprises()
 	return out, nil
 }
 
@@ -122,6 +152,12 @@ func (s *Server) takeSystem(_ context.Context, source string, body []byte) ([]by
 	if old == nil {
 		if err := s.join(); err != nil {
 			// It is durable: the next start tries again, and says why it cannot.
+			s.fatal(err)
+			return nil, err
+		}
+	}
+	if old != nil {
+		if err := s.grown(sys); err != nil {
 			s.fatal(err)
 			return nil, err
 		}

@@ -1,5 +1,371 @@
 package grouping
 
+import (
+	"cmp"
+	"slices"
+)
+
+// builder adds combinations one by one, as B [0080] does, and knows of every
+// coalition that must learn nothing what it cannot tell: so a combination that
+// would be too much is found at once.
+type builder struct {
+	k, t, l  int
+	groups   [][][]int // rows by combiner
+	machines [][]set   // of the rows
+	served   []int16   // by machine set, by how many combiners' rows
+	missing  int
+	views    []*view
+	of       [][]*view // by combiner; those that objected last come first
+	steps    uint64
+}
+
+// view is what a coalition sees.
+type view struct {
+	combiners set
+	column    []int // sub-key -> unknown, −1: known
+	lattice   *lattice
+}
+
+// project is a row without what the coalition knows.
+func (v *view) project(row, into []int) []int {
+	into = into[:0]
+	for _, x := range row {
+		if c := v.column[x]; c >= 0 {
+			into = append(into, c)
+		}
+	}
+	return into
+}
+
+// newBuilder starts without combinations, for k calculators and m combiners. It
+// is nil if there are too many coalitions to keep.
+func newBuilder(p Params) *builder {
+	b := &builder{k: int(p.K), t: int(p.T), l: int(p.L)}
+	m := int(p.M)
+	b.groups, b.machines = make([][][]int, m), make([][]set, m)
+	b.served = make([]int16, 1<<b.k)
+	b.missing = int(binomial(b.k, b.t))
+	b.of = make([][]*view, m)
+	type kind struct{ combiners, calculators int }
+	kinds := []kind{{1, b.t - 1}}
+	if c := min(int(p.Combiners), m); c > 1 {
+		kinds = append(kinds, kind{c, int(p.Calculators)})
+	}
+	if m > 1 && (m > int(p.Combiners)) {
+		kinds = append(kinds, kind{m, 0})
+	}
+	entries := uint64(0)
+	for _, kind := range kinds {
+		v := uint64((b.k - kind.calculators) * b.l)
+		entries += binomial(m, kind.combiners) * binomial(b.k, kind.calculators) * v * v
+	}
+	if entries > MaxEntries {
+		return nil
+	}
+	for _, kind := range kinds {
+		for who := range subsets(m, kind.combiners) {
+			for known := range subsets(b.k, kind.calculators) {
+				v := &view{combiners: who, column: make([]int, b.k*b.l)}
+				n := 0
+				for x := range v.column {
+					if v.column[x] = -1; !known.has(x / b.l) {
+						v.column[x] = n
+						n++
+					}
+				}
+				v.lattice = newLattice(n)
+				b.views = append(b.views, v)
+				for a := range m {
+					if who.has(a) {
+						b.of[a] = append(b.of[a], v)
+					}
+				}
+			}
+		}
+	}
+	return b
+}
+
+// allows reports whether no coalition learns anything by a further row of
+// combiner a.
+func (b *builder) allows(a int, row []int) bool {
+	b.steps++
+	var space [MaxCalculators]int
+	for i, v := range b.of[a] {
+		if !v.lattice.keeps(v.project(row, space[:])) {
+			copy(b.of[a][1:i+1], b.of[a][:i])
+			b.of[a][0] = v
+			return false
+		}
+	}
+	return true
+}
+
+// saved are the lattices before a row was added.
+type saved struct {
+	view    *view
+	lattice *lattice
+}
+
+// add adds a row that is allowed. It is false, and nothing is added, if numbers
+// grow too large.
+func (b *builder) add(a int, row []int) ([]saved, bool) {
+	var before []saved
+	var space [MaxCalculators]int
+	for _, v := range b.of[a] {
+		r := v.project(row, space[:])
+		if v.lattice.residue(r) == 0 && v.lattice.gcdOf(r) == 0 {
+			continue // nothing new to them
+		}
+		before = append(before, saved{v, v.lattice})
+		v.lattice = v.lattice.clone()
+		if !v.lattice.meet(r) {
+			b.restore(before)
+			return nil, false
+		}
+	}
+	s := b.machinesOf(row)
+	b.groups[a], b.machines[a] = append(b.groups[a], row), append(b.machines[a], s)
+	if b.served[s]++; b.served[s] == 1 {
+		b.missing--
+	}
+	return before, true
+}
+
+// remove takes the last row of combiner a away again.
+func (b *builder) remove(a int, before []saved) {
+	b.restore(before)
+	n := len(b.groups[a]) - 1
+	s := b.machines[a][n]
+	b.groups[a], b.machines[a] = b.groups[a][:n], b.machines[a][:n]
+	if b.served[s]--; b.served[s] == 0 {
+		b.missing++
+	}
+}
+
+func (b *builder) restore(before []saved) {
+	for _, s := range before {
+		s.view.lattice = s.lattice
+	}
+}
+
+func (b *builder) machinesOf(row []int) set {
+	var s set
+	for _, x := range row {
+		s |= 1 << (x / b.l)
+	}
+	return s
+}
+
+// row is the combination of a machine set with these keys, by calculator.
+func (b *builder) row(machines set, key func(j int) int) []int {
+	row := make([]int, 0, b.t)
+	for j := range b.k {
+		if machines.has(j) {
+			row = append(row, j*b.l+key(j))
+		}
+	}
+	return row
+}
+
+// candidates are rows of a machine set for combiner a, those first that are
+// likely: that use, of one part of the group, the sub-keys which the part uses
+// already, and where it uses none any. Others follow at random.
+func (b *builder) candidates(a int, machines set, rnd *random, limit int) [][]int {
+	var rows [][]int
+	all := uint64(1)
+	for range b.t {
+		all = min(all*uint64(b.l), 1<<20)
+	}
+	if all <= uint64(limit) { // every one, in random order
+		keys := make([]int, b.k)
+		for n := range all {
+			for j := range b.k {
+				if machines.has(j) {
+					keys[j], n = int(n%uint64(b.l)), n/uint64(b.l)
+				}
+			}
+			rows = append(rows, b.row(machines, func(j int) int { return keys[j] }))
+		}
+		for n := len(rows) - 1; n > 0; n-- {
+			o := rnd.below(n + 1)
+			rows[n], rows[o] = rows[o], rows[n]
+		}
+		return rows
+	}
+	for _, part := range components(b.k*b.l, b.groups[a]) {
+		used := make([][]int, b.k)
+		for _, row := range part {
+			for _, x := range row {
+				if j := x / b.l; !slices.Contains(used[j], x%b.l) {
+					used[j] = append(used[j], x%b.l)
+				}
+			}
+		}
+		for range b.l * 2 {
+			rows = append(rows, b.row(machines, func(j int) int {
+				if len(used[j]) == 0 {
+					return rnd.below(b.l)
+				}
+				return used[j][rnd.below(len(used[j]))]
+			}))
+		}
+	}
+	for len(rows) < limit {
+		rows = append(rows, b.row(machines, func(int) int { return rnd.below(b.l) }))
+	}
+	return rows
+}
+
+// serve finds a combination for a machine set, with the combiner that has least
+// if it can.
+func (b *builder) serve(machines set, rnd *random, limit int) bool {
+	for _, a := range b.byLoad(rnd) {
+		for _, row := range b.candidates(a, machines, rnd, limit) {
+			if b.allows(a, row) {
+				if _, ok := b.add(a, row); ok {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+func (b *builder) byLoad(rnd *random) []int {
+	order := make([]int, len(b.groups))
+	for a := range order {
+		order[a] = a
+	}
+	for n := len(order) - 1; n > 0; n-- {
+		o := rnd.below(n + 1)
+		order[n], order[o] = order[o], order[n]
+	}
+	slices.SortStableFunc(order, func(x, y int) int { return cmp.Compare(len(b.groups[x]), len(b.groups[y])) })
+	return order
+}
+
+// fill serves what is missing, again and again from the same start until all is
+// served or the budget is used up: those sets come first that failed before.
+// What it did not serve at best is the second result.
+func (b *builder) fill(rnd *random, budget uint64, report func(step uint64, missing int)) (ok bool, least int) {
+	start := make([]*lattice, len(b.views))
+	for i, v := range b.views {
+		start[i] = v.lattice
+	}
+	length := make([]int, len(b.groups))
+	for a := range b.groups {
+		length[a] = len(b.groups[a])
+	}
+	failed := make([]int, 1<<b.k)
+	least = b.missing
+	limit := 64
+	for b.missing > 0 && b.steps < budget {
+		report(b.steps, least)
+		var order []set
+		for s := range subsets(b.k, b.t) {
+			if b.served[s] == 0 {
+				order = append(order, s)
+			}
+		}
+		for n := len(order) - 1; n > 0; n-- {
+			o := rnd.below(n + 1)
+			order[n], order[o] = order[o], order[n]
+		}
+		slices.SortStableFunc(order, func(x, y set) int { return cmp.Compare(failed[y], failed[x]) })
+		for _, s := range order {
+			if b.steps >= budget {
+				break
+			}
+			if !b.serve(s, rnd, limit) {
+				failed[s]++
+			}
+		}
+		least = min(least, b.missing)
+		if b.missing == 0 {
+			break
+		}
+		// Back to the start.
+		for i, v := range b.views {
+			v.lattice = start[i]
+		}
+		for a := range b.groups {
+			for len(b.groups[a]) > length[a] {
+				b.remove(a, nil)
+			}
+		}
+	}
+	return b.missing == 0, least
+}
+
+// enrich gives every combiner up to n further combinations, of the machine sets
+// that fewest combiners serve.
+func (b *builder) enrich(rnd *random, n uint64, budget uint64) {
+	for range n {
+		for a := range b.groups {
+			if len(b.groups[a]) >= MaxCombinations {
+				continue
+			}
+			type choice struct {
+				machines set
+				rank     int
+			}
+			var choices []choice
+			for s := range subsets(b.k, b.t) {
+				c := choice{s, 2 * int(b.served[s])}
+				if slices.Contains(b.machines[a], s) {
+					c.rank++
+				}
+				choices = append(choices, c)
+			}
+			slices.SortStableFunc(choices, func(x, y choice) int { return cmp.Compare(x.rank, y.rank) })
+		next:
+			for _, c := range choices {
+				for _, row := range b.candidates(a, c.machines, rnd, 64) {
+					if b.steps > budget {
+						return
+					}
+					if slices.ContainsFunc(b.groups[a], func(r []int) bool { return slices.Equal(r, row) }) || !b.allows(a, row) {
+						continue
+					}
+					if _, ok := b.add(a, row); ok {
+						break next
+					}
+				}
+			}
+		}
+	}
+}
+
+// combinations are the rows of combiner a, from a place on.
+func (b *builder) combinations(a, from int, calculators []uint64) []Combination {
+	var out []Combination
+	for _, row := range b.groups[a][from:] {
+		var c Combination
+		for _, x := range row {
+			c = append(c, Term{Calculator: calculators[x/b.l], Key: uint64(x%b.l + 1)})
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// byCombinations looks for a grouping combination by combination.
 func byCombinations(p Params, report func(method string, step, served uint64)) (*Grouping, uint64) {
-	return nil, 0
+	b := newBuilder(p)
+	if b == nil {
+		return nil, 0
+	}
+	needed := binomial(b.k, b.t)
+	rnd := random(p.K<<24 | p.T<<16 | p.L<<8 | p.M | 1<<40)
+	ok, missing := b.fill(&rnd, p.Budget, func(step uint64, missing int) { report("combinations", step, needed-uint64(missing)) })
+	if !ok {
+		return nil, needed - uint64(missing)
+	}
+	b.enrich(&rnd, p.Redundant, 2*p.Budget)
+	g := p.number()
+	for a := range g.Combiners {
+		g.Combiners[a].Combinations = b.combinations(a, 0, g.Calculators)
+	}
+	return g, needed
 }

@@ -26,4 +26,8 @@ const (
 
 	// DefaultBudget is how many steps a search takes: some seconds.
 	DefaultBudget = 1 << 20
+
+	// MaxEntries bounds the memory of a search that keeps what every coalition
+	// cannot tell: 2²⁴ numbers are 128 MiB.
+	MaxEntries = 1 << 24
 )

@@ -124,6 +124,10 @@ func (s *partitions) vary(rnd *random) {
 	a, i, j, q := rnd.below(s.m), rnd.below(s.l), rnd.below(s.k), rnd.below(s.t)
 	f := a*s.l + i
 	from := int(s.part[f][j])
+	if rnd.below(2) == 0 {
+		s.swap(a, i, j, rnd.below(s.k))
+		return
+	}
 	switch {
 	case s.m == 1 || from >= max(s.common, 1) && q >= max(s.common, 1):
 		s.put(f, j, q)
@@ -150,6 +154,37 @@ func (s *partitions) vary(rnd *random) {
 				i = (i + 1) % s.l
 			}
 			s.put(b*s.l+i, j, 0)
+		}
+	}
+}
+
+// swap lets two calculators change places in a partition: with parts of one
+// calculator, one that only moves leaves an empty part.
+func (s *partitions) swap(a, i, j, o int) {
+	x, y := int(s.part[a*s.l+i][j]), int(s.part[a*s.l+i][o])
+	switch {
+	case x == y:
+	case s.m == 1 || min(x, y) >= max(s.common, 1):
+		s.put(a*s.l+i, j, y)
+		s.put(a*s.l+i, o, x)
+	case s.common > 0:
+		for b := range s.m {
+			f := b*s.l + i
+			x, y := int(s.part[f][j]), int(s.part[f][o])
+			s.put(f, j, y)
+			s.put(f, o, x)
+		}
+	default: // the mark goes the other way in another partition
+		for n := range s.l {
+			f := a*s.l + (i+n)%s.l
+			u, v := int(s.part[f][j]), int(s.part[f][o])
+			if (u == 0) == (y == 0) && (v == 0) == (x == 0) {
+				s.put(a*s.l+i, j, y)
+				s.put(a*s.l+i, o, x)
+				s.put(f, j, v)
+				s.put(f, o, u)
+				return
+			}
 		}
 	}
 }

@@ -32,22 +32,19 @@ var (
 	ErrTerm = errors.New("twolayer: no such machine or sub-key")
 )
 
-// UnsafeError names a coalition from which the secret exponent would not be hidden
-// well enough.
+// UnsafeError names a coalition from which the secret exponent would not be
+// hidden. Err is ErrLearns or ErrThin.
 type UnsafeError struct {
 	Combiners, Calculators []uint64
-	// Bits is what [Hiding] found, or 0 if they learn the exponent or a residue of
-	// it for certain.
-	Bits int
+	Err                    error
 }
 
 func (e *UnsafeError) Error() string {
-	who := fmt.Sprintf("combiners %d with calculators %d", e.Combiners, e.Calculators)
-	if e.Bits == 0 {
-		return "twolayer: " + who + " would learn the secret exponent or a residue of it: choose another grouping"
-	}
-	return fmt.Sprintf("twolayer: the secret exponent would be hidden from %s by %d bits only, not %d: choose another grouping", who, e.Bits, MinHiding)
+	return fmt.Sprintf("%v: combiners %d with calculators %d: choose another grouping", e.Err, e.Combiners, e.Calculators)
 }
+
+// Unwrap returns Err.
+func (e *UnsafeError) Unwrap() error { return e.Err }
 
 // WrongPowersError names calculators whose powers are out of range.
 type WrongPowersError struct{ Calculators []uint64 }

@@ -37,12 +37,13 @@ func (d *Dealing) Extend(rand io.Reader, g grouping.Grouping, pub *threshold.Pub
 	}
 	gone := union(d.Gone, old.Combiners)
 	given := union(gone, g.Combiners)
+	were := calculators(gone)
 	for _, j := range g.Calculators {
-		if !slices.Contains(old.Calculators, j) && slices.Contains(calculators(gone), j) {
+		if slices.Contains(were, j) && !slices.Contains(old.Calculators, j) {
 			return nil, fmt.Errorf("%w: calculator %d was there before and is gone: numbers are given once", ErrGrowth, j)
 		}
 	}
-	if err := checkHiding(g.T, given, union2(calculators(given), g.Calculators)); err != nil {
+	if err := checkHiding(g.T, given, calculators(given)); err != nil {
 		return nil, err
 	}
 	s, err := d.secrets()
@@ -85,10 +86,12 @@ func (d *Dealing) secrets() (*secrets, error) {
 // union merges what groups hold by combiner.
 func union(lists ...[]grouping.Group) []grouping.Group {
 	held := map[uint64][]grouping.Combination{}
+	seen := map[string]bool{}
 	for _, groups := range lists {
 		for _, g := range groups {
 			for _, c := range g.Combinations {
-				if !has(held[g.Number], c) {
+				if at := place(g.Number, c); !seen[at] {
+					seen[at] = true
 					held[g.Number] = append(held[g.Number], c)
 				}
 			}
@@ -103,12 +106,17 @@ func union(lists ...[]grouping.Group) []grouping.Group {
 
 // without returns what is in all and not in now.
 func without(all, now []grouping.Group) []grouping.Group {
+	held := map[string]bool{}
+	for _, g := range now {
+		for _, c := range g.Combinations {
+			held[place(g.Number, c)] = true
+		}
+	}
 	var out []grouping.Group
 	for _, g := range all {
 		rest := grouping.Group{Number: g.Number}
-		at := slices.IndexFunc(now, func(x grouping.Group) bool { return x.Number == g.Number })
 		for _, c := range g.Combinations {
-			if at < 0 || !has(now[at].Combinations, c) {
+			if !held[place(g.Number, c)] {
 				rest.Combinations = append(rest.Combinations, c)
 			}
 		}
@@ -119,9 +127,7 @@ func without(all, now []grouping.Group) []grouping.Group {
 	return out
 }
 
-func has(list []grouping.Combination, c grouping.Combination) bool {
-	return slices.ContainsFunc(list, func(x grouping.Combination) bool { return slices.Equal(x, c) })
-}
+func place(combiner uint64, c grouping.Combination) string { return fmt.Sprint(combiner, c) }
 
 // calculators lists the calculators of all combinations, ascending.
 func calculators(groups []grouping.Group) []uint64 {
@@ -134,10 +140,4 @@ func calculators(groups []grouping.Group) []uint64 {
 		}
 	}
 	return slices.Sorted(maps.Keys(seen))
-}
-
-func union2(a, b []uint64) []uint64 {
-	all := slices.Concat(a, b)
-	slices.Sort(all)
-	return slices.Compact(all)
 }

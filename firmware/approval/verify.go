@@ -165,11 +165,15 @@ func (g *gate) checkOfficer(id ledger.Identity, a *Approval) (ledger.Person, err
 	if id.Use != ledger.UseSign {
 		return nobody, &WrongSignerError{Owner: ownerOf(id), Why: "an approval is signed in slot 9C of a card"}
 	}
+	// A person may have several rows at a device: one of the genesis and one of each enterprise, each for keys of its own. Only the one for
+	// this key counts, with its card and its end; any other serves to say what is wrong.
 	var row *ledger.Officer
 	var serves []string
 	for _, o := range g.s.Registrations(p.ID) {
-		serves = append(serves, o.Device)
-		if o.Device == g.device {
+		if !slices.Contains(serves, o.Device) {
+			serves = append(serves, o.Device)
+		}
+		if o.Device == g.device && (row == nil || slices.Contains(o.Keys, g.req.Key)) {
 			row = &o
 		}
 	}
@@ -181,12 +185,12 @@ func (g *gate) checkOfficer(id ledger.Identity, a *Approval) (ledger.Person, err
 		return nobody, notOfficer("is no officer of any device")
 	case row == nil || a.Device != g.device:
 		return nobody, &WrongDeviceError{Person: p.ID, Name: p.Name, Registered: serves, Approved: a.Device, Want: g.device}
+	case !slices.Contains(row.Keys, g.req.Key):
+		return nobody, notOfficer("is not registered for this key")
 	case row.Card != id.Card:
 		return nobody, &WrongSignerError{Owner: ownerOf(id), Why: fmt.Sprintf("card %d is registered at %s, not card %d", row.Card, g.device, id.Card)}
 	case g.now >= row.Expires:
 		return nobody, &OfficerExpiredError{Person: p.ID, Name: p.Name, Device: g.device, Expired: row.Expires, Now: g.now}
-	case !slices.Contains(row.Keys, g.req.Key):
-		return nobody, notOfficer("is not registered for this key")
 	}
 	return p, nil
 }

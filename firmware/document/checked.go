@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
@@ -70,6 +71,11 @@ func CheckIn(state ledger.State, req *Request, now int64) (*Checked, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: key %q is unknown", ErrRequest, Escape(req.Key))
 	}
+	if key.Scheme == threshold.TwoLayer {
+		r := *req
+		r.Route.Devices = stillThere(state, &key, req.Route.Devices)
+		return Check(&r, key, now)
+	}
 	if key.Family != ledger.FamilyLedger {
 		return Check(req, key, now)
 	}
@@ -90,6 +96,15 @@ func CheckIn(state ledger.State, req *Request, now int64) (*Checked, error) {
 		return nil, err
 	}
 	return newCheckedRequest(req, &key, c)
+}
+
+// stillThere leaves out machines that were taken away since the request was
+// made: it does not fail for that if those that remain can sign.
+func stillThere(state ledger.State, key *ledger.Key, devices []string) []string {
+	return slices.DeleteFunc(slices.Clone(devices), func(id string) bool {
+		_, now := state.HolderOf(key.ID, id)
+		return !now && state.WasMachine(key.ID, id)
+	})
 }
 
 func familyError(req *Request, key *ledger.Key) error {

@@ -250,5 +250,15 @@ func checkEntry(state ledger.State, req *Request, now int64) (*content, error) {
 	if e.Created > now+maxClockSkew {
 		return nil, fmt.Errorf("%w: the entry is from %s", ErrNotYet, formatTime(e.Created))
 	}
+	if e.Kind == ledger.KindDealing {
+		d, err := ledger.DecodeDealing(e.Body)
+		if err != nil {
+			return nil, err
+		}
+		// The tables ask for less than devices do of a root from the ceremony's lead.
+		if err := VerifyRoot(d.Key.Certificate, &d.Key.Public); err != nil {
+			return nil, err
+		}
+	}
 	return &content{signed: ledger.ToBeSigned(req.Document), view: func(v *View) { entryView(v, state, e) }}, nil
 }

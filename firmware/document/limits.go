@@ -1,5 +1,7 @@
 package document
 
+import "github.com/privyseal/privyseal/firmware/threshold/grouping"
+
 // Limits of this package. A request is refused, by name, where it exceeds one.
 const (
 	// MaxFile is the longest file that travels inside a request, octets. With
@@ -28,8 +30,9 @@ const (
 	maxComment  = 1000
 	// maxIDLength bounds ids of keys, devices and persons.
 	maxIDLength = 128
-	// maxRoute is the largest number of devices of a key (threshold.Split).
-	maxRoute = 16
+	// maxRoute is the largest number of devices of a key: the machines of one in
+	// two layers; others have 16 (threshold.Split).
+	maxRoute = grouping.MaxCalculators + grouping.MaxCombiners
 
 	// maxLifetime bounds how long a request may wait for its officers, seconds.
 	// A stolen approval is worth something until then.

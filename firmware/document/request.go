@@ -62,7 +62,8 @@ type Route struct {
 	Mode      string `cbor:"1,keyasint"` // ModeParallel or ModeSequential
 	Approvals string `cbor:"2,keyasint"` // ApprovalsChain or ApprovalsSet
 	// Devices are ids of devices that hold shares of the key, at least t of
-	// them, in the order preferred. Only their officers are asked.
+	// them, in the order preferred. Only their officers are asked. For a key in
+	// two layers they are at least t calculators and a combiner that serves them.
 	Devices []string `cbor:"3,keyasint"`
 }
 
@@ -88,7 +89,8 @@ func ModeOf(key *ledger.Key) string {
 }
 
 // RouteTo is the route to all holders of a key, in the order of their shares,
-// in the mode for which the key is shared.
+// in the mode for which the key is shared. Keys in two layers take approvals as
+// a set only.
 func RouteTo(key *ledger.Key, approvals string) Route {
 	r := Route{Mode: ModeOf(key), Approvals: approvals}
 	for _, h := range key.Holders {
@@ -105,19 +107,18 @@ func (r *Route) Validate(key *ledger.Key) error {
 		return fmt.Errorf("%w: it is missing", ErrRoute)
 	}
 	switch r.Mode {
-	case ModeParallel:
-		if key.Scheme != threshold.Additive {
-			return fmt.Errorf("%w: key %q is shared for sequential signing, the mode must be %q", ErrRoute, key.ID, ModeSequential)
-		}
-	case ModeSequential:
-		if key.Scheme != threshold.Multiplicative {
-			return fmt.Errorf("%w: key %q is shared for parallel signing, the mode must be %q", ErrRoute, key.ID, ModeParallel)
+	case ModeParallel, ModeSequential:
+		if want := ModeOf(key); r.Mode != want {
+			return fmt.Errorf("%w: key %q is shared for %s signing, the mode must be %q", ErrRoute, key.ID, want, want)
 		}
 	default:
 		return fmt.Errorf("%w: mode %q is neither %q nor %q", ErrRoute, Escape(r.Mode), ModeParallel, ModeSequential)
 	}
 	if r.Approvals != ApprovalsChain && r.Approvals != ApprovalsSet {
 		return fmt.Errorf("%w: approvals %q are neither %q nor %q", ErrRoute, Escape(r.Approvals), ApprovalsChain, ApprovalsSet)
+	}
+	if key.Scheme == threshold.TwoLayer && r.Approvals != ApprovalsSet {
+		return fmt.Errorf("%w: the machines of key %q work at the same time, so their officers have none before them: the approvals must be a %q", ErrRoute, key.ID, ApprovalsSet)
 	}
 	if len(r.Devices) == 0 {
 		return fmt.Errorf("%w: it names no device", ErrRoute)
@@ -133,10 +134,55 @@ func (r *Route) Validate(key *ledger.Key) error {
 			return fmt.Errorf("%w: device %q is named twice", ErrRoute, Escape(id))
 		}
 	}
+	if key.Scheme == threshold.TwoLayer {
+		return r.validateLayers(key)
+	}
 	if key.T == 0 || uint64(len(r.Devices)) < key.T {
 		return fmt.Errorf("%w: it names %d devices, key %q needs %d", ErrRoute, len(r.Devices), key.ID, key.T)
 	}
 	return nil
+}
+
+// validateLayers refuses a route on which no signature could ever be made: too
+// few calculators, or no combiner that has a combination of them.
+func (r *Route) validateLayers(key *ledger.Key) error {
+	calculators, combiners := r.Machines(key)
+	switch {
+	case key.T == 0 || uint64(len(calculators)) < key.T:
+		return fmt.Errorf("%w: it names %d calculators, key %q needs %d", ErrRoute, len(calculators), key.ID, key.T)
+	case len(combiners) == 0:
+		return fmt.Errorf("%w: it names no combiner of key %q, which needs one", ErrRoute, key.ID)
+	case key.Layers == nil:
+		return fmt.Errorf("%w: key %q has no layers", ErrRoute, key.ID)
+	}
+	have := make([]uint64, len(calculators))
+	for i, h := range calculators {
+		have[i] = h.Index
+	}
+	slices.Sort(have)
+	for _, h := range combiners {
+		if len(key.Layers.Grouping.Match(h.Index, have)) > 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: none of its combiners has a combination of its calculators: name more of them", ErrRoute)
+}
+
+// Machines are the rows of a route's devices in a key of two layers, in the
+// order of the route.
+func (r *Route) Machines(key *ledger.Key) (calculators, combiners []ledger.Holder) {
+	for _, id := range r.Devices {
+		for _, h := range key.Holders {
+			switch {
+			case h.Device != id:
+			case h.Layer == ledger.LayerCalculator:
+				calculators = append(calculators, h)
+			case h.Layer == ledger.LayerCombiner:
+				combiners = append(combiners, h)
+			}
+		}
+	}
+	return calculators, combiners
 }
 
 // validate checks what is common to all kinds of requests.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/threshold"
 )
 
 // requestView adds what the request says besides the document.
@@ -20,12 +21,27 @@ func requestView(v *View, r *Request, key *ledger.Key) {
 	v.raw("algorithm", string(r.Algorithm))
 	v.text("requester", r.Requester)
 	v.raw("route", fmt.Sprintf("%s, approvals as a %s", r.Route.Mode, r.Route.Approvals))
-	v.text("devices", fmt.Sprintf("%d of: %s", key.T, strings.Join(r.Route.Devices, ", ")))
+	if key.Scheme == threshold.TwoLayer {
+		calculators, combiners := r.Route.Machines(key)
+		v.text("calculators", fmt.Sprintf("%d of: %s", key.T, devicesOf(calculators)))
+		v.text("combiners", "1 of: "+devicesOf(combiners))
+	} else {
+		v.text("devices", fmt.Sprintf("%d of: %s", key.T, strings.Join(r.Route.Devices, ", ")))
+	}
 	v.raw("created", formatTime(r.Created))
 	v.raw("expires", formatTime(r.Expires))
 	if r.Comment != "" {
 		v.text("comment (a claim)", r.Comment)
 	}
+}
+
+// devicesOf lists machines by their devices.
+func devicesOf(machines []ledger.Holder) string {
+	var out []string
+	for _, h := range machines {
+		out = append(out, fmt.Sprintf("%s (%d)", h.Device, h.Index))
+	}
+	return strings.Join(out, ", ")
 }
 
 // certificateContent is a checked certificate for an end entity.

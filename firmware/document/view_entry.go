@@ -20,11 +20,14 @@ func entryView(v *View, s ledger.State, e *ledger.Entry) {
 	v.section("What it does")
 	var n ledger.Notice
 	var b ledger.Backup
+	var d ledger.Dealing
 	switch {
 	case e.Kind == ledger.KindNotice && envelope.Unmarshal(e.Body, &n) == nil:
 		noticeView(v, s, &n)
 	case e.Kind == ledger.KindBackup && envelope.Unmarshal(e.Body, &b) == nil:
 		backupView(v, s, &b)
+	case e.Kind == ledger.KindDealing && envelope.Unmarshal(e.Body, &d) == nil:
+		dealingView(v, s, &d)
 	default:
 		v.warn("this kind of command is not decoded here")
 		v.raw("body", hex.EncodeToString(e.Body))

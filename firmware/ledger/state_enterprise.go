@@ -59,6 +59,17 @@ func (s State) EnterpriseOf(key string) (Dealing, bool) {
 	return Dealing{}, false
 }
 
+// WasMachine reports whether a device is a machine of an authority in two layers, by the id of its key, or was one at any time. A request
+// that names one that was taken away since goes on without it.
+func (s State) WasMachine(key, device string) bool {
+	for _, a := range s.authorities {
+		if a.dealing.Key.ID == key {
+			return slices.ContainsFunc(a.machines, func(m machine) bool { return m.row.Device == device })
+		}
+	}
+	return false
+}
+
 // withAuthority is s with one row new or replaced. States share what they have in common: all slices are new.
 func (s State) withAuthority(a *authority) State {
 	next := slices.Clone(s.authorities)

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"math/big"
 	"slices"
 	"strings"
 
@@ -17,14 +16,11 @@ func (x *dealt) checkHolders() error {
 	k, g := &x.Key, &x.Key.Layers.Grouping
 	where := x.where("key %q", k.ID)
 	// Before anything is looked up by number.
-	if err := g.Validate(); err != nil {
+	if err := k.Layers.Validate(&k.Public); err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
 	if k.T != g.T || k.N != uint64(len(g.Calculators)) {
 		return fmt.Errorf("%s: %d of %d in the row, %d of %d in the layers", where, k.T, k.N, g.T, len(g.Calculators))
-	}
-	if err := checkValues(k); err != nil {
-		return fmt.Errorf("%s: %w", where, err)
 	}
 	machines := machinesOf(g)
 	if len(k.Holders) != len(machines) {
@@ -62,23 +58,6 @@ func (x *dealt) checkHolders() error {
 		}
 		if n := x.sharesAt(h.Device); n >= MaxSharesOfDevice {
 			return fail("device %q holds %d other shares already, at most %d in all", h.Device, n, MaxSharesOfDevice)
-		}
-	}
-	return nil
-}
-
-// checkValues demands h and one check value for each sub-key, all of them units of the length of N.
-func checkValues(k *Key) error {
-	l := k.Layers
-	if want := len(l.Grouping.Calculators) * int(l.Grouping.L); len(l.V) != want {
-		return fmt.Errorf("%d check values for %d sub-keys", len(l.V), want)
-	}
-	n := new(big.Int).SetBytes(k.Public.N)
-	one := big.NewInt(1)
-	for i, v := range append([][]byte{l.H}, l.V...) {
-		x := new(big.Int).SetBytes(v)
-		if len(v) != len(k.Public.N) || x.Cmp(one) <= 0 || x.Cmp(n) >= 0 || new(big.Int).GCD(nil, nil, x, n).Cmp(one) != 0 {
-			return fmt.Errorf("check value %d (0 is h) is no unit modulo N, or not of its length", i)
 		}
 	}
 	return nil

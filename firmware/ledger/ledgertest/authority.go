@@ -1,15 +1,20 @@
 package ledgertest
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"fmt"
 	"math/big"
 	mathrand "math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/threshold"
@@ -80,11 +85,13 @@ func deviceIDs(from, to int) []string {
 type Authority struct {
 	Dealing ledger.Dealing
 	Whole   *rsa.PrivateKey
-	// Calculators and Combiners are the shares by machine number. Use clones of what is to be wiped.
+	// Calculators and Combiners are the shares by machine number.
 	Calculators map[uint64]twolayer.CalculatorShare
 	Combiners   map[uint64]twolayer.CombinerShare
 	// Entry is the entry that brought the dealing, zero before [System.Enter].
 	Entry ledger.SignedEntry
+
+	dealt *twolayer.Dealing
 }
 
 // Authority deals what p says, has the SWA sign the entry, and folds it into s.State.
@@ -133,7 +140,7 @@ func (s *System) Deal(t testing.TB, p Plan) *Authority {
 		Distributors: []ledger.Distributor{{Number: 1, Server: "server-1"}, {Number: 2, Server: "server-2"}},
 		Operator:     Operator, Created: s.Now, Isolated: true,
 	}
-	if a.Dealing.Key.Certificate, err = root(a.Dealing.Key.Name, a.Whole); err != nil {
+	if a.Dealing.Key.Certificate, err = authorityRoot(a.Dealing.Key.Name, a.Whole); err != nil {
 		t.Fatal(err)
 	}
 	s.fill(t, nil, a, p)
@@ -217,54 +224,71 @@ func groupOf(l *twolayer.Public, number uint64) []grouping.Combination {
 	return nil
 }
 
-// share makes the secrets of a grouping. Sub-keys depend on the key and their names alone, so that those of machines that stay are the same
-// in every revision.
+// share makes the secrets of a grouping. They depend on the key and the grouping alone.
 func (a *Authority) share(t testing.TB, old *Authority, g grouping.Grouping) {
 	t.Helper()
-	N, size := a.Whole.N, (a.Whole.N.BitLen()+7)/8
-	phi := big.NewInt(1)
-	for _, p := range a.Whole.Primes {
-		phi.Mul(phi, new(big.Int).Sub(p, big.NewInt(1)))
+	k := &a.Dealing.Key
+	random := mathrand.NewChaCha8(sha256.Sum256(fmt.Appendf(nil, "privyseal ledgertest %s %v", k.ID, g)))
+	var err error
+	if old == nil {
+		x := primes[authorityName(a.Dealing.Enterprise.Code)]
+		p, _ := hex.DecodeString(x[0])
+		q, _ := hex.DecodeString(x[1])
+		whole, err := threshold.WholeKeyFromPrimes(p, q, k.SafePrimes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.dealt, err = twolayer.Deal(random, whole, g); err != nil {
+			t.Fatal(err)
+		}
+	} else if a.dealt, err = old.dealt.Extend(random, g, &k.Public); err != nil {
+		t.Fatal(err)
 	}
-	draw := func(label string, n int) *big.Int {
-		b := make([]byte, n)
-		r := mathrand.NewChaCha8(sha256.Sum256([]byte("privyseal ledgertest " + a.Dealing.Key.ID + " " + label)))
-		r.Read(b)
-		return new(big.Int).SetBytes(b)
-	}
-	h := draw("h", size)
-	h.Mod(h, N)
-	base := new(big.Int).Exp(h, big.NewInt(threshold.PublicExponent), N)
-	public := twolayer.Public{Grouping: g, H: h.FillBytes(make([]byte, size))}
+	public := a.dealt.Public
+	k.Layers = &public
 	a.Calculators, a.Combiners = make(map[uint64]twolayer.CalculatorShare), make(map[uint64]twolayer.CombinerShare)
-	width := size/2 + 16 // |N|/2 + 128 bits, B [0063]
-	key := func(x grouping.Term) *big.Int { return draw(fmt.Sprintf("sub-key %d.%d", x.Calculator, x.Key), width) }
-	for _, j := range g.Calculators {
-		c := twolayer.CalculatorShare{Number: j}
-		for i := uint64(1); i <= g.L; i++ {
-			d := key(grouping.Term{Calculator: j, Key: i})
-			c.Keys = append(c.Keys, threshold.NewSecret(d.FillBytes(make([]byte, width))))
-			public.V = append(public.V, new(big.Int).Exp(base, d, N).FillBytes(make([]byte, size)))
-		}
-		a.Calculators[j] = c
+	for _, c := range a.dealt.Calculators {
+		a.Calculators[c.Number] = twolayer.CalculatorShare{Number: c.Number, Keys: cloneSecrets(c.Keys)}
 	}
-	for _, group := range g.Combiners {
-		c := twolayer.CombinerShare{Number: group.Number}
-		for _, combination := range group.Combinations {
-			rest := new(big.Int).Set(a.Whole.D)
-			for _, x := range combination {
-				rest.Sub(rest, key(x))
-			}
-			c.Parts = append(c.Parts, threshold.NewSecret(rest.Mod(rest, phi).FillBytes(make([]byte, size))))
-		}
-		a.Combiners[group.Number] = c
+	for _, c := range a.dealt.Combiners {
+		a.Combiners[c.Number] = twolayer.CombinerShare{Number: c.Number, Parts: cloneSecrets(c.Parts)}
 	}
-	a.Dealing.Key.Layers = &public
 }
+
+// authorityRoot is a root as the document package makes them, which devices insist on: an authority over end entities, the key's identifier
+// by SHA-256 (RFC 7093), and nothing else, in its order.
+func authorityRoot(name string, key *rsa.PrivateKey) ([]byte, error) {
+	id := sha256.Sum256(x509.MarshalPKCS1PublicKey(&key.PublicKey))
+	serial := sha256.Sum256([]byte(name))
+	serial[0] = serial[0]&0x3f | 0x40
+	extension := func(n int, critical bool, value ...byte) pkix.Extension {
+		return pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, n}, Critical: critical, Value: value}
+	}
+	template := &x509.Certificate{
+		SerialNumber: new(big.Int).SetBytes(serial[:19]), Subject: pkix.Name{CommonName: name, Organization: []string{"Privyseal tests"}},
+		NotBefore: time.Unix(Epoch, 0).UTC(), NotAfter: time.Unix(Epoch+20*365*86400, 0).UTC(), SignatureAlgorithm: x509.SHA256WithRSA,
+		ExtraExtensions: []pkix.Extension{
+			extension(19, true, 0x30, 6, 1, 1, 0xff, 2, 1, 0),
+			extension(15, true, 3, 2, 1, 6),
+			extension(14, false, append([]byte{4, 20}, id[:20]...)...),
+		},
+	}
+	return x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+}
+
+func cloneSecrets(in []threshold.Secret) []threshold.Secret {
+	var out []threshold.Secret
+	for _, s := range in {
+		out = append(out, threshold.NewSecret(bytes.Clone(s.Reveal())))
+	}
+	return out
+}
+
+func authorityName(code uint64) string { return fmt.Sprintf("authority %d", (code+2)%3+1) }
 
 func authorityKey(t testing.TB, code uint64) *rsa.PrivateKey {
 	t.Helper()
-	x := primes[fmt.Sprintf("authority %d", (code+2)%3+1)]
+	x := primes[authorityName(code)]
 	p, _ := hex.DecodeString(x[0])
 	q, _ := hex.DecodeString(x[1])
 	k, err := privateKey(p, q)

@@ -39,6 +39,14 @@ func (m *Machine) dispatch(c *ctx, v *envelope.Verified) (string, any, error) {
 		return handle(m, c, v, typ, TypeCheckCommit, PhaseReady, (*Machine).checkAsk)
 	case TypeCheckOpen:
 		return handle(m, c, v, typ, TypeCheckAnswer, PhaseReady, (*Machine).checkOpen)
+	case TypePowersTask:
+		return handle(m, c, v, typ, TypePowers, PhaseReady, (*Machine).powersTask)
+	case TypeCombineTask:
+		return handle(m, c, v, typ, TypeCombined, PhaseReady, (*Machine).combineTask)
+	case TypeInviteAsk:
+		return handle(m, c, v, typ, TypeInvited, PhaseReady, (*Machine).invite)
+	case TypeDeal:
+		return handle(m, c, v, typ, TypeDealt, PhaseReady, (*Machine).install)
 	case TypeClose:
 		return handle(m, c, v, typ, TypeClosed, PhaseReady, (*Machine).close)
 	case TypeCatchup:

@@ -42,6 +42,8 @@ var only = map[string][]string{
 	"C":       {"firmware/threshold/modexp", "firmware/threshold/prime", "firmware/threshold/internal/baseline"},
 	"unsafe":  {"firmware/threshold/modexp", "firmware/threshold/prime", "firmware/threshold/internal/baseline"},
 	"runtime": {"firmware/threshold/modexp"},
+	// The distributor seals what a device opens. A device does not deal.
+	module + "firmware": {"firmware/dealing"},
 }
 
 // forbidden are functions of allowed packages that read the clock, or wait for

@@ -209,6 +209,7 @@ func (m *Machine) Destroy() error {
 			objects = append(objects, ceremony.ShareObject(h.Share))
 		}
 	}
+	objects = append(objects, m.state.slotObjects()...)
 	return m.cfg.Token.Destroy(objects)
 }
 

@@ -1,5 +1,7 @@
 package firmware
 
+import "github.com/privyseal/privyseal/firmware/ledger"
+
 const (
 	// maxOffers bounds the one-time keys in memory: a saturated server cannot
 	// make the device grow. A key takes about 2 KB with its offer; the bound is
@@ -50,4 +52,42 @@ const (
 	// silenceSteps is in how many steps that time becomes durable on its way to
 	// the second limit: a restart costs at most one of them.
 	silenceSteps = 32
+
+	// TaskPeriod is for how long a task number counts as used, and how long a
+	// task packet may live, in seconds: two days (B [0107]). A packet dies before
+	// its number is forgotten.
+	TaskPeriod = 2 * 86400
+
+	// maxTasks bounds the numbers that are remembered: three a second all the
+	// time, each of some 80 bytes. tasksInBucket of them are forgotten together.
+	maxTasks      = 1 << 19
+	tasksInBucket = 256
+
+	// maxHash is the longest hash in a task packet, SHA-512.
+	maxHash = 64
+
+	// InvitationLife is how long an invitation stands, in seconds: its medium is
+	// carried to the distributor, and the dealing carried back, within two
+	// working days.
+	InvitationLife = 48 * 3600
+
+	// maxInvitations is how many enterprises can have one at a time: as many as
+	// the ledger has.
+	maxInvitations = ledger.MaxEnterprises
+
+	// maxPending is how many dealings of one enterprise a device keeps that the
+	// ledger does not have: the one that officers are about to enter, and some
+	// that came to nothing. It keeps each for pendingLife seconds: the operator's
+	// confirmation holds half as long, and an entry may be late.
+	maxPending  = 4
+	pendingLife = 2 * ledger.ConfirmationLife
+
+	// maxSlots is how many dealt shares the token holds: of each enterprise one
+	// in force and one that is about to replace it, or was replaced just now.
+	// Others have to wait.
+	maxSlots = 2 * ledger.MaxEnterprises
+
+	// maxSealedShare is the largest sealed share of a dealing: 126 numbers of
+	// 4096 bits take half of it.
+	maxSealedShare = 128 << 10
 )

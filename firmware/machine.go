@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -125,7 +126,9 @@ type Machine struct {
 	offers  map[offerKey]*offer
 	unlocks *unlocking
 	checks  map[offerKey]*check
-	made    uint64 // partial signatures since the start
+	made    uint64 // partial signatures, powers and combined signatures since the start
+
+	invitations map[uint64]*invitation // by enterprise code
 
 	// instance is this device until its token is locked; nil: the next one is
 	// made when officers ask for it. enrolment is what they said to open it.
@@ -161,14 +164,15 @@ type offer struct {
 	raw      []byte
 	expires  int64
 	attempts int
-	owner    string // who made the request
+	owner    string        // who made the request
+	dealing  envelope.Hash // of the dealt share that it is for; zero for a share of the ceremony
 }
 
 // New folds the device's records into a machine. A device that is commissioned
 // starts locked; one that was prepared goes on with its ceremony.
 func New(cfg Config, records [][]byte, in Inputs) (*Machine, error) {
 	m := &Machine{cfg: cfg, state: newState(), offers: map[offerKey]*offer{}, checks: map[offerKey]*check{}, refused: map[string]string{},
-		rotations: map[string]rotation{}, seen: in.Now}
+		rotations: map[string]rotation{}, invitations: map[uint64]*invitation{}, seen: in.Now}
 	if err := m.renew(in.Rand); err != nil {
 		return nil, err
 	}
@@ -282,11 +286,12 @@ func (m *Machine) now(in Inputs) int64 {
 	return m.seen
 }
 
-// expire erases the one-time keys for shares whose time is over. The one for
+// expire erases the one-time keys for shares, in use or to come, whose time is over. The one for
 // the PIN stays until the next takes its place: without it the device could not
 // read, and so not answer, what officers send too late.
 func (m *Machine) expire(now int64) {
 	m.dropOffers(func(_ offerKey, o *offer) bool { return o.expires <= now })
+	maps.DeleteFunc(m.invitations, func(_ uint64, i *invitation) bool { return i.expires <= now })
 }
 
 // ctx is what a handler works with.
@@ -344,6 +349,7 @@ func (m *Machine) handle(c *ctx, frame []byte) {
 		return
 	}
 	c.asked = v.Header()
+	m.tidy(c)
 	before := c.draft
 	typ, payload, err := m.dispatch(c, v)
 	if err != nil {
@@ -455,6 +461,16 @@ func requestOf(v *envelope.Verified) envelope.Hash {
 		var x CheckAsk
 		if envelope.Decode(v, TypeCheckAsk, MessageVersion, &x) == nil {
 			raw = x.Task.Request
+		}
+	case TypePowersTask:
+		var x PowersTask
+		if envelope.Decode(v, TypePowersTask, MessageVersion, &x) == nil {
+			raw = x.Request
+		}
+	case TypeCombineTask:
+		var x CombineTask
+		if envelope.Decode(v, TypeCombineTask, MessageVersion, &x) == nil {
+			raw = x.Request
 		}
 	}
 	if raw == nil {

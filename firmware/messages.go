@@ -180,6 +180,9 @@ type Status struct {
 	Officers   []string      `cbor:"16,keyasint"` // registered with SWA certificates
 	// Lease is nil for a device that needs no beats.
 	Lease *LeaseStatus `cbor:"17,keyasint,omitempty"`
+	// Machines says what the device is in authorities in two layers, or is about
+	// to be, by enterprise code.
+	Machines []MachineStatus `cbor:"18,keyasint,omitempty"`
 }
 
 // LeaseStatus is how a device stands with its beats.

@@ -10,6 +10,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/share"
+	"github.com/privyseal/privyseal/firmware/threshold"
 )
 
 // asked is a request that this device may work on: signed by its requester,
@@ -119,7 +120,11 @@ func (m *Machine) offerAsk(c *ctx, v *envelope.Verified) (string, any, error) {
 	}
 	k := offerKey{a.digest, a.holder.Share}
 	if o, ok := m.offers[k]; ok && o.expires > c.Now {
-		return TypeOffered, m.offered(o.raw, a.holder.Share), nil
+		return TypeOffered, m.offered(o, a.holder.Share), nil
+	}
+	dealing, err := m.inForce(a)
+	if err != nil {
+		return "", nil, err
 	}
 	if len(m.offers) >= maxOffers {
 		return "", nil, refuse(CodeOffer, "%d requests are open at this device; let some finish or expire", len(m.offers))
@@ -150,12 +155,30 @@ func (m *Machine) offerAsk(c *ctx, v *envelope.Verified) (string, any, error) {
 		return "", nil, faulty(CodeInternal, err)
 	}
 	// The digest of a message that this token has just signed.
-	m.offers[k] = &offer{key: key, digest: u.UnverifiedDigest(), raw: raw, expires: expires, owner: a.request.Requester}
-	return TypeOffered, m.offered(raw, a.holder.Share), nil
+	o := &offer{key: key, digest: u.UnverifiedDigest(), raw: raw, expires: expires, owner: a.request.Requester, dealing: dealing}
+	m.offers[k] = o
+	return TypeOffered, m.offered(o, a.holder.Share), nil
 }
 
-func (m *Machine) offered(raw []byte, shareID string) *Offered {
-	return &Offered{Offer: raw, Pieces: m.state.piecesFor(share.PurposeShare, shareID)}
+// inForce finds the dealing of the share that new work begins with: zero for a
+// share of the ceremony.
+func (m *Machine) inForce(a *asked) (envelope.Hash, error) {
+	if a.key.Scheme != threshold.TwoLayer {
+		return envelope.Hash{}, nil
+	}
+	d := m.state.dealtAs(a.key.ID, a.holder)
+	if d == nil {
+		return envelope.Hash{}, refuse(CodeShare, "version %d of share %s, which the ledger names, was not installed in device %s: let the distributor deal it again, as version %d",
+			version(a.holder), a.holder.Share, m.cfg.Local.ID, version(a.holder)+1)
+	}
+	return d.Dealing, nil
+}
+
+func (m *Machine) offered(o *offer, shareID string) *Offered {
+	if d := m.state.dealtBy(o.dealing); d != nil {
+		return &Offered{Offer: o.raw, Pieces: d.Pieces}
+	}
+	return &Offered{Offer: o.raw, Pieces: m.state.piecesFor(share.PurposeShare, shareID)}
 }
 
 func (m *Machine) offersOf(requester string) (n int) {

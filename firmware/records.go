@@ -32,6 +32,10 @@ const (
 	recSilence      = "silence"      // silenceBody
 	recDestroyed    = "destroyed"    // silenceBody
 	recSilenced     = "silenced"     // silencedBody
+	recDealt        = "dealt"        // dealtBody
+	recDropped      = "dropped"      // droppedBody
+	recPowers       = "powers"       // workBody
+	recCombined     = "combined"     // workBody
 )
 
 // Record is one entry of the journal.
@@ -112,6 +116,11 @@ type state struct {
 	silence   int64             // nanoseconds without a lease, when it was recorded last
 	destroyed bool
 	silenced  map[string]int64 // devices that this one was told to answer no more, and when last
+
+	dealt    []dealtShare           // of authorities in two layers
+	slots    uint64                 // places in the token that they ever had
+	dealings map[envelope.Hash]bool // that the ledger has or had
+	tasks    taskNumbers
 }
 
 func newState() *state { return &state{closed: map[envelope.Hash]int64{}} }
@@ -190,6 +199,9 @@ func (s *state) body(r *Record) error {
 		if s.ledger, err = ledger.ApplyVerified(s.ledger, v); err != nil {
 			return err
 		}
+		if err := s.foldDealing(v.Entry()); err != nil {
+			return err
+		}
 		s.entries = append(slices.Clip(s.entries), r.Body)
 		return nil
 	case recClosed:
@@ -236,6 +248,15 @@ func (s *state) body(r *Record) error {
 			s.silenced = map[string]int64{}
 		}
 		s.silenced[x.Device] = x.At
+		return nil
+	case recDealt, recDropped:
+		return s.foldDealt(r)
+	case recPowers, recCombined:
+		var w workBody
+		if err := envelope.Unmarshal(r.Body, &w); err != nil {
+			return err
+		}
+		s.tasks = s.tasks.with(taskID{w.Enterprise, w.Distributor, w.Task}, takenTask{w.Request, w.Until}, s.mark)
 		return nil
 	case recUnlocked, recLocked, recPartial, recCheck, recRefused:
 		return nil // history only

@@ -21,6 +21,7 @@ const (
 	CodeOffer    = "offer"    // the one-time key is gone
 	CodeShare    = "share"    // the share cannot be opened: tampered, wrong pieces, token gone
 	CodePartial  = "partial"  // a partial before this one is wrong
+	CodeTask     = "task"     // a task packet is not acceptable, or its number is taken
 	CodeLedger   = "ledger"   // this device has to catch up first
 	CodeLease    = "lease"    // no beats: the device is silent, or about to be
 	CodeInternal = "internal" // the token or the device failed

@@ -14,13 +14,19 @@ import (
 	"github.com/privyseal/privyseal/firmware/threshold"
 )
 
-// attempt is a task that passed every check that needs no share.
-type attempt struct {
+// agreed is a request that this device's officers agreed to, for a one-time key
+// that is still there: all that opens the share.
+type agreed struct {
 	*asked
-	task   Task
-	subset threshold.Subset
 	offer  *offer
 	quorum *approval.Quorum
+}
+
+// attempt is a task that passed every check that needs no share.
+type attempt struct {
+	agreed
+	task   Task
+	subset threshold.Subset
 	x      []byte // what to exponentiate, |N| bytes
 	prior  []Partial
 }
@@ -79,7 +85,11 @@ func (m *Machine) attempt(c *ctx, in Task) (*attempt, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &attempt{asked: a, task: in}
+	if a.key.Scheme == threshold.TwoLayer {
+		return nil, refuse(CodeMessage, "key %s is shared in two layers: device %s is %s %d of it and makes no partial signatures",
+			a.key.ID, m.cfg.Local.ID, layerName(a.holder.Layer), a.holder.Index)
+	}
+	t := &attempt{agreed: agreed{asked: a}, task: in}
 	if t.subset, err = threshold.SubsetOf(in.Order...); err != nil {
 		return nil, faulty(CodeMessage, err)
 	}
@@ -94,8 +104,28 @@ func (m *Machine) attempt(c *ctx, in Task) (*attempt, error) {
 			return nil, refuse(CodeMessage, "device %s is not on the request's route", d)
 		}
 	}
-	k := offerKey{a.digest, a.holder.Share}
-	o, ok := m.offers[k]
+	if t.offer, err = m.offerFor(c, a); err != nil {
+		return nil, err
+	}
+	if t.x, err = a.checked.EncodedMessage(a.digest); err != nil {
+		return nil, faulty(CodeRequest, err)
+	}
+	if err := m.priors(t); err != nil {
+		return nil, err
+	}
+	var base []byte
+	if n := len(in.Prior); n > 0 {
+		base = in.Prior[n-1]
+	}
+	if t.quorum, err = m.quorum(c, a, in.Approvals, base); err != nil {
+		return nil, faulty(CodeQuorum, err)
+	}
+	return t, nil
+}
+
+// offerFor finds the one-time key for a request.
+func (m *Machine) offerFor(c *ctx, a *asked) (*offer, error) {
+	o, ok := m.offers[offerKey{a.digest, a.holder.Share}]
 	if !ok || o.expires <= c.Now {
 		return nil, refuse(CodeOffer, "this device has no one-time key for request %s any more (it was locked, restarted, or the key expired): "+
 			"ask for a new offer and for new approvals", a.digest)
@@ -103,37 +133,23 @@ func (m *Machine) attempt(c *ctx, in Task) (*attempt, error) {
 	if o.attempts >= maxAttempts {
 		return nil, refuse(CodeOffer, "request %s was answered %d times: make a new request", a.digest, o.attempts)
 	}
-	t.offer = o
-	if t.x, err = a.checked.EncodedMessage(a.digest); err != nil {
-		return nil, faulty(CodeRequest, err)
-	}
-	if err := m.priors(t); err != nil {
-		return nil, err
-	}
-	if t.quorum, err = m.quorum(c, t); err != nil {
-		return nil, faulty(CodeQuorum, err)
-	}
-	return t, nil
+	return o, nil
 }
 
 // quorum verifies the approvals of this device's officers. In a chain, what
-// they signed covers the partial of the device before (source A, Fig. 10).
-func (m *Machine) quorum(c *ctx, t *attempt) (*approval.Quorum, error) {
+// they signed covers base, the partial of the device before (source A, Fig. 10).
+func (m *Machine) quorum(c *ctx, a *asked, approvals [][]byte, base []byte) (*approval.Quorum, error) {
 	about := approval.Request{
-		Digest: t.digest, Key: t.key.ID, Epoch: t.key.Epoch, Requester: t.request.Requester, Signer: t.signer,
-		Created: t.request.Created, Expires: t.request.Expires,
+		Digest: a.digest, Key: a.key.ID, Epoch: a.key.Epoch, Requester: a.request.Requester, Signer: a.signer,
+		Created: a.request.Created, Expires: a.request.Expires,
 	}
-	if t.request.Route.Approvals == document.ApprovalsChain {
-		if len(t.task.Approvals) != 1 {
-			return nil, fmt.Errorf("a chain is one message that holds all before it, not %d", len(t.task.Approvals))
+	if a.request.Route.Approvals == document.ApprovalsChain {
+		if len(approvals) != 1 {
+			return nil, fmt.Errorf("a chain is one message that holds all before it, not %d", len(approvals))
 		}
-		var base []byte
-		if n := len(t.task.Prior); n > 0 {
-			base = t.task.Prior[n-1]
-		}
-		return approval.VerifyChain(m.state.ledger, about, m.cfg.Local.ID, t.task.Approvals[0], base, c.Now)
+		return approval.VerifyChain(m.state.ledger, about, m.cfg.Local.ID, approvals[0], base, c.Now)
 	}
-	return approval.VerifySet(m.state.ledger, about, m.cfg.Local.ID, t.task.Approvals, c.Now)
+	return approval.VerifySet(m.state.ledger, about, m.cfg.Local.ID, approvals, c.Now)
 }
 
 // priors verifies the partials before this one and sets what is to be
@@ -284,25 +300,14 @@ func VerifyPartial(s ledger.State, k *ledger.Key, request envelope.Hash, order [
 // sub-share of the subset, and erases everything again. d is nil when the
 // share is used in the token.
 func (m *Machine) useShare(c *ctx, t *attempt, use func(e threshold.Exponentiator, d *threshold.Secret) error) error {
-	t.offer.attempts++
-	_, data, err := m.cfg.Token.GetObject(ceremony.ShareObject(t.holder.Share))
+	facts := shareFacts(&t.key, t.holder)
+	stored, officers, err := m.openStored(&t.agreed, ceremony.ShareObject(t.holder.Share), facts)
 	if err != nil {
-		return faulty(CodeShare, fmt.Errorf("the token does not give share %s: %w", t.holder.Share, err))
-	}
-	stored, err := share.ParseStored(data)
-	if err != nil {
-		return faulty(CodeShare, fmt.Errorf("share %s: %w", t.holder.Share, err))
-	}
-	if err := stored.CheckFacts(shareFacts(&t.key, t.holder)); err != nil {
-		return faulty(CodeShare, err)
-	}
-	officers, err := m.joinPieces(t, stored)
-	if err != nil {
-		return faulty(CodeShare, err)
+		return err
 	}
 	defer officers.Wipe()
 	n := t.key.Public.N
-	wrapped, err := stored.Open(shareFacts(&t.key, t.holder), officers, t.subset)
+	wrapped, err := stored.Open(facts, officers, t.subset)
 	if err != nil {
 		return faulty(CodeShare, err)
 	}
@@ -324,12 +329,36 @@ func (m *Machine) useShare(c *ctx, t *attempt, use func(e threshold.Exponentiato
 	return use(e, &d)
 }
 
+// openStored reads a share from the token and joins the officers' pieces to its
+// key, which the caller wipes.
+func (m *Machine) openStored(t *agreed, object string, facts share.Facts) (*share.Stored, threshold.Secret, error) {
+	t.offer.attempts++
+	none := threshold.Secret{}
+	_, data, err := m.cfg.Token.GetObject(object)
+	if err != nil {
+		return nil, none, faulty(CodeShare, fmt.Errorf("the token does not give share %s: %w", t.holder.Share, err))
+	}
+	stored, err := share.ParseStored(data)
+	if err != nil {
+		return nil, none, faulty(CodeShare, fmt.Errorf("share %s: %w", t.holder.Share, err))
+	}
+	if err := stored.CheckFacts(facts); err != nil {
+		return nil, none, faulty(CodeShare, err)
+	}
+	officers, err := m.joinPieces(t, stored)
+	if err != nil {
+		officers.Wipe()
+		return nil, none, faulty(CodeShare, err)
+	}
+	return stored, officers, nil
+}
+
 func shareFacts(k *ledger.Key, h ledger.Holder) share.Facts {
 	return share.Facts{Key: k.ID, Epoch: k.Epoch, ShareID: h.Share, Index: h.Index, Modulus: k.Public.N, Version: 1}
 }
 
 // joinPieces opens the officers' pieces with the one-time key and joins them.
-func (m *Machine) joinPieces(t *attempt, stored *share.Stored) (threshold.Secret, error) {
+func (m *Machine) joinPieces(t *agreed, stored *share.Stored) (threshold.Secret, error) {
 	var pieces []share.Piece
 	defer func() {
 		for _, p := range pieces {

@@ -165,6 +165,7 @@ func (m *Machine) lock(c *ctx, in Lock) (*Status, error) {
 // sealed to, and closes the token.
 func (m *Machine) LockDown() error {
 	m.dropOffers(func(offerKey, *offer) bool { return true })
+	clear(m.invitations)
 	m.unlocks, m.instance, m.enrolment, m.monitor = nil, nil, nil, nil
 	return m.cfg.Token.Lock()
 }
@@ -194,6 +195,7 @@ func (m *Machine) describe(s *state, boot int64) *Status {
 			out.Shares = append(out.Shares, h.Share)
 		}
 	}
+	out.Machines = m.machines(s)
 	out.Certified, out.Officers = m.certified(s)
 	out.Lease = m.leaseStatus(s, boot)
 	return out

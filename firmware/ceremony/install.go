@@ -108,42 +108,17 @@ func ShareObject(shareID string) string { return "share/" + shareID }
 
 // cut splits a secret among the device's officers, L of M.
 func (s *Session) cut(in Inputs, purpose, shareID string, secret []byte, l int) ([]SealedPiece, error) {
-	officers := s.open.Plan().officersOf(s.local.ID)
-	pieces, err := share.SplitSecret(in.Rand, secret, l, len(officers))
-	if err != nil {
-		return nil, err
-	}
-	var out []SealedPiece
-	for i, o := range officers {
+	var to []Custodian
+	for _, o := range s.open.Plan().officersOf(s.local.ID) {
 		card, ok := s.roster.CardOf(o.Card)
 		if !ok {
 			return nil, fmt.Errorf("ceremony: card %d of %s is not on the roster", o.Card, o.Person)
 		}
-		to, err := envelope.ParseAgreementKey(card.Agree)
-		if err != nil {
-			return nil, err
-		}
-		id := PieceID(purpose, s.local.ID, shareID, o.Person)
-		sealed, err := share.SealPieceToCard(to, share.PieceContext{
-			ID: id, Purpose: purpose, Device: s.local.ID, Share: shareID, Card: envelope.KeyIDOfSPKI(card.Agree),
-		}, pieces[i])
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, SealedPiece{
-			ID: id, Purpose: purpose, Device: s.local.ID, Share: shareID, Person: o.Person,
-			Card: envelope.KeyIDOfSPKI(card.Agree), Sealed: sealed,
+		to = append(to, Custodian{
+			ID: PieceID(purpose, s.local.ID, shareID, o.Person), Person: o.Person, Agree: card.Agree,
 		})
 	}
-	return out, nil
-}
-
-// PieceID names a piece after what it opens and whose it is.
-func PieceID(purpose, device, shareID, person string) string {
-	if purpose == share.PurposePIN {
-		return "pin/" + device + "/" + person
-	}
-	return "share/" + shareID + "/" + person
+	return Cut(in.Rand, purpose, s.local.ID, shareID, secret, l, to)
 }
 
 // TestDigest is what a subset signs to show that its shares fit: the digest of

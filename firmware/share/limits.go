@@ -23,10 +23,6 @@ const (
 	// MaxName is the length of a key, share, device or piece id in bytes.
 	MaxName = 128
 
-	// subKeySlack is by how many bytes a calculator's sub-key is longer than half
-	// of N (twolayer says why).
-	subKeySlack = 16
-
 	// maxWrapped is the size of one sub-share under the KEK: N, d and some
 	// framing.
 	maxWrapped = 8 << 10

@@ -11,6 +11,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/share"
 	"github.com/privyseal/privyseal/firmware/threshold"
 	"github.com/privyseal/privyseal/firmware/threshold/thresholdtest"
+	"github.com/privyseal/privyseal/firmware/threshold/twolayer"
 	"github.com/privyseal/privyseal/hsm"
 	"github.com/privyseal/privyseal/hsm/hsmtest"
 )
@@ -67,7 +68,10 @@ func TestParts(t *testing.T) {
 	token, memory := share.Bind(tok.Token, kek), newMemory(t)
 	n := thresholdtest.Key(2048, false).Public().N
 	x := append([]byte{0, 1}, bytes.Repeat([]byte{0x5a}, len(n)-2)...)
-	const half = 128 + 16
+	half := twolayer.SubKeyLen(2048)
+	if half != 128+16 {
+		t.Fatalf("a sub-key has %d bytes", half)
+	}
 	for _, tc := range []struct {
 		layer uint64
 		width int

@@ -14,6 +14,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/threshold"
 	"github.com/privyseal/privyseal/firmware/threshold/grouping"
+	"github.com/privyseal/privyseal/firmware/threshold/twolayer"
 )
 
 // Layers of a share of a key in two layers, as the ledger numbers them.
@@ -39,7 +40,7 @@ type Facts struct {
 // more than half the length of N.
 func (f *Facts) Width() int {
 	if f.Layer == LayerCalculator {
-		return len(f.Modulus)/2 + subKeySlack
+		return twolayer.SubKeyLen(8 * len(f.Modulus))
 	}
 	return len(f.Modulus)
 }

@@ -1,0 +1,303 @@
+package firmware
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/share"
+	"github.com/privyseal/privyseal/firmware/threshold"
+	"github.com/privyseal/privyseal/firmware/threshold/grouping"
+	"github.com/privyseal/privyseal/firmware/threshold/twolayer"
+)
+
+// work is a task of an authority in two layers that passed every check that
+// needs no share.
+type work struct {
+	agreed
+	packet *Distribution
+	dealt  *dealtShare // that its one-time key was made for
+	x      []byte      // what to exponentiate, |N| bytes
+}
+
+// workBody is the record of what a machine did for a task. It makes the task's
+// number taken.
+type workBody struct {
+	Enterprise  uint64        `cbor:"1,keyasint"`
+	Distributor uint64        `cbor:"2,keyasint"`
+	Task        uint64        `cbor:"3,keyasint"`
+	Until       int64         `cbor:"4,keyasint"` // the number may serve another request from then on
+	Request     envelope.Hash `cbor:"5,keyasint"`
+	Key         string        `cbor:"6,keyasint"`
+	Share       string        `cbor:"7,keyasint"`
+	Version     uint64        `cbor:"8,keyasint"`
+	Document    envelope.Hash `cbor:"9,keyasint"`  // of the hash to be signed
+	Y           envelope.Hash `cbor:"10,keyasint"` // of the powers, or of the signature; neither is stored
+	Officers    []string      `cbor:"11,keyasint"`
+	// Combination that gave the signature, and calculators that were found wrong;
+	// a combiner's.
+	Combination grouping.Combination `cbor:"12,keyasint,omitempty"`
+	Wrong       []uint64             `cbor:"13,keyasint,omitempty"`
+}
+
+// powersTask raises what is signed to all of a calculator's sub-keys, in the
+// order of design.md §5.2 as task does.
+func (m *Machine) powersTask(c *ctx, in PowersTask) (*Powers, error) {
+	w, err := m.work(c, ledger.LayerCalculator, in.Distribution, in.Request, in.Approvals)
+	if err != nil {
+		return nil, err
+	}
+	k := &w.key
+	out := &Powers{
+		Enterprise: w.packet.Enterprise, Distributor: w.packet.Distributor, Task: w.packet.Task, Request: w.digest, Hash: w.packet.Hash,
+		Key: k.ID, Device: m.cfg.Local.ID, Share: w.holder.Share, Number: w.holder.Index, Officers: w.quorum.Officers(), Made: c.Now,
+	}
+	err = m.useParts(w, func(p *parts) error {
+		if p.stored.Parts() != int(k.Layers.Grouping.L) {
+			return refuse(CodeShare, "share %s has %d sub-keys, not %d", w.holder.Share, p.stored.Parts(), k.Layers.Grouping.L)
+		}
+		for i := range k.Layers.Grouping.L {
+			if err := p.with(int(i+1), func(e *share.HostExponent) error {
+				y, err := twolayer.Power(&k.Public, w.x, e)
+				if err != nil {
+					return err
+				}
+				out.Y = append(out.Y, y)
+				if !in.Prove {
+					return nil
+				}
+				term := grouping.Term{Calculator: w.holder.Index, Key: i + 1}
+				proof, err := twolayer.Prove(c.Rand, &k.Public, k.Layers, PowersBinding(m.state.ledger, k, w.digest, w.holder.Share), term, w.x, y, e.Secret())
+				out.Proofs = append(out.Proofs, proof)
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	body := w.body(c, out.Y...)
+	if err := c.add(recPowers, body); err != nil {
+		return nil, err
+	}
+	out.LogHead = c.draft.state.head
+	c.effect.Release = true
+	m.made++
+	return out, nil
+}
+
+// combineTask makes the signature of the powers of enough calculators. It lets
+// go of nothing that does not verify.
+func (m *Machine) combineTask(c *ctx, in CombineTask) (*Combined, error) {
+	w, err := m.work(c, ledger.LayerCombiner, in.Distribution, in.Request, in.Approvals)
+	if err != nil {
+		return nil, err
+	}
+	powers, err := m.powers(w, in.Powers)
+	if err != nil {
+		return nil, err
+	}
+	k := &w.key
+	public, mine := w.reach()
+	var solved *twolayer.Solution
+	err = m.useParts(w, func(p *parts) (err error) {
+		solved, err = twolayer.Solve(&k.Public, w.checked.Algorithm(), w.checked.Digest(), public, w.holder.Index, powers, func(i int) (y []byte, err error) {
+			err = p.with(w.dealt.partOf(mine[i]), func(e *share.HostExponent) error {
+				y, err = twolayer.Power(&k.Public, w.x, e)
+				return err
+			})
+			return y, err
+		})
+		if errors.Is(err, threshold.ErrSignature) {
+			err = faulty(CodePartial, fmt.Errorf("combiner %d of key %s: %w", w.holder.Index, k.ID, err))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	body := w.body(c, solved.Signature)
+	body.Combination, body.Wrong = solved.Combination, solved.Wrong
+	if err := c.add(recCombined, body); err != nil {
+		return nil, err
+	}
+	c.effect.Release = true
+	m.made++
+	return &Combined{
+		Enterprise: w.packet.Enterprise, Distributor: w.packet.Distributor, Task: w.packet.Task, Request: w.digest,
+		Key: k.ID, Device: m.cfg.Local.ID, Share: w.holder.Share, Number: w.holder.Index,
+		Combination: solved.Combination, Signature: solved.Signature, Wrong: solved.Wrong, Suspects: solved.Suspects,
+		LogHead: c.draft.state.head, Officers: w.quorum.Officers(), Made: c.Now,
+	}, nil
+}
+
+// work checks a task for a machine of a layer without touching its share.
+func (m *Machine) work(c *ctx, layer uint64, distribution, request []byte, approvals [][]byte) (*work, error) {
+	if err := m.leased(c); err != nil {
+		return nil, err
+	}
+	a, err := m.acceptable(c, request)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case a.key.Scheme != threshold.TwoLayer || a.key.Layers == nil:
+		return nil, refuse(CodeTask, "key %s is not shared in two layers: it has neither calculators nor combiners", a.key.ID)
+	case a.holder.Layer != layer:
+		return nil, refuse(CodeTask, "device %s is %s %d of key %s and does no work of a %s",
+			m.cfg.Local.ID, layerName(a.holder.Layer), a.holder.Index, a.key.ID, layerName(layer))
+	}
+	w := &work{agreed: agreed{asked: a}}
+	if w.packet, err = m.packet(c, a, distribution); err != nil {
+		return nil, err
+	}
+	if w.offer, err = m.offerFor(c, a); err != nil {
+		return nil, err
+	}
+	if w.dealt = c.draft.state.dealtBy(w.offer.dealing); w.dealt == nil {
+		return nil, refuse(CodeShare, "share %s, for which officers were asked, is not in device %s any more", a.holder.Share, m.cfg.Local.ID)
+	}
+	if w.x, err = a.checked.EncodedMessage(a.digest); err != nil {
+		return nil, faulty(CodeRequest, err)
+	}
+	if w.quorum, err = m.quorum(c, a, approvals, nil); err != nil {
+		return nil, faulty(CodeQuorum, err)
+	}
+	return w, nil
+}
+
+// packet verifies a task packet, and that it is about this request: M, which it
+// brings, has to be the device's own hash of the document (B [0110]).
+func (m *Machine) packet(c *ctx, a *asked, raw []byte) (*Distribution, error) {
+	s := m.state.ledger
+	p, err := VerifyDistribution(s, raw, c.Now)
+	var expired *envelope.ExpiredError
+	switch {
+	case errors.As(err, &expired):
+		return nil, faulty(CodeExpired, err)
+	case err != nil:
+		return nil, faulty(CodeTask, err)
+	}
+	u, err := envelope.Parse(raw)
+	if err != nil {
+		return nil, faulty(CodeTask, err)
+	}
+	if err := m.knows(u.Header().LedgerHead); err != nil {
+		return nil, err
+	}
+	name := fmt.Sprintf("task %d of distributor %d of enterprise %d", p.Task, p.Distributor, p.Enterprise)
+	e, ok := s.EnterpriseOf(a.key.ID)
+	switch {
+	case !ok || e.Enterprise.Code != p.Enterprise:
+		return nil, refuse(CodeTask, "%s: key %s is another enterprise's", name, a.key.ID)
+	case p.Request != a.digest:
+		return nil, refuse(CodeTask, "%s: is for request %s, not for %s", name, p.Request, a.digest)
+	case !bytes.Equal(p.Hash, a.checked.Digest()):
+		return nil, refuse(CodeTask, "%s: its hash is not that of the document", name)
+	}
+	tasks := c.draft.state.tasks
+	taken, ok := tasks.find(taskID{p.Enterprise, p.Distributor, p.Task}, c.Now)
+	switch {
+	case ok && taken.request != a.digest:
+		return nil, refuse(CodeTask, "%s: device %s worked under this number for request %s", name, m.cfg.Local.ID, taken.request)
+	case !ok && tasks.full(c.Now):
+		return nil, refuse(CodeTask, "%s: device %s worked on %d tasks within two days and remembers no more", name, m.cfg.Local.ID, maxTasks)
+	}
+	return p, nil
+}
+
+// powers verifies the messages that a combiner is given: each by its
+// calculator's token, for this very task.
+func (m *Machine) powers(w *work, raws [][]byte) ([]twolayer.Powers, error) {
+	k := &w.key
+	if n := uint64(len(raws)); n < k.T || n > k.N {
+		return nil, refuse(CodeMessage, "powers of %d calculators, %d to %d are needed", n, k.T, k.N)
+	}
+	var out []twolayer.Powers
+	for _, raw := range raws {
+		p, err := VerifyPowers(m.state.ledger, k, w.packet, raw)
+		if err != nil {
+			return nil, faulty(CodePartial, err)
+		}
+		if slices.ContainsFunc(out, func(x twolayer.Powers) bool { return x.Calculator == p.Number }) {
+			return nil, refuse(CodeMessage, "powers of calculator %d come twice", p.Number)
+		}
+		out = append(out, twolayer.Powers{Calculator: p.Number, Y: p.Y})
+	}
+	return out, nil
+}
+
+// reach is the sharing without what this combiner's share has no part for: the
+// share may be an older or a newer one than the ledger's row. mine are the
+// combinations that are left to it.
+func (w *work) reach() (*twolayer.Public, []grouping.Combination) {
+	p := *w.key.Layers
+	p.Grouping.Combiners = slices.Clone(p.Grouping.Combiners)
+	var mine []grouping.Combination
+	for i := range p.Grouping.Combiners {
+		g := &p.Grouping.Combiners[i]
+		if g.Number != w.holder.Index {
+			continue
+		}
+		for _, c := range g.Combinations {
+			if w.dealt.partOf(c) != 0 {
+				mine = append(mine, c)
+			}
+		}
+		g.Combinations = mine
+	}
+	return &p, mine
+}
+
+// parts is a share in use: its parts are opened one at a time.
+type parts struct {
+	m        *Machine
+	facts    share.Facts
+	stored   *share.Stored
+	officers threshold.Secret
+}
+
+// useParts opens the share with the officers' pieces, lets use work with its
+// parts, and erases everything again.
+func (m *Machine) useParts(w *work, use func(*parts) error) error {
+	facts := w.dealt.facts(&w.key)
+	stored, officers, err := m.openStored(&w.agreed, slotObject(w.dealt.Slot), facts)
+	if err != nil {
+		return err
+	}
+	defer officers.Wipe()
+	return faulty(CodeInternal, use(&parts{m, facts, stored, officers}))
+}
+
+// with opens a part, counted from 1, for the time of use. It is used in the
+// host: a token could not raise to half a length in half the time, and makes no
+// proofs.
+func (p *parts) with(part int, use func(*share.HostExponent) error) error {
+	wrapped, err := p.stored.OpenPart(p.facts, p.officers, part)
+	if err != nil {
+		return faulty(CodeShare, err)
+	}
+	e, err := share.PartInHost(p.m.cfg.Token.Shares(false), p.m.cfg.Memory, p.facts, wrapped)
+	if err != nil {
+		return faulty(CodeShare, err)
+	}
+	defer e.Close()
+	return use(e)
+}
+
+// body is the record of what was done; results are what leaves the device.
+func (w *work) body(c *ctx, results ...[]byte) workBody {
+	return workBody{
+		Enterprise: w.packet.Enterprise, Distributor: w.packet.Distributor, Task: w.packet.Task,
+		Until:   max(c.Now+TaskPeriod, w.packet.Expires),
+		Request: w.digest, Key: w.key.ID, Share: w.holder.Share, Version: w.dealt.Version,
+		Document: envelope.HashOf("privyseal document", w.checked.Digest()),
+		Y:        envelope.HashOf("privyseal powers", results...), Officers: w.quorum.Officers(),
+	}
+}

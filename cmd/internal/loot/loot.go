@@ -197,12 +197,13 @@ func (f *Thief) Use(k *ledger.Key, token *devicetoken.Token) (tried int, ok bool
 		}
 		facts := share.Facts{Key: st.Key, Epoch: st.Epoch, ShareID: st.ShareID, Index: st.Index, Modulus: st.N, Version: st.Version}
 		for _, sub := range st.Subs {
-			v, err := k.Commitment.Lookup(sub.Subset, st.Index)
+			subset := threshold.Subset(sub.Label)
+			v, err := k.Commitment.Lookup(subset, st.Index)
 			if err != nil {
 				continue
 			}
 			tried++
-			wrapped, err := st.Open(facts, threshold.NewSecret(bytes.Clone(key)), sub.Subset)
+			wrapped, err := st.Open(facts, threshold.NewSecret(bytes.Clone(key)), subset)
 			if err != nil {
 				wrapped = sub.Ciphertext // perhaps the token opens it as it is
 			}

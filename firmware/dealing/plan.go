@@ -35,10 +35,11 @@ type Plan struct {
 	OfficerDays  uint64 // for which officers are registered
 	Distributors []ledger.Distributor
 	Operator     string // person who confirms the dealing with a card
-	// Reserve says who keeps the reserve. nil: nobody, and NoReserve says that
-	// this is meant.
-	Reserve   *Keepers
-	NoReserve bool
+	// Reserve says who keeps the reserve. nil: then exactly one of NoReserve (there
+	// is to be none) and KeepReserve (an extension that deals nothing leaves the
+	// one there is) says that this is meant.
+	Reserve                *Keepers
+	NoReserve, KeepReserve bool
 }
 
 // PlanKey is the authority's key.
@@ -252,12 +253,12 @@ func (p *Plan) checkRoles() error {
 func (p *Plan) checkReserve() error {
 	r := p.Reserve
 	switch {
-	case r == nil && !p.NoReserve:
+	case r == nil && p.NoReserve == p.KeepReserve:
 		return planErr("reserve", "say who keeps it, or \"reserve: none\": then no machine can be added to this authority, ever")
 	case r == nil:
 		return nil
-	case p.NoReserve:
-		return planErr("reserve", "there are keepers, and there is to be none")
+	case p.NoReserve || p.KeepReserve:
+		return planErr("reserve", "keepers, or one word, not both")
 	case r.Need < MinReserveNeed:
 		return planErr("reserve.need", "%d: at least %d cards must be needed, since they open the whole key", r.Need, MinReserveNeed)
 	case uint64(len(r.Persons)) < r.Need:

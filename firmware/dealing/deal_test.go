@@ -1,0 +1,150 @@
+package dealing_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/privyseal/privyseal/firmware/dealing"
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
+)
+
+// TestDeal deals with a key made on the spot, as the program does, and looks at
+// all that comes out with the eyes of those who get it.
+func TestDeal(t *testing.T) {
+	r := newRig(t, 8)
+	p := r.plan()
+	var said []string
+	out, err := dealing.Deal(r.inputs(), r.State, p, r.invite(p), func(s string) { said = append(said, s) })
+	r.check(err)
+	k := &out.Dealing.Key
+	if err := ledger.CheckDealing(r.State, &out.Dealing, r.now); err == nil {
+		t.Error("the ledger takes what nobody confirmed")
+	}
+	if err := out.Confirm(rand.Reader, r.now, r.State, r.Persons["officer-1a"].Card().Sign); err == nil {
+		t.Error("somebody else confirmed")
+	}
+	r.check(out.Confirm(rand.Reader, r.now, r.State, r.Persons[p.Operator].Card().Sign))
+	r.enter(&out.Dealing)
+	if d, ok := r.State.Enterprise(7); !ok || d.Revision != 1 || !d.Isolated || d.Reserve != 3 || d.Key.ID != keyID {
+		t.Errorf("in the ledger: %+v, %t", d, ok)
+	}
+	root, err := x509.ParseCertificate(k.Certificate)
+	r.check(err)
+	if err := root.CheckSignatureFrom(root); err != nil || root.Subject.String() != "CN=Example Bank CA,O=Example Bank" || root.SignatureAlgorithm != x509.SHA256WithRSAPSS {
+		t.Errorf("root %s: %v", root.Subject, err)
+	}
+	if !slices.Contains(said, "making a key") || !slices.ContainsFunc(said, func(s string) bool { return strings.HasPrefix(s, "test signatures: 1 of ") }) {
+		t.Errorf("progress %q", said)
+	}
+	if len(out.Sealed) != 5 {
+		t.Fatalf("%d sealed shares", len(out.Sealed))
+	}
+	r.install(out)
+	r.signs(*k)
+	for _, h := range k.Holders[1:] {
+		if _, err := r.open(out, h.Device, r.oneTime[k.Holders[0].Device]); err == nil {
+			t.Errorf("the share of %s opens with another's key", h.Device)
+		}
+	}
+	// Nothing of a share lies open in what leaves the distributor.
+	everything, err := envelope.Marshal(&out.Dealing)
+	r.check(err)
+	everything = append(everything, out.Reserve...)
+	for _, s := range out.Sealed {
+		everything = append(everything, s...)
+	}
+	for _, h := range k.Holders {
+		for i, part := range r.opened(out, h.Device).Parts {
+			if secret := bytes.TrimLeft(part.Reveal(), "\x00"); bytes.Contains(everything, secret[:16]) {
+				t.Errorf("part %d of %s lies open", i, h.Device)
+			}
+		}
+	}
+	if text, _ := json.Marshal(out); bytes.Contains(text, []byte("Parts")) {
+		t.Error("a result has shares in JSON")
+	}
+	if out.Wipe(); out.Sealed != nil || out.Reserve != nil {
+		t.Error("not wiped")
+	}
+}
+
+// TestExtend adds machines of the reserve, twice, then takes some away without
+// it, and adds again, and at every step all that the grouping promises signs.
+func TestExtend(t *testing.T) {
+	r := newRig(t, 9)
+	p := r.plan()
+	first := r.deal(p)
+	r.install(first)
+	r.enter(&first.Dealing)
+	extend := func(p *dealing.Plan, reserve []byte, keepers ...string) *dealing.Result {
+		t.Helper()
+		r.officers(p)
+		r.now += 100
+		invitations := r.invite(p)
+		out, err := dealing.Extend(r.inputs(), r.State, p, invitations, reserve, r.pieces(reserve, keepers...), nil)
+		r.check(err)
+		r.check(out.Confirm(rand.Reader, r.now, r.State, r.Persons[p.Operator].Card().Sign))
+		r.install(out)
+		if string(out.Dealing.Key.Public.N) != string(first.Dealing.Key.Public.N) {
+			t.Error("another key")
+		}
+		r.enter(&out.Dealing)
+		r.signs(out.Dealing.Key)
+		return out
+	}
+	p.Calculators = append(p.Calculators, machines(4, "device-6")...)
+	p.Combiners = append(p.Combiners, machines(3, "device-7")...)
+	second := extend(p, first.Reserve, "officer-2a", "requester")
+	if second.Dealing.Revision != 2 || second.Sealed["device-1"] != nil || second.Sealed["device-6"] == nil || second.Sealed["device-7"] == nil {
+		t.Errorf("revision %d, sealed for %d", second.Dealing.Revision, len(second.Sealed))
+	}
+	// The reserve before has not what the ledger has; the newest does.
+	p.Redundant = 6
+	p.Combiners = append(p.Combiners, machines(4, "device-8")...)
+	r.officers(p)
+	_, err := dealing.Extend(r.inputs(), r.State, p, r.invite(p), first.Reserve, r.pieces(first.Reserve, "officer-2a", "requester"), nil)
+	wants(t, err, "made before", "take the newest")
+	_ = extend(p, second.Reserve, "officer-1a", "officer-2a")
+
+	// Away with a calculator and a combiner: nobody's reserve and no invitation is
+	// needed, and the reserve there is stays good.
+	p.Calculators, p.Combiners = p.Calculators[1:], p.Combiners[1:]
+	keepers := p.Reserve
+	p.Reserve, p.KeepReserve = nil, true
+	r.officers(p)
+	fourth, err := dealing.Extend(r.inputs(), r.State, p, nil, nil, nil, nil)
+	r.check(err)
+	if len(fourth.Sealed) != 0 || fourth.Reserve != nil || fourth.Dealing.Reserve != 3 {
+		t.Errorf("%d sealed, reserve %t, %d", len(fourth.Sealed), fourth.Reserve != nil, fourth.Dealing.Reserve)
+	}
+	r.check(fourth.Confirm(rand.Reader, r.now, r.State, r.Persons[p.Operator].Card().Sign))
+	r.enter(&fourth.Dealing)
+	r.signs(fourth.Dealing.Key)
+	p.Reserve, p.KeepReserve = keepers, false
+	// Who was there never comes back: he still knows what he was dealt.
+	p.Combiners = append(p.Combiners, machines(6, "device-4")...)
+	r.officers(p)
+	if _, err := dealing.Prepare(r.inputs(), r.State, p, r.invite(p), nil); err != nil {
+		wants(t, err, "device-4")
+	}
+}
+
+// wants looks for words in an error.
+func wants(t *testing.T, err error, words ...string) {
+	t.Helper()
+	if err == nil {
+		t.Errorf("no error where %q is expected", words)
+		return
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("%v\ndoes not say %q", err, w)
+		}
+	}
+}

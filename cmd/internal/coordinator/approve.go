@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/cmd/internal/tolerant"
 	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
@@ -41,7 +42,7 @@ func (r *Request) approve(raw []byte) (api.Approved, error) {
 		return api.Approved{}, fmt.Errorf("%w: %s", ErrOver, r.summary())
 	}
 	if no != nil {
-		r.reject(d, no)
+		r.reject(d, no, raw)
 		return r.standing(d), nil
 	}
 	if d.has(v.Person()) {
@@ -73,10 +74,13 @@ func (r *Request) subject(raw []byte) (*device, approval.Approval, error) {
 }
 
 // reject records an officer's no: his device takes no part any more.
-func (r *Request) reject(d *device, no *approval.RejectedError) {
+func (r *Request) reject(d *device, no *approval.RejectedError, raw []byte) {
 	x := api.Rejection{Name: no.Name, Reason: clip(no.Reason)}
 	if !slices.Contains(d.rejected, x) {
 		d.rejected, r.dirty = append(d.rejected, x), true
+	}
+	if r.layered() && r.task.packet != nil {
+		r.broadcast(tolerant.Packet{Kind: tolerant.KindRejected, Device: d.id, Message: raw})
 	}
 	if r.attempt != nil && r.attempt.place(d) >= 0 {
 		r.end(fmt.Sprintf("%s rejected the request at %s", no.Name, d.id))

@@ -139,8 +139,8 @@ func (r *Request) progress() {
 	}
 }
 
-// task is what a device is asked at a place.
-func (r *Request) task(t *attempt, i int, prove bool) firmware.Task {
+// taskOf is what a device is asked at a place.
+func (r *Request) taskOf(t *attempt, i int, prove bool) firmware.Task {
 	d := t.devices[i]
 	out := firmware.Task{
 		Request: r.raw, Offer: d.offerRaw, Order: t.order, Position: uint64(i), Prior: [][]byte{}, Prove: prove,
@@ -168,7 +168,7 @@ func (r *Request) proves(t *attempt, i int) bool {
 
 func (r *Request) sendTask(t *attempt, i int) {
 	d := t.devices[i]
-	r.send(d, firmware.TypeTask, firmware.TypePartial, r.task(t, i, r.proves(t, i)),
+	r.send(d, firmware.TypeTask, firmware.TypePartial, r.taskOf(t, i, r.proves(t, i)),
 		func(v *envelope.Verified) error { return r.partial(t, i, v) },
 		func(code, text string) { r.taskFailed(t, i, code, text) })
 }

@@ -49,6 +49,7 @@ type Request struct {
 	finished  int64  // when it ceased to be open, or was resumed after that
 	text      string // why it is not open any more
 	devices   []*device
+	task      *task // nil but for a key in two layers
 	attempt   *attempt
 	history   []api.Attempt
 	signature []byte
@@ -78,6 +79,11 @@ func New(c Config, raw []byte, now int64) (*Request, error) {
 	r := &Request{Config: c, raw: slices.Clone(raw), accepted: now, state: api.StateOpen, asks: map[uint64]*ask{}}
 	if err := r.verify(now); err != nil {
 		return nil, err
+	}
+	if r.key.Scheme == threshold.TwoLayer {
+		if err := r.newTask(); err != nil {
+			return nil, err
+		}
 	}
 	for _, id := range r.request.Route.Devices {
 		d, err := r.newDevice(id)
@@ -153,7 +159,7 @@ func (r *Request) Open() bool { return r.state == api.StateOpen }
 // Idle reports whether nothing is left to do: the request is finished, and
 // devices and inboxes know it, or its time is over and they need not.
 func (r *Request) Idle() bool {
-	if r.state == api.StateOpen {
+	if r.state == api.StateOpen || r.busyTask() {
 		return false
 	}
 	for _, d := range r.devices {
@@ -257,6 +263,10 @@ func (r *Request) step(now int64, event func()) Effects {
 func (r *Request) advance() {
 	if r.state == api.StateOpen && r.now >= r.request.Expires {
 		r.finish(api.StateExpired, r.waiting())
+	}
+	if r.layered() {
+		r.advanceTask()
+		return
 	}
 	if r.state != api.StateOpen {
 		r.closeDevices()

@@ -34,6 +34,10 @@ type device struct {
 	base      []byte
 	rejected  []api.Rejection
 
+	machine machine // in a task of two layers
+	gone    bool    // from the authority
+	since   int64   // when the last offer that is gone was made
+
 	wrong  bool // proved to have made a wrong partial signature
 	known  bool // gave an offer once: it may hold a one-time key
 	closed bool // knows that the request has its signature
@@ -62,7 +66,9 @@ func (r *Request) newDevice(id string) (*device, error) {
 		return nil, fmt.Errorf("device %s is not in the ledger", document.Escape(id))
 	}
 	d := &device{id: id, name: row.Name, inToken: r.key.UsedInToken(row)}
-	if d.holder, ok = r.State.HolderOf(r.key.ID, id); !ok {
+	if d.holder, ok = r.State.HolderOf(r.key.ID, id); !ok && r.layered() {
+		r.findMachine(d)
+	} else if !ok {
 		return nil, fmt.Errorf("device %s holds no share of key %s", id, r.key.ID)
 	}
 	var err error
@@ -76,7 +82,7 @@ func (r *Request) newDevice(id string) (*device, error) {
 }
 
 // out reports whether a device cannot take part any more.
-func (d *device) out() bool { return d.wrong || len(d.rejected) > 0 }
+func (d *device) out() bool { return d.wrong || d.gone || len(d.rejected) > 0 }
 
 // complete reports whether its officers' quorum is there.
 func (d *device) complete() bool {
@@ -178,6 +184,7 @@ func (r *Request) refresh() {
 
 // dropOffer forgets an offer with the approvals, whose pieces are sealed to it.
 func (r *Request) dropOffer(d *device, why string) {
+	d.since = max(d.since, d.offer.Offer().Created)
 	d.offer, d.offerRaw, d.pieces, d.approvals, d.base = nil, nil, nil, nil, nil
 	d.text, r.dirty = why, true
 }

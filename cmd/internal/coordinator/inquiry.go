@@ -85,7 +85,7 @@ func (r *Request) judge(t *attempt, s *suspect, v verdict, text string) {
 
 func (r *Request) askProof(t *attempt, s *suspect) {
 	d := t.devices[s.place]
-	r.send(d, firmware.TypeTask, firmware.TypePartial, r.task(t, s.place, true),
+	r.send(d, firmware.TypeTask, firmware.TypePartial, r.taskOf(t, s.place, true),
 		func(v *envelope.Verified) error {
 			p, err := firmware.VerifyPartial(r.State, &r.key, r.digest, t.order, uint64(s.place), v.Raw())
 			switch {
@@ -116,7 +116,7 @@ func (r *Request) challenge(t *attempt, s *suspect) {
 		r.judge(t, s, unclear, err.Error())
 		return
 	}
-	ask := firmware.CheckAsk{Task: r.task(t, s.place, false), Challenge: *s.challenge}
+	ask := firmware.CheckAsk{Task: r.taskOf(t, s.place, false), Challenge: *s.challenge}
 	r.send(d, firmware.TypeCheckAsk, firmware.TypeCheckCommit, ask,
 		func(v *envelope.Verified) error {
 			var in firmware.CheckCommit

@@ -20,6 +20,26 @@ const (
 	// the next attempt is made without it.
 	inquiryWait = 120
 
+	// combineWait is how long a combiner is given to combine before what it needs
+	// is sent again: a few exponentiations, behind those of other tasks.
+	combineWait = 3
+
+	// proveFor is how long a calculator may take to prove its powers before the
+	// word against it is let rest.
+	proveFor = 60
+
+	// lateFor is how long a task that has its signature waits for what other
+	// combiners send, before devices are told to close it: that is when one who
+	// lies is found.
+	lateFor = 2
+
+	// doneTimes is how often desks are told that a task is over. One that is told
+	// none of it drops the task when it expires.
+	doneTimes = 2
+
+	// answerSkew is how far a device's clock may be ahead.
+	answerSkew = 300
+
 	// closeFor is how long devices are told that a request is over. One that was
 	// away for longer most likely restarted, which erased its one-time key; and
 	// what it could still make is a partial signature of what is signed already.

@@ -35,6 +35,8 @@ type record struct {
 	Order    []uint64 `cbor:"11,keyasint"`
 	Partials [][]byte `cbor:"12,keyasint"`
 	Settled  bool     `cbor:"13,keyasint"` // nothing was left to do
+	// Task is of a key in two layers.
+	Task *taskRecord `cbor:"14,keyasint,omitempty"`
 }
 
 type deviceRecord struct {
@@ -69,6 +71,9 @@ func (r *Request) record() []byte {
 	if t := r.attempt; t != nil && r.sequential() {
 		out.Order, out.Partials = t.order, t.raws[:t.made()]
 	}
+	if r.layered() {
+		out.Task = r.recordTask()
+	}
 	b, err := envelope.Marshal(out)
 	if err != nil {
 		// Everything in it was decoded or made here, within limits.
@@ -97,6 +102,9 @@ func Resume(c Config, raw, data []byte, now int64) (*Request, error) {
 	if in.Request != r.digest || len(in.Devices) != len(r.devices) {
 		return nil, errors.New("the record is of another request")
 	}
+	if r.layered() != (in.Task != nil) {
+		return nil, errors.New("the record is of another kind of key")
+	}
 	r.now, r.finished, r.accepted = now, now, in.Accepted
 	r.state, r.text, r.revision, r.history = in.State, in.Text, in.Revision, in.History
 	if in.State == api.StateDone {
@@ -113,6 +121,10 @@ func Resume(c Config, raw, data []byte, now int64) (*Request, error) {
 			d.presented = unknownInbox
 		}
 	}
+	if r.layered() {
+		r.resumeTask(in.Task)
+		return r, nil
+	}
 	r.resumeAttempt(in)
 	return r, nil
 }
@@ -125,7 +137,7 @@ func (r *Request) resumeDevice(d *device, in deviceRecord) error {
 	}
 	d.spent, d.rejected, d.wrong, d.known, d.closed, d.text = in.Spent, in.Rejected, in.Wrong, in.Known, in.Closed, in.Text
 	offer, err := approval.VerifyOffer(r.State, in.Offer, r.now)
-	if err != nil || r.state != api.StateOpen {
+	if err != nil || r.state != api.StateOpen && !r.layered() {
 		return nil
 	}
 	d.offer, d.offerRaw, d.pieces, d.base = offer, in.Offer, in.Pieces, in.Base

@@ -1,18 +1,438 @@
 package coordinator
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/tolerant"
+	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/approval"
+	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
 
-// Packet takes a packet of a broadcast channel. Those of other requests,
-// tasks and channels are passed over, and so is everything if the key is not
-// shared in two layers.
-func (r *Request) Packet(now int64, channel string, p tolerant.Packet) Effects {
-	return r.step(now, func() {})
+// task is a request of a certificate authority in two layers. The coordinator
+// is its task distributor and its output interface (B [0097]): it broadcasts,
+// and takes what comes. It never chooses machines and need not know which of
+// them work.
+type task struct {
+	enterprise  uint64 // code
+	distributor uint64 // number of this server
+	packet      []byte // the distribution in force, raw; nil: none yet
+	facts       firmware.Distribution
+	retry       int64 // of a number, if there was none to be had
+	text        string
+
+	// Desks that do not know the task (any more) are told of it anew, now and
+	// then.
+	unknown   map[*device]bool
+	unknownAt int64
+	unknownIn int64
+
+	dones  int // broadcasts of the end so far
+	doneAt int64
+
+	accusations []*accusation
+	liars       []api.Liar
 }
 
-// Renew says that the ledger has grown.
+// machine is what the distributor knows of a device of the route as calculator
+// or combiner.
+type machine struct {
+	result []byte        // its powers or its signature, raw: the first that verified as its own
+	y      envelope.Hash // of the powers
+	proved envelope.Hash // powers that it proved right; zero: none
+	sent   bool          // its confirmation went out at least once
+	asked  bool          // for proofs
+	failed envelope.Hash // the last refusal that counted
+}
+
+func (r *Request) layered() bool { return r.task != nil }
+
+func (d *device) calculates() bool { return d.holder.Layer == ledger.LayerCalculator }
+
+// newTask is made with the request.
+func (r *Request) newTask() error {
+	e, ok := r.State.EnterpriseOf(r.key.ID)
+	if !ok {
+		return fmt.Errorf("key %s belongs to no enterprise", r.key.ID)
+	}
+	number, ok := e.DistributorOf(r.Site)
+	switch {
+	case !ok:
+		return fmt.Errorf("server %s gives out no tasks of enterprise %d (%s): send the request to one of %v", r.Site, e.Enterprise.Code, e.Enterprise.Name, distributors(e))
+	case r.Distribution == nil:
+		return errors.New("this server gives out no tasks")
+	}
+	r.task = &task{enterprise: e.Enterprise.Code, distributor: number, unknown: map[*device]bool{}}
+	return nil
+}
+
+func distributors(e ledger.Dealing) []string {
+	var servers []string
+	for _, x := range e.Distributors {
+		servers = append(servers, x.Server)
+	}
+	return servers
+}
+
+// Packet takes a packet of a broadcast channel. Those of other requests, tasks
+// and channels are passed over, and so is everything if the key is not shared
+// in two layers.
+func (r *Request) Packet(now int64, channel string, p tolerant.Packet) Effects {
+	return r.step(now, func() {
+		t := r.task
+		if t == nil || channel != p.Channel() || p.Request != r.digest || t.packet == nil ||
+			p.Enterprise != t.facts.Enterprise || p.Distributor != t.facts.Distributor || p.Task != t.facts.Task {
+			return
+		}
+		i := slices.IndexFunc(r.devices, func(d *device) bool { return d.id == p.Device })
+		if i < 0 {
+			return
+		}
+		d := r.devices[i]
+		switch p.Kind {
+		case tolerant.KindAck:
+			r.acknowledged(d, p.Message)
+		case tolerant.KindFailed:
+			r.machineFailed(d, p)
+		case tolerant.KindUnknown:
+			t.unknown[d] = true
+		case tolerant.KindPowers:
+			r.takePowers(d, p.Message)
+		case tolerant.KindCombined:
+			r.takeCombined(d, p)
+		}
+	})
+}
+
+// Renew says that the ledger has grown. Machines of the route that were taken
+// away are waited for no longer, and what others of them make under the new
+// ledger is understood.
 func (r *Request) Renew(now int64, s ledger.State) Effects {
-	return r.step(now, func() {})
+	return r.step(now, func() {
+		r.State = s
+		if !r.layered() {
+			return
+		}
+		r.key, _ = s.Key(r.key.ID) // keys stay for good
+		for _, d := range r.devices {
+			r.findMachine(d)
+		}
+	})
+}
+
+// findMachine looks a device of the route up in the authority as it is now.
+func (r *Request) findMachine(d *device) {
+	h, ok := r.State.HolderOf(r.key.ID, d.id)
+	gone := !ok || d.holder.Layer != 0 && (h.Layer != d.holder.Layer || h.Index != d.holder.Index)
+	if gone != d.gone {
+		d.gone, r.dirty = gone, true
+		if gone {
+			d.text = "it was taken away from the authority"
+		}
+	}
+	if !gone {
+		d.holder = h
+	}
+}
+
+// advanceTask does what the state of a task allows now.
+func (r *Request) advanceTask() {
+	r.judgeAll()
+	if r.state == api.StateOpen {
+		r.feasibleTask()
+	}
+	if r.state == api.StateOpen {
+		r.refreshTask()
+		if r.distribute() {
+			r.repeatTask()
+			r.confirm()
+		}
+		return
+	}
+	if r.unsettled() {
+		r.demandProofs()
+		return
+	}
+	r.sayDone()
+	r.closeDevices()
+}
+
+// unsettled reports whether a task that has its signature still waits for the
+// word of machines: while they are asked for proofs their one-time keys stay.
+func (r *Request) unsettled() bool {
+	return r.layered() && r.state == api.StateDone && (len(r.task.accusations) > 0 || r.now < r.finished+lateFor)
+}
+
+// distribute makes the packet that gives the task its number, or the next one
+// when the number's days are over (B [0107]).
+func (r *Request) distribute() bool {
+	t := r.task
+	if t.packet != nil && r.now < t.facts.Expires {
+		return true
+	}
+	if r.now < t.retry {
+		return false
+	}
+	expires := min(r.request.Expires, r.now+firmware.TaskPeriod)
+	raw, err := r.Distribution(&r.key, r.digest, r.checked.Digest(), expires)
+	if err == nil {
+		err = t.take(r, raw)
+	}
+	if err != nil {
+		t.retry = r.now + refusalWait
+		t.text = "the task has no number: " + clip(err.Error())
+		r.dirty = true
+		return false
+	}
+	t.text, r.dirty = "", true
+	for _, d := range r.devices { // what was made under another number counts no more
+		d.machine = machine{}
+		d.retry, d.wait = 0, 0
+	}
+	return true
+}
+
+// take makes a packet the one in force.
+func (t *task) take(r *Request, raw []byte) error {
+	facts, err := firmware.VerifyDistribution(r.State, raw, r.now)
+	if err != nil {
+		return err
+	}
+	switch {
+	case facts.Enterprise != t.enterprise || facts.Distributor != t.distributor || facts.Request != r.digest:
+		return errors.New("the packet is for another task")
+	case !bytes.Equal(facts.Hash, r.checked.Digest()):
+		return errors.New("the packet is for another document")
+	}
+	t.packet, t.facts = bytes.Clone(raw), *facts
+	return nil
+}
+
+// refreshTask drops what has expired. A machine whose work is here needs no
+// operators any more.
+func (r *Request) refreshTask() {
+	for _, d := range r.devices {
+		if d.out() || d.machine.result != nil {
+			continue
+		}
+		if d.offer != nil && d.offer.Offer().Expires <= r.now {
+			r.dropOffer(d, "its one-time key expired")
+		}
+		r.dropExpired(d)
+	}
+}
+
+// broadcast sends a packet about the task.
+func (r *Request) broadcast(p tolerant.Packet) {
+	t := r.task
+	p.Site, p.Enterprise, p.Distributor, p.Task, p.Request = r.Site, t.facts.Enterprise, t.facts.Distributor, t.facts.Task, r.digest
+	r.actions = append(r.actions, Broadcast{Channel: p.Channel(), Packet: p})
+}
+
+// pause leaves a machine alone for a while, longer each time, because nothing
+// is heard of it. That is no news to record.
+func (r *Request) pause(d *device) {
+	d.wait = min(max(silenceWait, 2*d.wait), waitMax)
+	d.retry = r.now + d.wait
+}
+
+// lacking reports whether a machine is to be asked for its acknowledgement.
+func (r *Request) lacking(d *device) bool {
+	return !d.out() && d.offer == nil && d.machine.result == nil && r.now >= d.retry
+}
+
+// repeatTask broadcasts the task while machines are missing that may come yet,
+// with growing pauses.
+func (r *Request) repeatTask() {
+	t := r.task
+	var lacking []*device
+	for _, d := range r.devices {
+		if r.state == api.StateOpen && r.lacking(d) {
+			lacking = append(lacking, d)
+			r.pause(d)
+		}
+	}
+	again := len(t.unknown) > 0 && r.now >= t.unknownAt
+	if len(lacking) == 0 && !again {
+		return
+	}
+	p := tolerant.Packet{Kind: tolerant.KindTask, Distribution: t.packet, Message: r.raw}
+	for _, d := range r.devices {
+		if !slices.Contains(lacking, d) {
+			p.Acked = append(p.Acked, d.id)
+		}
+	}
+	r.broadcast(p)
+	if !again {
+		return
+	}
+	t.unknownIn = min(max(1, 2*t.unknownIn), waitMax)
+	t.unknownAt = r.now + t.unknownIn
+	for d := range t.unknown {
+		d.retry = 0 // its confirmation follows
+	}
+	clear(t.unknown)
+}
+
+// confirm says which machines' operators agreed, until what they make is here.
+func (r *Request) confirm() {
+	repeated := false
+	for _, d := range r.devices {
+		if d.out() || !d.complete() || r.now < d.retry {
+			continue
+		}
+		proofs := r.accused(d)
+		if d.machine.result != nil && !proofs {
+			continue
+		}
+		repeated = repeated || d.machine.sent && !d.calculates()
+		r.sendConfirmed(d, proofs)
+	}
+	if !repeated {
+		return
+	}
+	// A combiner that was told and has not combined may lack powers: they are
+	// known here, whoever made them and can or cannot repeat them.
+	for _, d := range r.devices {
+		if d.calculates() && d.machine.result != nil && !d.wrong {
+			r.broadcast(tolerant.Packet{Kind: tolerant.KindPowers, Device: d.id, Message: d.machine.result})
+		}
+	}
+}
+
+func (r *Request) sendConfirmed(d *device, prove bool) {
+	p := tolerant.Packet{Kind: tolerant.KindConfirmed, Device: d.id, Offer: d.offerRaw, Prove: prove}
+	for _, g := range d.approvals {
+		p.Approvals = append(p.Approvals, g.raw)
+	}
+	r.broadcast(p)
+	d.machine.sent, d.machine.asked = true, d.machine.asked || prove
+	r.pause(d)
+}
+
+// sayDone tells desks that a task has its signature, a few times.
+func (r *Request) sayDone() {
+	t := r.task
+	if r.state != api.StateDone || t.packet == nil || t.dones >= doneTimes || r.now < t.doneAt || r.now >= r.request.Expires {
+		return
+	}
+	t.dones++
+	t.doneAt = r.now + silenceWait<<t.dones
+	r.broadcast(tolerant.Packet{Kind: tolerant.KindDone, Signature: r.signature})
+}
+
+// busyTask reports whether a finished task has something left to do.
+func (r *Request) busyTask() bool {
+	return r.layered() && r.state == api.StateDone && r.now < r.request.Expires && (r.unsettled() || r.task.packet != nil && r.task.dones < doneTimes)
+}
+
+// acknowledged takes what a device answered when its desk asked it for an offer.
+func (r *Request) acknowledged(d *device, raw []byte) {
+	if r.state != api.StateOpen || d.out() {
+		return
+	}
+	v, err := r.verifyAnswer(d, raw)
+	if err != nil {
+		return
+	}
+	if v.Header().Type == firmware.TypeRefusal {
+		r.refusedTask(d, v)
+		return
+	}
+	var in firmware.Offered
+	if envelope.Decode(v, firmware.TypeOffered, firmware.MessageVersion, &in) != nil {
+		return
+	}
+	offer, err := approval.VerifyOffer(r.State, in.Offer, r.now)
+	if err != nil {
+		return
+	}
+	// A device makes a new offer when the old one is gone, and never the other way
+	// round: an older one is a packet that was late, or that somebody kept.
+	made := offer.Offer().Created
+	if made < d.since || d.offer != nil && made <= d.offer.Offer().Created {
+		return
+	}
+	if d.offer != nil {
+		r.dropOffer(d, "the device made a new one-time key")
+	}
+	if err := r.takeOffer(d, in); err != nil {
+		d.text, r.dirty = clip(err.Error()), true
+	}
+}
+
+// machineFailed takes a desk's word that a device did not do its part.
+func (r *Request) machineFailed(d *device, p tolerant.Packet) {
+	if d.out() {
+		return
+	}
+	if len(p.Message) == 0 { // anybody can say that one is silent
+		if text := clip(p.Text); d.text != text && r.state == api.StateOpen && d.machine.result == nil {
+			d.text, r.dirty = text, true
+		}
+		return
+	}
+	if v, err := r.verifyAnswer(d, p.Message); err == nil && v.Header().Type == firmware.TypeRefusal {
+		r.refusedTask(d, v)
+	}
+}
+
+// refusedTask takes a device's refusal, once, and only one that it made lately
+// and after the offer that is in force: who keeps old ones must not be able to
+// undo what operators did.
+func (r *Request) refusedTask(d *device, v *envelope.Verified) {
+	var f firmware.Refusal
+	if envelope.Decode(v, firmware.TypeRefusal, firmware.MessageVersion, &f) != nil || !f.Request.IsZero() && f.Request != r.digest {
+		return
+	}
+	if v.Digest() == d.machine.failed || v.CheckFresh(r.now, answerSkew) != nil || d.offer != nil && v.Header().Created < d.offer.Offer().Created {
+		return
+	}
+	d.machine.failed = v.Digest()
+	if f.Code == firmware.CodePartial && !d.calculates() {
+		d.text, r.dirty = clip(f.Text), true
+		r.suspectAll(d)
+		return
+	}
+	if r.state == api.StateOpen && d.machine.result == nil {
+		r.failed(d, f.Code, clip(f.Text))
+	}
+}
+
+// feasibleTask gives up when no machines are left that could complete it,
+// whatever comes.
+func (r *Request) feasibleTask() {
+	can := func(d *device) bool { return !d.wrong && !d.gone && len(d.rejected) == 0 }
+	if r.possible(can) {
+		return
+	}
+	if r.possible(func(d *device) bool { return !d.wrong && !d.gone }) {
+		r.finish(api.StateRejected, r.waiting())
+		return
+	}
+	r.finish(api.StateFailed, "no calculators and combiner are left that could sign together: "+r.waiting())
+}
+
+// possible reports whether a combiner and calculators among some machines have
+// a combination.
+func (r *Request) possible(among func(*device) bool) bool {
+	var have []uint64
+	for _, d := range r.devices {
+		if d.calculates() && among(d) {
+			have = append(have, d.holder.Index)
+		}
+	}
+	return slices.ContainsFunc(r.devices, func(d *device) bool {
+		return !d.calculates() && among(d) && r.serves(d, have)
+	})
+}
+
+// serves reports whether a combiner has a combination of some calculators.
+func (r *Request) serves(combiner *device, have []uint64) bool {
+	return r.key.Layers != nil && len(r.key.Layers.Grouping.Match(combiner.holder.Index, have)) > 0
 }

@@ -24,6 +24,13 @@ func (r *Request) Tracking() api.Tracking {
 	if r.state == api.StateDone {
 		out.Made = r.key.T
 	}
+	if t := r.task; t != nil {
+		out.Enterprise, out.Distributor, out.Task = t.enterprise, t.distributor, t.facts.Task
+		out.Liars = append(out.Liars, t.liars...)
+		if r.state == api.StateOpen {
+			out.Made = r.computed()
+		}
+	}
 	for _, d := range r.devices {
 		out.Devices = append(out.Devices, r.trackDevice(d))
 		if d.wrong {
@@ -39,6 +46,10 @@ func (r *Request) trackDevice(d *device) api.DeviceTracking {
 		Need: d.holder.Quorum, Approved: d.approved(), Missing: r.missing(d), Rejected: append([]api.Rejection{}, d.rejected...),
 		Wrong: d.wrong, Text: d.text,
 	}
+	if r.layered() {
+		x.Layer, x.Signed = d.holder.Layer, d.machine.result != nil || r.state == api.StateDone && slices.Contains(r.signers(), d.id)
+		return x
+	}
 	if t := r.attempt; t != nil {
 		if i := t.place(d); i >= 0 {
 			x.Signed = t.partials[i] != nil
@@ -52,6 +63,8 @@ func (r *Request) trackDevice(d *device) api.DeviceTracking {
 // summary is one line: how it ended, or what it waits for.
 func (r *Request) summary() string {
 	switch {
+	case r.state == api.StateDone && r.layered():
+		return r.summaryTask()
 	case r.state == api.StateDone:
 		return "signed by " + strings.Join(r.history[len(r.history)-1].Devices, ", ")
 	case r.state != api.StateOpen:
@@ -62,6 +75,9 @@ func (r *Request) summary() string {
 
 // waiting says what is missing, by name.
 func (r *Request) waiting() string {
+	if r.layered() {
+		return r.waitingTask()
+	}
 	if t := r.attempt; t != nil && t.inquiry != nil {
 		return "one of several partial signatures is wrong: finding out whose"
 	}

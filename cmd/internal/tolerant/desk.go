@@ -1,7 +1,10 @@
 package tolerant
 
 import (
+	"slices"
+
 	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
 
@@ -37,34 +40,181 @@ type Ask struct {
 // state machine: no clock, no network, no goroutine. It is not safe for
 // concurrent use.
 type Desk struct {
-	Config
+	cfg         Config
+	authorities map[uint64]*authority // by enterprise code
+	tasks       map[number]*task
+	open        []*task // the same, oldest first
+	load        map[uint64]*load
+	used        map[number]*use
+	order       map[distributor][]number // of used, oldest first
+	illegal     []api.IllegalTask        // oldest first
+	devices     []*device
+	asks        map[uint64]*job
+	lastAsk     uint64
+
+	// Of the step under way.
+	now     int64
+	out     Effects
+	unknown int // said since now
 }
 
-// NewDesk makes the desk of a site.
-func NewDesk(c Config) *Desk { return &Desk{Config: c} }
+// authority is an enterprise's, with the machines of this site.
+type authority struct {
+	code uint64
+	key  ledger.Key
+	own  map[string]ledger.Holder // by device
+}
 
-// Packet takes a packet from any channel.
-func (d *Desk) Packet(now int64, p Packet) Effects { return Effects{} }
+// number names a task among those of two days (B [0107]). What two enterprises
+// number alike is not alike.
+type number struct{ enterprise, distributor, task uint64 }
+
+type distributor struct{ enterprise, distributor uint64 }
+
+func (n number) owner() distributor { return distributor{n.enterprise, n.distributor} }
+
+func numberOf(p *Packet) number { return number{p.Enterprise, p.Distributor, p.Task} }
+
+// use is what a number stands for.
+type use struct {
+	request envelope.Hash
+	until   int64
+	over    bool // done, or given up here
+}
+
+// load is what an enterprise has open here.
+type load struct{ tasks, octets int }
+
+// NewDesk makes the desk of a site.
+func NewDesk(c Config) *Desk {
+	d := &Desk{
+		cfg: c, tasks: map[number]*task{}, load: map[uint64]*load{}, used: map[number]*use{}, order: map[distributor][]number{},
+		illegal: slices.Clone(c.Illegal), asks: map[uint64]*job{},
+	}
+	d.read()
+	return d
+}
+
+// read finds this site's machines in the ledger.
+func (d *Desk) read() {
+	d.authorities = map[uint64]*authority{}
+	for _, e := range d.cfg.State.Enterprises() {
+		a := &authority{code: e.Enterprise.Code, key: e.Key, own: map[string]ledger.Holder{}}
+		for _, h := range e.Key.Holders {
+			if row, ok := d.cfg.State.Device(h.Device); ok && row.Server == d.cfg.Site {
+				a.own[h.Device] = h
+				d.device(h.Device)
+			}
+		}
+		d.authorities[a.code] = a
+		if d.load[a.code] == nil {
+			d.load[a.code] = &load{}
+		}
+	}
+}
+
+// Packet takes a packet from any channel. Whoever calls has compared its
+// enterprise and [Packet.Channel] with the subject on which it came.
+func (d *Desk) Packet(now int64, p Packet) Effects {
+	return d.step(now, func() {
+		a := d.authorities[p.Enterprise]
+		if a == nil || len(a.own) == 0 || p.check() != nil {
+			return
+		}
+		switch p.Kind {
+		case KindTask:
+			d.takeTask(a, &p)
+		case KindConfirmed:
+			d.confirmed(a, &p)
+		case KindRejected:
+			d.rejected(&p)
+		case KindDone:
+			d.done(&p)
+		case KindPowers:
+			d.powers(&p)
+		case KindCombined:
+			d.combined(&p)
+		}
+	})
+}
 
 // Answer takes a device's answer to an ask.
-func (d *Desk) Answer(now int64, id uint64, raw []byte) Effects { return Effects{} }
+func (d *Desk) Answer(now int64, id uint64, raw []byte) Effects {
+	return d.step(now, func() {
+		if j := d.finish(id); j != nil {
+			d.answered(j, raw)
+		}
+	})
+}
 
 // Silent says that an ask brought no answer.
-func (d *Desk) Silent(now int64, id uint64, why string) Effects { return Effects{} }
+func (d *Desk) Silent(now int64, id uint64, why string) Effects {
+	return d.step(now, func() {
+		if j := d.finish(id); j != nil {
+			d.silent(j, why)
+		}
+	})
+}
 
 // Awake says that a device is worth asking again at once: its link came up, or
-// its officers unlocked it.
-func (d *Desk) Awake(now int64, device string) Effects { return Effects{} }
+// its officers unlocked it. It may have lost its one-time keys: what it has not
+// worked on it is asked for anew, and repeats its offer if that stands.
+func (d *Desk) Awake(now int64, device string) Effects {
+	return d.step(now, func() {
+		for _, t := range d.open {
+			if m := t.machine(device); m != nil && m.result == nil && !t.signed && m.called {
+				d.askOffer(t, m)
+			}
+		}
+	})
+}
 
 // Tick lets time pass. It is called every second or so.
-func (d *Desk) Tick(now int64) Effects { return Effects{} }
+func (d *Desk) Tick(now int64) Effects {
+	return d.step(now, func() {
+		for _, t := range slices.Clone(d.open) {
+			if t.expires <= d.now {
+				d.expired(t)
+			}
+		}
+		d.forget()
+	})
+}
 
-// Renew says that the ledger has grown.
-func (d *Desk) Renew(now int64, s ledger.State) Effects { d.State = s; return Effects{} }
+// Renew says that the ledger has grown. Work goes on; machines that were taken
+// away are asked for nothing more.
+func (d *Desk) Renew(now int64, s ledger.State) Effects {
+	return d.step(now, func() {
+		d.cfg.State = s
+		d.read()
+		for _, t := range d.open {
+			a := d.authorities[t.number.enterprise]
+			t.machines = slices.DeleteFunc(t.machines, func(m *machine) bool {
+				h, ok := a.own[m.device]
+				if !ok || h.Layer != m.holder.Layer || h.Index != m.holder.Index {
+					m.gone = true
+					return true
+				}
+				m.holder = h
+				return false
+			})
+			d.combineAll(t)
+		}
+	})
+}
 
-// Illegal are tasks that no operator confirmed, or that are not what they say
-// they are, oldest first.
-func (d *Desk) Illegal() []api.IllegalTask { return nil }
+func (d *Desk) step(now int64, event func()) Effects {
+	if now > d.now {
+		d.now, d.unknown = now, 0
+	}
+	d.out = Effects{}
+	event()
+	d.pump()
+	return d.out
+}
 
-// Tasks are those that the desk works on, oldest first.
-func (d *Desk) Tasks() []api.Task { return nil }
+// send broadcasts a packet about a task.
+func (d *Desk) send(n number, request envelope.Hash, p Packet) {
+	p.Site, p.Enterprise, p.Distributor, p.Task, p.Request = d.cfg.Site, n.enterprise, n.distributor, n.task, request
+	d.out.Send = append(d.out.Send, p)
+}

@@ -1,6 +1,7 @@
 package tolerant
 
 import (
+	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/threshold/grouping"
 )
@@ -15,6 +16,39 @@ const (
 	maxMachines  = grouping.MaxCalculators + grouping.MaxCombiners
 
 	// KeepIllegal is how long an illegal task is kept, seconds: as long as its
-	// number is its own.
-	KeepIllegal = 2 * 24 * 3600
+	// number is its own (B [0113]).
+	KeepIllegal = firmware.TaskPeriod
+
+	// maxIllegal bounds those of one enterprise; people look at a few. The
+	// oldest give way, and never to another enterprise's.
+	maxIllegal = 200
+
+	// maxTasks and maxOctets bound what the desk holds open for one enterprise:
+	// as many tasks as a server coordinates at once, and for each of them a
+	// certificate with its request (32 KiB at most), approvals, and the powers
+	// of some calculators of 2048-bit keys.
+	maxTasks  = 2000
+	maxOctets = 96 << 20
+
+	// maxNumbers is how many task numbers of one distributor are remembered:
+	// one for each of its tasks of two days, at more than one in two seconds.
+	// Devices remember them durably; this only spares them the question.
+	maxNumbers = 1 << 17
+
+	// maxAtOnce is how many messages a device is sent before it has answered. It
+	// works on one at a time; the next are on its link when it is ready for them,
+	// and those that wait longer wait here, where the urgent can overtake.
+	maxAtOnce = 3
+
+	// repeatFor is how long a device's answer is repeated to a distributor that
+	// lacks it, in seconds, before the device is asked again: it may have lost
+	// its one-time key since.
+	repeatFor = 10
+
+	// maxUnknown bounds in a second what is said about tasks that the desk does
+	// not know. A desk that restarted comes back a few seconds later.
+	maxUnknown = 100
+
+	// clockSkew is how far the clock of another may be ahead, seconds.
+	clockSkew = 300
 )

@@ -1,0 +1,275 @@
+package coordinator
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/cmd/internal/tolerant"
+	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/threshold"
+	"github.com/privyseal/privyseal/firmware/threshold/grouping"
+	"github.com/privyseal/privyseal/firmware/threshold/twolayer"
+)
+
+// The output interface: what combiners send is verified, and whoever sent what
+// is wrong is named (B [0051], [0116]). Signatures are verified as they are.
+// Powers need not be: if a combiner says that some were wrong, or cannot tell,
+// the calculator proves them right, or is at fault; and a combiner that found
+// right ones wrong is. Powers are determined by sub-key and document, so that
+// one who signed two kinds has convicted himself.
+
+// accusation is a combiner's word against a calculator. It outlives the
+// signature, and a restart.
+type accusation struct {
+	combiner   *device
+	calculator *device
+	// given are the powers that the combiner had, as far as it showed them.
+	given envelope.Hash
+	// certain: it says that they are wrong; otherwise that they may be.
+	certain bool
+	until   int64 // when the calculator has had its time
+}
+
+func powersHash(p *firmware.Powers) envelope.Hash { return envelope.HashOf("privyseal powers", p.Y...) }
+
+// takePowers takes a calculator's powers from B2.
+func (r *Request) takePowers(d *device, raw []byte) {
+	m := &d.machine
+	if d.out() || !d.calculates() || bytes.Equal(raw, m.result) {
+		return
+	}
+	if m.result != nil && !r.accused(d) && !m.asked {
+		// Only to see whether it says two things.
+		if p, err := firmware.VerifyPowers(r.State, &r.key, &r.task.facts, raw); err == nil && p.Device == d.id && powersHash(p) != m.y {
+			r.convict(d, "signed two different powers for one task")
+		}
+		return
+	}
+	p, err := firmware.VerifyPowers(r.State, &r.key, &r.task.facts, raw)
+	if err != nil || p.Device != d.id {
+		return
+	}
+	y := powersHash(p)
+	if m.result == nil {
+		m.result, m.y = bytes.Clone(raw), y
+		d.wait, d.text, r.dirty = 0, "", true
+		r.wakeCombiners()
+	} else if y != m.y {
+		r.convict(d, "signed two different powers for one task")
+		return
+	}
+	if len(p.Proofs) == 0 || !m.proved.IsZero() {
+		return
+	}
+	if err := r.verifyPowers(p); err != nil {
+		r.convict(d, "made wrong powers: its proofs do not hold")
+		return
+	}
+	m.proved = y
+}
+
+// verifyPowers checks the proofs of all powers.
+func (r *Request) verifyPowers(p *firmware.Powers) error {
+	b := firmware.PowersBinding(r.State, &r.key, r.digest, p.Share)
+	for i, y := range p.Y {
+		if p.Proofs[i] == nil {
+			return fmt.Errorf("%w: there is none", threshold.ErrProof)
+		}
+		term := grouping.Term{Calculator: p.Number, Key: uint64(i + 1)}
+		if err := twolayer.VerifyProof(&r.key.Public, r.key.Layers, b, term, r.x, y, p.Proofs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wakeCombiners gives those that can combine now a moment to do so before they
+// are told again.
+func (r *Request) wakeCombiners() {
+	var have []uint64
+	for _, d := range r.devices {
+		if d.calculates() && !d.wrong && d.machine.result != nil {
+			have = append(have, d.holder.Index)
+		}
+	}
+	for _, d := range r.devices {
+		if !d.calculates() && !d.out() && d.machine.sent && d.complete() && r.serves(d, have) {
+			d.wait, d.retry = 0, r.now+combineWait
+		}
+	}
+}
+
+// takeCombined takes a combiner's signature from B3.
+func (r *Request) takeCombined(d *device, p tolerant.Packet) {
+	if d.out() || d.calculates() || d.machine.result != nil && bytes.Equal(d.machine.result, p.Message) {
+		return
+	}
+	c, err := firmware.VerifyCombined(r.State, &r.key, &r.task.facts, p.Message)
+	if err != nil || c.Device != d.id {
+		return
+	}
+	if err := threshold.VerifySignature(&r.key.Public, r.checked.Algorithm(), r.checked.Digest(), c.Signature); err != nil {
+		r.convict(d, "sent a signature that does not verify")
+		return
+	}
+	d.machine.result, d.text, r.dirty = bytes.Clone(p.Message), "", true
+	if r.state == api.StateOpen {
+		r.release(d, c)
+	}
+	r.accuse(d, c, p.Evidence)
+}
+
+// release lets the signature out.
+func (r *Request) release(d *device, c *firmware.Combined) {
+	h := api.Attempt{Devices: []string{}, Shares: []string{}, Wrong: []string{}}
+	for _, term := range c.Combination {
+		for _, x := range r.devices {
+			if x.calculates() && x.holder.Index == term.Calculator {
+				h.Devices, h.Shares = append(h.Devices, x.id), append(h.Shares, x.holder.Share)
+			}
+		}
+	}
+	h.Devices, h.Shares = append(h.Devices, d.id), append(h.Shares, d.holder.Share)
+	if err := r.done(c.Signature); err != nil {
+		// The bare signature verifies, so nobody was wrong; the document does not:
+		// it is no use to try again.
+		h.Outcome = "the finished document is not acceptable: " + clip(err.Error())
+		r.remember(h)
+		r.finish(api.StateFailed, h.Outcome)
+		return
+	}
+	h.Outcome = outcomeSigned
+	r.remember(h)
+}
+
+const outcomeSigned = "signed"
+
+func (r *Request) remember(h api.Attempt) {
+	if len(r.history) == maxHistory {
+		i := 0
+		if r.history[0].Outcome == outcomeSigned {
+			i = 1
+		}
+		r.history = slices.Delete(r.history, i, i+1)
+	}
+	r.history, r.dirty = append(r.history, h), true
+}
+
+// convict names a machine that said what is not so. The others go on without it.
+func (r *Request) convict(d *device, what string) {
+	if d.wrong {
+		return
+	}
+	text := fmt.Sprintf("%s %d (%s) %s", layerName(d), d.holder.Index, d.id, what)
+	d.wrong, d.text, r.dirty = true, text, true
+	r.task.liars = append(r.task.liars, api.Liar{Device: d.id, Layer: d.holder.Layer, Number: d.holder.Index, Text: what})
+	r.remember(api.Attempt{Devices: []string{d.id}, Shares: []string{d.holder.Share}, Outcome: text, Wrong: []string{d.id}})
+	r.task.accusations = slices.DeleteFunc(r.task.accusations, func(a *accusation) bool { return a.calculator == d })
+}
+
+func layerName(d *device) string {
+	if d.calculates() {
+		return "calculator"
+	}
+	return "combiner"
+}
+
+// accuse takes a combiner's word against calculators, with what it shows of
+// what they sent it.
+func (r *Request) accuse(d *device, c *firmware.Combined, evidence [][]byte) {
+	if len(c.Wrong) == 0 && len(c.Suspects) == 0 {
+		return
+	}
+	given := map[uint64]envelope.Hash{}
+	for _, raw := range evidence {
+		if p, err := firmware.VerifyPowers(r.State, &r.key, &r.task.facts, raw); err == nil {
+			given[p.Number] = powersHash(p)
+		}
+	}
+	for _, x := range r.devices {
+		j := x.holder.Index
+		certain := slices.Contains(c.Wrong, j)
+		if !x.calculates() || !certain && !slices.Contains(c.Suspects, j) {
+			continue
+		}
+		r.suspect(d, x, given[j], certain)
+	}
+}
+
+// suspectAll is for a combiner that found no signature in the powers it was
+// given, and cannot tell whose are wrong.
+func (r *Request) suspectAll(d *device) {
+	for _, x := range r.devices {
+		if x.calculates() && x.machine.result != nil {
+			r.suspect(d, x, x.machine.y, false)
+		}
+	}
+}
+
+func (r *Request) suspect(combiner, x *device, given envelope.Hash, certain bool) {
+	if x.out() {
+		return
+	}
+	if !given.IsZero() && !x.machine.y.IsZero() && given != x.machine.y {
+		r.convict(x, "signed two different powers for one task")
+		return
+	}
+	if given.IsZero() {
+		given = x.machine.y
+	}
+	for _, a := range r.task.accusations {
+		if a.combiner == combiner && a.calculator == x {
+			return
+		}
+	}
+	r.task.accusations = append(r.task.accusations, &accusation{combiner, x, given, certain, r.now + proveFor})
+	r.dirty = true
+	if x.machine.proved.IsZero() && !x.machine.asked {
+		x.wait, x.retry = 0, 0 // it is asked at once
+	}
+}
+
+// accused reports whether a calculator owes proofs.
+func (r *Request) accused(d *device) bool {
+	return d.machine.proved.IsZero() && slices.ContainsFunc(r.task.accusations, func(a *accusation) bool { return a.calculator == d })
+}
+
+// judgeAll decides what can be decided.
+func (r *Request) judgeAll() {
+	var open []*accusation
+	for _, a := range r.task.accusations {
+		proved := a.calculator.machine.proved
+		switch {
+		case a.calculator.out():
+		case proved.IsZero() && r.now < a.until && r.state != api.StateFailed && r.state != api.StateRejected && r.state != api.StateExpired:
+			open = append(open, a)
+			continue
+		case proved.IsZero():
+			a.calculator.text = fmt.Sprintf("combiner %d suspects it, and it did not show its powers right", a.combiner.holder.Index)
+		case a.given.IsZero():
+			// Nobody showed what the combiner had: it may have had other powers.
+		case a.given != proved:
+			defer r.convict(a.calculator, fmt.Sprintf("proved other powers than it had sent to combiner %d", a.combiner.holder.Index))
+		case a.certain:
+			defer r.convict(a.combiner, fmt.Sprintf("said that the powers of calculator %d were wrong, which are proved right", a.calculator.holder.Index))
+		}
+		r.dirty = true
+	}
+	r.task.accusations = open
+}
+
+// demandProofs goes on asking after the signature is out.
+func (r *Request) demandProofs() {
+	if r.task.packet == nil || len(r.task.accusations) == 0 {
+		return
+	}
+	r.repeatTask() // for desks that do not know it any more
+	for _, d := range r.devices {
+		if !d.out() && d.complete() && r.accused(d) && r.now >= d.retry {
+			r.sendConfirmed(d, true)
+		}
+	}
+}

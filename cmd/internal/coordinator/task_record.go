@@ -1,0 +1,54 @@
+package coordinator
+
+import (
+	"slices"
+
+	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/firmware/envelope"
+)
+
+// taskRecord is what has to survive of a task. Powers are not in it: their
+// makers' desks repeat them, or the calculators compute them again.
+type taskRecord struct {
+	Packet      []byte             `cbor:"1,keyasint"` // a number is used for one task, and stays its own
+	Liars       []api.Liar         `cbor:"2,keyasint"`
+	Accusations []accusationRecord `cbor:"3,keyasint"`
+}
+
+type accusationRecord struct {
+	Combiner   string        `cbor:"1,keyasint"` // device ids
+	Calculator string        `cbor:"2,keyasint"`
+	Given      envelope.Hash `cbor:"3,keyasint"`
+	Certain    bool          `cbor:"4,keyasint"`
+	Until      int64         `cbor:"5,keyasint"`
+}
+
+func (r *Request) recordTask() *taskRecord {
+	t := r.task
+	out := &taskRecord{Packet: t.packet, Liars: t.liars}
+	for _, a := range t.accusations {
+		out.Accusations = append(out.Accusations, accusationRecord{a.combiner.id, a.calculator.id, a.given, a.certain, a.until})
+	}
+	return out
+}
+
+// resumeTask goes on with the number that the task had. One whose days are over
+// meanwhile gets another.
+func (r *Request) resumeTask(in *taskRecord) {
+	t := r.task
+	t.liars = in.Liars
+	if t.take(r, in.Packet) != nil {
+		t.packet = nil
+	}
+	find := func(id string) *device {
+		if i := slices.IndexFunc(r.devices, func(d *device) bool { return d.id == id }); i >= 0 {
+			return r.devices[i]
+		}
+		return nil
+	}
+	for _, x := range in.Accusations {
+		if combiner, calculator := find(x.Combiner), find(x.Calculator); combiner != nil && calculator != nil {
+			t.accusations = append(t.accusations, &accusation{combiner, calculator, x.Given, x.Certain, r.now + proveFor})
+		}
+	}
+}

@@ -72,24 +72,35 @@ func (s State) WasMachine(key, device string) bool {
 
 // withAuthority is s with one row new or replaced. States share what they have in common: all slices are new.
 func (s State) withAuthority(a *authority) State {
+	old := s.authority(a.dealing.Enterprise.Code)
 	next := slices.Clone(s.authorities)
 	i := slices.IndexFunc(next, func(x *authority) bool { return x.dealing.Enterprise.Code >= a.dealing.Enterprise.Code })
 	switch {
 	case i < 0:
 		next = append(next, a)
-	case next[i].dealing.Enterprise.Code == a.dealing.Enterprise.Code:
+	case next[i] == old:
 		next[i] = a
 	default:
 		next = slices.Insert(next, i, a)
 	}
 	s.authorities = next
-	// The record of a backup is of a version of a share: what was dealt again has none, nor what is gone.
-	var kept []Backup
-	for _, b := range s.backups {
-		if dealt, ok := s.sharedAt(b.Device, b.Share); ok && b.Tested >= dealt {
-			kept = append(kept, b)
+	if old != nil {
+		// The record of a backup is of a version of a share: what was dealt again has none, nor what is gone.
+		s.backups = slices.DeleteFunc(slices.Clone(s.backups), func(b Backup) bool {
+			was, ok := old.share(b.Share)
+			now, still := a.share(b.Share)
+			return ok && (!still || was.Version != now.Version)
+		})
+	}
+	return s
+}
+
+// share is the row of a share, by its id.
+func (a *authority) share(id string) (Holder, bool) {
+	for _, h := range a.dealing.Key.Holders {
+		if h.Share == id {
+			return h, true
 		}
 	}
-	s.backups = kept
-	return s
+	return Holder{}, false
 }

@@ -46,6 +46,40 @@ func SmallPlan(code uint64) Plan {
 	}
 }
 
+// GrownPlan is SmallPlan with a fourth calculator (device-6), a third combiner (device-7), and combinations of the calculator at the other
+// combiners, which get new versions of their shares. It needs [WithDevices].
+func GrownPlan(code uint64) Plan {
+	p := SmallPlan(code)
+	p.Grouping.Calculators = append(p.Grouping.Calculators, 4)
+	p.Grouping.Combiners = []grouping.Group{
+		Group(1, "11,21", "12,31", "22,32", "11,42", "32,41"), Group(2, "12,22", "11,32", "21,31", "21,41"),
+		Group(3, "11,21", "12,31", "22,32", "12,41"),
+	}
+	p.Calculators, p.Combiners = append(p.Calculators, "device-6"), append(p.Combiners, "device-7")
+	return p
+}
+
+// Without is the plan without some machines and without the combinations of these calculators.
+func (p Plan) Without(calculators, combiners []uint64) Plan {
+	g, err := p.Grouping.Without(calculators, combiners)
+	if err != nil {
+		panic(err) // of a test's own plan
+	}
+	left := p
+	left.Grouping, left.Calculators, left.Combiners = *g, nil, nil
+	for i, j := range p.Grouping.Calculators {
+		if !slices.Contains(calculators, j) {
+			left.Calculators = append(left.Calculators, p.Calculators[i])
+		}
+	}
+	for i, c := range p.Grouping.Combiners {
+		if !slices.Contains(combiners, c.Number) {
+			left.Combiners = append(left.Combiners, p.Combiners[i])
+		}
+	}
+	return left
+}
+
 // PrintedPlan is the worked example of B [0084] to [0088]: any 3 of 5 calculators (device-1 to device-5) with one of 3 combiners
 // (device-6 to device-8). It needs [WithDevices].
 func PrintedPlan(code uint64) Plan {

@@ -62,7 +62,7 @@ func FindOfficer(s ledger.State, serial uint32, now int64) (*Officer, error) {
 			why = fmt.Sprintf("%s (%s) approves with card %d", o.Person.Name, o.Person.ID, r.Card)
 		case now >= r.Expires:
 			why = fmt.Sprintf("the registration of %s (%s) at %s expired on %s", o.Person.Name, o.Person.ID, r.Device, unix(r.Expires).Format(time.DateOnly))
-		default:
+		case !slices.Contains(o.Devices, r.Device): // an enterprise may have registered him there once more
 			o.Devices = append(o.Devices, r.Device)
 		}
 	}

@@ -1,6 +1,7 @@
 package systemtest
 
 import (
+	"os"
 	"sync"
 	"testing"
 
@@ -24,6 +25,9 @@ var common struct {
 // Main runs the tests of a package that uses Shared: call it from TestMain and
 // exit with what it returns.
 func Main(m *testing.M) int {
+	if dir := os.Getenv(serverProcess); dir != "" {
+		return runServer(dir)
+	}
 	code := m.Run()
 	for i := len(common.cleanups) - 1; i >= 0; i-- {
 		common.cleanups[i]()

@@ -82,6 +82,7 @@ type System struct {
 // shared is what copies of a System for several tests have in common.
 type shared struct {
 	mu     sync.Mutex
+	real   bool // clocks are the machine's
 	now    time.Time
 	boot   int64 // nanoseconds
 	up     int64
@@ -141,16 +142,28 @@ func Tapped(device string, f hsm.TraceFunc) Option {
 // New conducts a ceremony and returns the system, all devices unlocked.
 func New(t testing.TB, options ...Option) *System {
 	t.Helper()
-	s := &System{
+	s := newSystem(t)
+	r := newRoom(s)
+	for _, o := range options {
+		o(r)
+	}
+	r.hold()
+	return s
+}
+
+func newSystem(t testing.TB) *System {
+	return &System{
 		Devices: map[string]*firmwaretest.Device{}, Servers: map[string]ledgertest.Pair{}, Cards: map[uint32]*firmwaretest.Card{},
 		People: map[string][]*firmwaretest.Card{}, BootKeys: map[string]crypto.Signer{}, t: t, configs: map[string]firmware.Config{}, Stopped: map[string]bool{},
 		queues: map[string][][]byte{},
 		shared: &shared{now: time.Unix(1_800_000_000, 0), taps: map[string]hsm.TraceFunc{}, wrong: map[string]time.Duration{}, frames: map[string][]Frame{}},
 	}
-	r := newRoom(s)
-	for _, o := range options {
-		o(r)
-	}
+}
+
+// hold conducts the ceremony.
+func (r *room) hold() {
+	s, t := r.s, r.s.t
+	t.Helper()
 	config := desk.Config{
 		Plan: r.plan, Dir: t.TempDir(), Sites: r, Cards: r, Rand: rand.Reader, Now: s.Now,
 		Say: func(f string, a ...any) { r.said = append(r.said, fmt.Sprintf(f, a...)) },
@@ -163,13 +176,15 @@ func New(t testing.TB, options ...Option) *System {
 		t.Fatalf("ceremony: %v\n%s", err, strings.Join(r.said, "\n"))
 	}
 	s.State, s.Bundle = result.State, result.Bundle
-	return s
 }
 
 // Now is the time by every clock of the system.
 func (s *System) Now() time.Time {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
+	if s.shared.real {
+		return time.Now()
+	}
 	return s.shared.now
 }
 
@@ -244,11 +259,39 @@ type room struct {
 	said []string
 	// person adds somebody with some cards to the plan.
 	person func(id, name string, cards int)
+	maker  *firmwaretest.Maker
 }
 
+// newRoom is the room for the system of this package's comment.
 func newRoom(s *System) *room {
+	r := newRoomFor(s)
+	for i, id := range Devices {
+		r.device(i+1, id)
+		for _, x := range []string{"a", "b"} {
+			who := fmt.Sprintf("officer-%d%s", i+1, x)
+			n := 1
+			if who == TwoCards {
+				n = 2
+			}
+			r.person(who, fmt.Sprintf("Officer %d%s", i+1, strings.ToUpper(x)), n)
+			r.officer(who, id)
+		}
+	}
+	r.keys()
+	return r
+}
+
+// officer registers a person at a device.
+func (r *room) officer(who, device string) {
+	r.plan.Officers = append(r.plan.Officers, ceremony.PlanOfficer{
+		Person: who, Card: r.s.People[who][0].Describe().Serial, Device: device, Class: ledger.ClassOfficer,
+	})
+}
+
+// newRoomFor is a room with an administrator and requesters, and no devices.
+func newRoomFor(s *System) *room {
 	maker, cards := firmwaretest.NewMaker(s.t), firmwaretest.NewCardMaker(s.t)
-	r := &room{s: s, plan: ceremony.Plan{
+	r := &room{s: s, maker: maker, plan: ceremony.Plan{
 		Name: "Test system", File: envelope.HashOf("ceremony file of the test system"), Lead: Devices[0],
 		Witnesses: []string{"Wilma", "Walter"}, Administrator: Administrator, Hours: 4, OfficerDays: 365,
 		Models: []ledger.Model{
@@ -273,25 +316,11 @@ func newRoom(s *System) *room {
 	robot := ledgertest.NewSigner(s.t, "robot")
 	s.Robot = robot
 	r.plan.Persons = append(r.plan.Persons, ceremony.PlanPerson{ID: Program, Name: "Build robot", Software: ledgertest.SPKI(s.t, robot.Public())})
-	for i, id := range Devices {
-		r.device(maker, i+1, id)
-		for _, x := range []string{"a", "b"} {
-			who := fmt.Sprintf("officer-%d%s", i+1, x)
-			n := 1
-			if who == TwoCards {
-				n = 2
-			}
-			person(who, fmt.Sprintf("Officer %d%s", i+1, strings.ToUpper(x)), n)
-			r.plan.Officers = append(r.plan.Officers, ceremony.PlanOfficer{
-				Person: who, Card: s.People[who][0].Describe().Serial, Device: id, Class: ledger.ClassOfficer,
-			})
-		}
-	}
-	r.keys()
 	return r
 }
 
-func (r *room) device(maker *firmwaretest.Maker, n int, id string) {
+// device adds a device with a message server of its own.
+func (r *room) device(n int, id string) {
 	s := r.s
 	pair := ledgertest.NewPair(s.t, "server of "+id)
 	s.Servers[id] = pair
@@ -300,14 +329,20 @@ func (r *room) device(maker *firmwaretest.Maker, n int, id string) {
 		ID: server, Name: "Server " + server, Sign: ledgertest.SPKI(s.t, pair.Sign.Public()), Agree: ledgertest.SPKI(s.t, pair.Agree.PublicKey()),
 		TLS: envelope.HashOf("tls", []byte(id)), URL: "https://" + server + ".test", Route: server + ".test:4222",
 	})
-	s.Devices[id] = maker.NewTraced(s.t, id, s.Now, s.trace(id), func(c *firmware.Config) { s.BootKeys[id], s.configs[id] = c.Boot, *c })
-	d := ceremony.PlanDevice{
-		ID: id, Name: "Device " + id, Server: server, Model: firmwaretest.Model, Serial: "serial-" + id, Use: "token", UnlockQuorum: 2,
-	}
+	use := "token"
 	if n > 3 {
-		d.Use = "host"
+		use = "host"
 	}
-	r.plan.Devices = append(r.plan.Devices, d)
+	r.place(id, server, use)
+}
+
+// place adds a device that hangs on a message server.
+func (r *room) place(id, server, use string) {
+	s := r.s
+	s.Devices[id] = r.maker.NewTraced(s.t, id, s.Now, s.trace(id), func(c *firmware.Config) { s.BootKeys[id], s.configs[id] = c.Boot, *c })
+	r.plan.Devices = append(r.plan.Devices, ceremony.PlanDevice{
+		ID: id, Name: "Device " + id, Server: server, Model: firmwaretest.Model, Serial: "serial-" + id, Use: use, UnlockQuorum: 2,
+	})
 }
 
 func (r *room) keys() {

@@ -1,0 +1,151 @@
+// Package lagrange interpolates polynomials at 0 where nobody can divide: in
+// exponents modulo an order that is secret, or over the integers.
+//
+// For a set S of points from 1 to n, f(0) = Σ_{i∈S} λ_i·f(i) for every polynomial of
+// degree below |S|, where
+//
+//	λ_i = Π_{j∈S, j≠i} j/(j − i)
+//
+// has a denominator that divides Δ = n!, so that Δ·λ_i is an integer: both
+// i−1 and n−i are at most n − 1, and (i−1)!·(n−i)! divides n! (Shoup 2000, §2.2;
+// Frankel, Gemmell, MacKenzie, Yung 1997, §3).
+package lagrange
+
+import (
+	"fmt"
+	"io"
+	"math/big"
+
+	"github.com/privyseal/privyseal/firmware/threshold"
+	"github.com/privyseal/privyseal/firmware/threshold/modexp"
+)
+
+// Delta returns Δ = n!.
+func Delta(n uint64) *big.Int { return new(big.Int).MulRange(1, int64(n)) }
+
+// Coefficients returns Δ·λ_i for the members i of a set within 1 to n, ascending.
+func Coefficients(n uint64, set threshold.Subset) []*big.Int {
+	var out []*big.Int
+	for _, i := range set.Indices() {
+		numerator, denominator := Delta(n), big.NewInt(1)
+		for _, j := range set.Indices() {
+			if j != i {
+				numerator.Mul(numerator, big.NewInt(int64(j)))
+				denominator.Mul(denominator, big.NewInt(int64(j)-int64(i)))
+			}
+		}
+		out = append(out, numerator.Quo(numerator, denominator)) // exact
+	}
+	return out
+}
+
+// Evaluate returns f(x) for the coefficients of f, the constant one first.
+func Evaluate(f []*big.Int, x uint64) *big.Int {
+	y, at := new(big.Int), new(big.Int).SetUint64(x)
+	for i := len(f) - 1; i >= 0; i-- {
+		y.Mul(y, at).Add(y, f[i])
+	}
+	return y
+}
+
+// Select checks that partial signatures are of t different devices of n, each for
+// no set in particular, and in range, and returns them in the order of their
+// indices and the set of these.
+func Select(pub *threshold.PublicKey, t, n uint64, partials []threshold.PartialSignature) (threshold.Subset, [][]byte, error) {
+	if err := pub.Validate(); err != nil {
+		return 0, nil, err
+	}
+	var indices []uint64
+	for _, p := range partials {
+		if p.Subset != 0 {
+			return 0, nil, fmt.Errorf("%w: share %d signed for %v only", threshold.ErrSubset, p.Index, p.Subset)
+		}
+		indices = append(indices, p.Index)
+	}
+	set, err := threshold.SubsetOf(indices...)
+	if err != nil {
+		return 0, nil, err
+	}
+	if uint64(set.Len()) != t || uint64(set)>>n != 0 {
+		return 0, nil, fmt.Errorf("%w: %v is not %d of the shares 1 to %d", threshold.ErrSubset, set, t, n)
+	}
+	var powers [][]byte
+	var wrong []uint64
+	for _, i := range set.Indices() {
+		for _, p := range partials {
+			if p.Index != i {
+				continue
+			}
+			if pub.CheckPartial(p.Value) != nil {
+				wrong = append(wrong, i)
+			}
+			powers = append(powers, p.Value)
+		}
+	}
+	if len(wrong) > 0 {
+		return 0, nil, &threshold.WrongPartialError{Indices: wrong}
+	}
+	return set, powers, nil
+}
+
+// ProductVarTime returns min(w, N − w) for w = Π y_i^c_i mod N. The powers and
+// the exponents, which may be negative, are public.
+func ProductVarTime(pub *threshold.PublicKey, powers [][]byte, exponents []*big.Int) ([]byte, error) {
+	mod, err := modexp.New(pub.N)
+	if err != nil {
+		return nil, err
+	}
+	n := new(big.Int).SetBytes(pub.N)
+	above, below := big.NewInt(1), big.NewInt(1)
+	for i, c := range exponents {
+		if c.Sign() == 0 {
+			continue
+		}
+		y, err := mod.ExpVarTime(powers[i], c.Bytes()) // of |c|
+		if err != nil {
+			return nil, err
+		}
+		side := above
+		if c.Sign() < 0 {
+			side = below
+		}
+		side.Mul(side, new(big.Int).SetBytes(y)).Mod(side, n)
+	}
+	if below.ModInverse(below, n) == nil {
+		return nil, fmt.Errorf("%w: not coprime to N", threshold.ErrValue)
+	}
+	w := above.Mul(above, below)
+	w.Mod(w, n)
+	if other := new(big.Int).Sub(n, w); other.Cmp(w) < 0 {
+		w = other
+	}
+	return w.FillBytes(make([]byte, pub.Len())), nil
+}
+
+// Wipe erases numbers as well as math/big allows: see [threshold.WholeKey.Wipe].
+func Wipe(numbers ...*big.Int) {
+	for _, x := range numbers {
+		if x == nil {
+			continue
+		}
+		words := x.Bits()
+		clear(words[:cap(words)])
+		x.SetInt64(0)
+	}
+}
+
+// Uniform returns a uniform number in [0, m), by rejection.
+func Uniform(rand io.Reader, m *big.Int) (*big.Int, error) {
+	bits := m.BitLen()
+	b := make([]byte, (bits+7)/8)
+	defer clear(b)
+	for {
+		if _, err := io.ReadFull(rand, b); err != nil {
+			return nil, fmt.Errorf("lagrange: reading randomness: %w", err)
+		}
+		b[0] &= 0xff >> (8*len(b) - bits)
+		if x := new(big.Int).SetBytes(b); x.Cmp(m) < 0 {
+			return x, nil
+		}
+	}
+}

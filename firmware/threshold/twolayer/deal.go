@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"slices"
 
 	"github.com/privyseal/privyseal/firmware/threshold"
 	"github.com/privyseal/privyseal/firmware/threshold/grouping"
@@ -204,6 +205,11 @@ func (s *secrets) write(dealing *Dealing, pub *threshold.PublicKey, p *Public) e
 func (d *Dealing) check(pub *threshold.PublicKey) error {
 	if err := d.Public.Validate(pub); err != nil {
 		return err
+	}
+	g := &d.Public.Grouping
+	if !slices.EqualFunc(d.Calculators, g.Calculators, func(s CalculatorShare, j uint64) bool { return s.Number == j }) ||
+		!slices.EqualFunc(d.Combiners, g.Combiners, func(s CombinerShare, g grouping.Group) bool { return s.Number == g.Number }) {
+		return fmt.Errorf("%w: the dealing's shares are not those of its machines, in order", ErrShare)
 	}
 	for i := range d.Calculators {
 		if err := d.Public.CheckCalculator(pub, &d.Calculators[i]); err != nil {

@@ -98,6 +98,19 @@ func TestExtendRefuses(t *testing.T) {
 	if _, err := s.dealing.Extend(rand.Reader, g, thresholdtest.Key(2048, false).Public()); err == nil {
 		t.Error("grown with another public key")
 	}
+	for name, change := range map[string]func(*twolayer.Dealing){
+		"a calculator's share is missing": func(d *twolayer.Dealing) { d.Calculators = d.Calculators[:2] },
+		"calculators in another order": func(d *twolayer.Dealing) {
+			d.Calculators = []twolayer.CalculatorShare{d.Calculators[1], d.Calculators[0], d.Calculators[2]}
+		},
+		"a combiner's share is missing": func(d *twolayer.Dealing) { d.Combiners = d.Combiners[:1] },
+	} {
+		changed := *s.dealing
+		change(&changed)
+		if _, err := changed.Extend(rand.Reader, g, s.pub); !errors.Is(err, twolayer.ErrShare) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	if _, err := (&twolayer.Dealing{}).Extend(rand.Reader, g, s.pub); err == nil {
 		t.Error("grown out of nothing")
 	}

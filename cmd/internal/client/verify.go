@@ -16,6 +16,10 @@ import (
 // ErrNotSigned: no algorithm of the key verifies the signature.
 var ErrNotSigned = errors.New("the signature does not verify")
 
+// ErrIssuer: no key of the tables issued the certificate. One that came into
+// the ledger since may have: take newer entries ([System.Refresh]).
+var ErrIssuer = errors.New("its issuer")
+
 // VerifyFile finds the algorithm under which sig, |N| octets, is the key's
 // signature of the file. alg "" tries all of the key's.
 func VerifyFile(s ledger.State, key string, alg threshold.Algorithm, file io.ReadSeeker, sig []byte) (threshold.Algorithm, error) {
@@ -80,7 +84,7 @@ func VerifyCertificate(s ledger.State, der []byte, now int64) (ledger.Key, *x509
 		_, err = cert.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: unix(now), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 		return k, cert, err
 	}
-	return ledger.Key{}, cert, fmt.Errorf("%w: its issuer %q is no key of system %q", ErrNotSigned, document.Escape(cert.Issuer.String()), s.Name())
+	return ledger.Key{}, cert, fmt.Errorf("%w: %w %q is no key of system %q", ErrNotSigned, ErrIssuer, document.Escape(cert.Issuer.String()), s.Name())
 }
 
 // ReadCertificate takes a certificate as people keep it, PEM or DER, and

@@ -320,6 +320,7 @@ func (s *Server) distribution(key *ledger.Key, request envelope.Hash, hash []byt
 		return nil, err
 	}
 	now := s.unix()
+	expires = min(expires, now+firmware.TaskPeriod) // the packet dies before its number is forgotten
 	task, err := s.numbers.take(now)
 	if err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/coordinator"
 	"github.com/privyseal/privyseal/cmd/internal/store/atomicfile"
 	"github.com/privyseal/privyseal/cmd/internal/transport/web"
+	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
 )
 
@@ -79,14 +80,19 @@ func (s *Server) takeRequest(_ context.Context, source string, body []byte) ([]b
 	if s.known(digest) {
 		return envelope.Marshal(api.Accepted{Request: digest})
 	}
+	// Whoever came to the wrong server is told which is the right one; nothing
+	// else depends on what is not verified yet.
+	var about document.Request
+	if envelope.Unmarshal(u.UnverifiedPayload(), &about) == nil {
+		if err := s.mayDistribute(sys, about.Key); err != nil {
+			s.audit.refused(source, "request", err)
+			return nil, web.Refused(err)
+		}
+	}
 	r, err := coordinator.New(s.coordinatorConfig(sys), raw, s.unix())
 	if err != nil {
 		s.audit.refused(source, "request", err)
 		return nil, classify(err)
-	}
-	if err := s.mayDistribute(sys, r.Tracking().Key); err != nil {
-		s.audit.refused(source, "request", err)
-		return nil, web.Refused(err)
 	}
 	if err := s.room(u.Header().Signer); err != nil {
 		return nil, err

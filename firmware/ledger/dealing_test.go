@@ -130,6 +130,12 @@ func TestDealingRefuses(t *testing.T) {
 		}, "no combiner has a combination of calculators 2+3"},
 		{"combiner without combinations", func(d *dealing) { combiner(d, 1).Combinations = nil }, "combiner 2 has no combination"},
 		{"too many combinations", func(d *dealing) {
+			l := d.Key.Layers
+			l.Grouping.L, l.Grouping.Combiners[0], l.V = 16, many(ledger.MaxParts+1), nil
+			for i := range 48 {
+				l.V = append(l.V, append(make([]byte, 255), byte(2*i+101)))
+			}
+		}, "combiner 1 has 127 combinations, at most 126"},
 			d.Key.Layers.Grouping.Combiners[0] = many(ledger.MaxParts + 1)
 			d.Key.Layers.Grouping.L = 16
 		}, "check values, not 48"},

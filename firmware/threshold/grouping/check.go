@@ -14,7 +14,7 @@ type UnsafeError struct {
 }
 
 func (e *UnsafeError) Error() string {
-	return fmt.Sprintf("grouping: %s learn %v: deal other combinations", coalition(e.Combiners, e.Calculators), e.Gain)
+	return fmt.Sprintf("grouping: %s would learn %v: deal other combinations", coalition(e.Combiners, e.Calculators), e.Gain)
 }
 
 // UncoveredError names calculators that are enough and that no combiner serves.

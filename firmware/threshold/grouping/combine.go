@@ -12,8 +12,9 @@ type builder struct {
 	k, t, l  int
 	groups   [][][]int // rows by combiner
 	machines [][]set   // of the rows
-	served   []int16   // by machine set, by how many combiners' rows
-	missing  int
+	served   []set     // by machine set: the combiners
+	need     int       // how many of these there have to be
+	missing  int       // how many are short, over all machine sets
 	views    []*view
 	of       [][]*view // by combiner; those that objected last come first
 	steps    uint64
@@ -43,8 +44,9 @@ func newBuilder(p Params) *builder {
 	b := &builder{k: int(p.K), t: int(p.T), l: int(p.L)}
 	m := int(p.M)
 	b.groups, b.machines = make([][][]int, m), make([][]set, m)
-	b.served = make([]int16, 1<<b.k)
-	b.missing = int(binomial(b.k, b.t))
+	b.served = make([]set, 1<<b.k)
+	b.need = int(p.Spare) + 1
+	b.missing = b.need * int(binomial(b.k, b.t))
 	b.of = make([][]*view, m)
 	type kind struct{ combiners, calculators int }
 	kinds := []kind{{1, b.t - 1}}
@@ -89,9 +91,12 @@ func newBuilder(p Params) *builder {
 // allows reports whether no coalition learns anything by a further row of
 // combiner a.
 func (b *builder) allows(a int, row []int) bool {
-	b.steps++
 	var space [MaxCalculators]int
+	b.steps++
 	for i, v := range b.of[a] {
+		if i%8 == 7 {
+			b.steps++
+		}
 		if !v.lattice.keeps(v.project(row, space[:])) {
 			copy(b.of[a][1:i+1], b.of[a][:i])
 			b.of[a][0] = v
@@ -110,6 +115,7 @@ type saved struct {
 // add adds a row that is allowed. It is false, and nothing is added, if numbers
 // grow too large.
 func (b *builder) add(a int, row []int) ([]saved, bool) {
+	b.steps += uint64(len(b.of[a]))
 	var before []saved
 	var space [MaxCalculators]int
 	for _, v := range b.of[a] {
@@ -126,8 +132,10 @@ func (b *builder) add(a int, row []int) ([]saved, bool) {
 	}
 	s := b.machinesOf(row)
 	b.groups[a], b.machines[a] = append(b.groups[a], row), append(b.machines[a], s)
-	if b.served[s]++; b.served[s] == 1 {
-		b.missing--
+	if !b.served[s].has(a) {
+		if b.served[s] |= 1 << a; size(b.served[s]) <= b.need {
+			b.missing--
+		}
 	}
 	return before, true
 }
@@ -138,8 +146,10 @@ func (b *builder) remove(a int, before []saved) {
 	n := len(b.groups[a]) - 1
 	s := b.machines[a][n]
 	b.groups[a], b.machines[a] = b.groups[a][:n], b.machines[a][:n]
-	if b.served[s]--; b.served[s] == 0 {
-		b.missing++
+	if !slices.Contains(b.machines[a], s) {
+		if b.served[s] &^= 1 << a; size(b.served[s]) < b.need {
+			b.missing++
+		}
 	}
 }
 
@@ -169,51 +179,62 @@ func (b *builder) row(machines set, key func(j int) int) []int {
 }
 
 // candidates are rows of a machine set for combiner a, those first that are
-// likely: that use, of one part of the group, the sub-keys which the part uses
-// already, and where it uses none any. Others follow at random.
+// likely: that use, of one part of its group or of all groups, the sub-keys
+// which the part uses already, and one that no other part uses where it has
+// none. All others follow in random order, or some if there are many.
 func (b *builder) candidates(a int, machines set, rnd *random, limit int) [][]int {
 	var rows [][]int
-	all := uint64(1)
-	for range b.t {
-		all = min(all*uint64(b.l), 1<<20)
-	}
-	if all <= uint64(limit) { // every one, in random order
-		keys := make([]int, b.k)
-		for n := range all {
-			for j := range b.k {
-				if machines.has(j) {
-					keys[j], n = int(n%uint64(b.l)), n/uint64(b.l)
+	for _, group := range [][][]int{b.groups[a], slices.Concat(b.groups...)} {
+		taken := make([]bool, b.k*b.l)
+		for _, row := range group {
+			for _, x := range row {
+				taken[x] = true
+			}
+		}
+		for _, part := range components(b.k*b.l, group) {
+			used := make([][]int, b.k)
+			for _, row := range part {
+				for _, x := range row {
+					if j := x / b.l; !slices.Contains(used[j], x%b.l) {
+						used[j] = append(used[j], x%b.l)
+					}
 				}
 			}
-			rows = append(rows, b.row(machines, func(j int) int { return keys[j] }))
+			for range 2 {
+				rows = append(rows, b.row(machines, func(j int) int {
+					if len(used[j]) > 0 {
+						return used[j][rnd.below(len(used[j]))]
+					}
+					key := rnd.below(b.l)
+					for n := 0; n < b.l && taken[j*b.l+key]; n++ {
+						key = (key + 1) % b.l
+					}
+					return key
+				}))
+			}
 		}
-		for n := len(rows) - 1; n > 0; n-- {
-			o := rnd.below(n + 1)
-			rows[n], rows[o] = rows[o], rows[n]
+	}
+	rnd.shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
+	likely := len(rows)
+	all := 1
+	for range b.t {
+		all = min(all*b.l, limit+1)
+	}
+	if all > limit {
+		for range limit {
+			rows = append(rows, b.row(machines, func(int) int { return rnd.below(b.l) }))
 		}
 		return rows
 	}
-	for _, part := range components(b.k*b.l, b.groups[a]) {
-		used := make([][]int, b.k)
-		for _, row := range part {
-			for _, x := range row {
-				if j := x / b.l; !slices.Contains(used[j], x%b.l) {
-					used[j] = append(used[j], x%b.l)
-				}
-			}
-		}
-		for range b.l * 2 {
-			rows = append(rows, b.row(machines, func(j int) int {
-				if len(used[j]) == 0 {
-					return rnd.below(b.l)
-				}
-				return used[j][rnd.below(len(used[j]))]
-			}))
-		}
+	for n := range all {
+		rows = append(rows, b.row(machines, func(int) int {
+			key := n % b.l
+			n /= b.l
+			return key
+		}))
 	}
-	for len(rows) < limit {
-		rows = append(rows, b.row(machines, func(int) int { return rnd.below(b.l) }))
-	}
+	others := rows[likely:]
+	rnd.shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
 	return rows
 }
 
@@ -221,6 +242,9 @@ func (b *builder) candidates(a int, machines set, rnd *random, limit int) [][]in
 // if it can.
 func (b *builder) serve(machines set, rnd *random, limit int) bool {
 	for _, a := range b.byLoad(rnd) {
+		if b.served[machines].has(a) {
+			continue
+		}
 		for _, row := range b.candidates(a, machines, rnd, limit) {
 			if b.allows(a, row) {
 				if _, ok := b.add(a, row); ok {
@@ -237,10 +261,7 @@ func (b *builder) byLoad(rnd *random) []int {
 	for a := range order {
 		order[a] = a
 	}
-	for n := len(order) - 1; n > 0; n-- {
-		o := rnd.below(n + 1)
-		order[n], order[o] = order[o], order[n]
-	}
+	rnd.shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	slices.SortStableFunc(order, func(x, y int) int { return cmp.Compare(len(b.groups[x]), len(b.groups[y])) })
 	return order
 }
@@ -264,14 +285,11 @@ func (b *builder) fill(rnd *random, budget uint64, report func(step uint64, miss
 		report(b.steps, least)
 		var order []set
 		for s := range subsets(b.k, b.t) {
-			if b.served[s] == 0 {
+			for range b.need - size(b.served[s]) {
 				order = append(order, s)
 			}
 		}
-		for n := len(order) - 1; n > 0; n-- {
-			o := rnd.below(n + 1)
-			order[n], order[o] = order[o], order[n]
-		}
+		rnd.shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		slices.SortStableFunc(order, func(x, y set) int { return cmp.Compare(failed[y], failed[x]) })
 		for _, s := range order {
 			if b.steps >= budget {
@@ -298,43 +316,44 @@ func (b *builder) fill(rnd *random, budget uint64, report func(step uint64, miss
 	return b.missing == 0, least
 }
 
-// enrich gives every combiner up to n further combinations, of the machine sets
-// that fewest combiners serve.
-func (b *builder) enrich(rnd *random, n uint64, budget uint64) {
-	for range n {
+// enrich gives every combiner further combinations until it has as many as
+// wanted says, of the machine sets that fewest combiners serve.
+func (b *builder) enrich(rnd *random, wanted []int, budget uint64) {
+	budget += b.steps
+	full := make([]bool, len(b.groups))
+	for slices.Contains(full, false) {
 		for a := range b.groups {
-			if len(b.groups[a]) >= MaxCombinations {
+			full[a] = full[a] || len(b.groups[a]) >= min(wanted[a], MaxCombinations) || b.steps > budget || !b.another(a, rnd, budget)
+		}
+	}
+}
+
+// another gives combiner a one more combination.
+func (b *builder) another(a int, rnd *random, budget uint64) bool {
+	rank := func(s set) int {
+		r := 2 * size(b.served[s])
+		if b.served[s].has(a) {
+			r++ // it would only be an equivalent one
+		}
+		return r
+	}
+	sets := slices.Collect(subsets(b.k, b.t))
+	rnd.shuffle(len(sets), func(i, j int) { sets[i], sets[j] = sets[j], sets[i] })
+	slices.SortStableFunc(sets, func(x, y set) int { return cmp.Compare(rank(x), rank(y)) })
+	for _, s := range sets {
+		for _, row := range b.candidates(a, s, rnd, 64) {
+			if b.steps > budget {
+				return false
+			}
+			if slices.ContainsFunc(b.groups[a], func(r []int) bool { return slices.Equal(r, row) }) || !b.allows(a, row) {
 				continue
 			}
-			type choice struct {
-				machines set
-				rank     int
-			}
-			var choices []choice
-			for s := range subsets(b.k, b.t) {
-				c := choice{s, 2 * int(b.served[s])}
-				if slices.Contains(b.machines[a], s) {
-					c.rank++
-				}
-				choices = append(choices, c)
-			}
-			slices.SortStableFunc(choices, func(x, y choice) int { return cmp.Compare(x.rank, y.rank) })
-		next:
-			for _, c := range choices {
-				for _, row := range b.candidates(a, c.machines, rnd, 64) {
-					if b.steps > budget {
-						return
-					}
-					if slices.ContainsFunc(b.groups[a], func(r []int) bool { return slices.Equal(r, row) }) || !b.allows(a, row) {
-						continue
-					}
-					if _, ok := b.add(a, row); ok {
-						break next
-					}
-				}
+			if _, ok := b.add(a, row); ok {
+				return true
 			}
 		}
 	}
+	return false
 }
 
 // combinations are the rows of combiner a, from a place on.
@@ -357,12 +376,11 @@ func byCombinations(p Params, report func(method string, step, served uint64)) (
 		return nil, 0
 	}
 	needed := binomial(b.k, b.t)
-	rnd := random(p.K<<24 | p.T<<16 | p.L<<8 | p.M | 1<<40)
-	ok, missing := b.fill(&rnd, p.Budget, func(step uint64, missing int) { report("combinations", step, needed-uint64(missing)) })
+	rnd := p.random()
+	ok, missing := b.fill(&rnd, p.Budget, func(step uint64, missing int) { report("combinations", step, needed-min(needed, uint64(missing))) })
 	if !ok {
-		return nil, needed - uint64(missing)
+		return nil, needed - min(needed, uint64(missing))
 	}
-	b.enrich(&rnd, p.Redundant, 2*p.Budget)
 	g := p.number()
 	for a := range g.Combiners {
 		g.Combiners[a].Combinations = b.combinations(a, 0, g.Calculators)

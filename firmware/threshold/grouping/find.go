@@ -14,6 +14,10 @@ type Params struct {
 	// calculators learn nothing. 0 means 1 combiner, and T−1 calculators.
 	Combiners, Calculators uint64
 
+	// Spare combiners may fail, whichever they are, and every machine set is still
+	// served.
+	Spare uint64
+
 	// Redundant is how many combinations a combiner takes at most beyond those
 	// that the machine sets need (B [0083]): those first that fewest others have.
 	Redundant uint64
@@ -28,7 +32,7 @@ type Progress struct {
 	K, T, L, M     uint64
 	Step, Budget   uint64
 	Served, Needed uint64 // machine sets, of the best so far
-	Method         string // "partitions", "combinations", "proof"
+	Method         string // "partitions", "combinations" or "proof", which comes last
 }
 
 // ImpossibleError says that a grouping cannot be had, and why: a proof, not a
@@ -48,9 +52,14 @@ type NotFoundError struct {
 	Params Params
 	// Best is how many of the Needed machine sets could be served.
 	Best, Needed uint64
+	// Reason is empty if the budget was all that was lacking.
+	Reason string
 }
 
 func (e *NotFoundError) Error() string {
+	if e.Reason != "" {
+		return fmt.Sprintf("grouping: %v: not looked for: %s", e.Params, e.Reason)
+	}
 	return fmt.Sprintf("grouping: %v: not found within the budget (the best serves %d of %d machine sets): allow more sub-keys, more combiners or more steps",
 		e.Params, e.Best, e.Needed)
 }
@@ -63,6 +72,9 @@ func (p Params) String() string {
 	}
 	if p.M > 0 {
 		s += fmt.Sprintf(" m=%d", p.M)
+	}
+	if p.Spare > 0 {
+		s += fmt.Sprintf(" with %d to spare", p.Spare)
 	}
 	if p.Combiners > 1 {
 		s += fmt.Sprintf(" against %d combiners with %d calculators", p.Combiners, p.Calculators)
@@ -89,6 +101,8 @@ func (p Params) filled() (Params, error) {
 	case p.K > MaxCalculators || p.L > MaxKeys || p.M > MaxCombiners || p.Redundant > MaxCombinations:
 		return p, fmt.Errorf("%w: at most %d calculators, %d sub-keys of each, %d combiners, %d combinations of each",
 			ErrGrouping, MaxCalculators, MaxKeys, MaxCombiners, MaxCombinations)
+	case p.M > 0 && p.Spare >= p.M || p.Spare >= MaxCombiners:
+		return p, &ImpossibleError{p, fmt.Sprintf("no combiner is left when %d fail, and without one nobody has c_a", p.Spare)}
 	case p.Calculators >= p.T:
 		return p, &ImpossibleError{p, fmt.Sprintf("%d calculators with a combiner that serves them know d: they sign, and d = c_a + their sub-keys", p.T)}
 	}
@@ -106,29 +120,32 @@ func Find(p Params, progress func(Progress)) (*Grouping, error) {
 	if p.L > 0 && p.M > 0 {
 		return find(p, progress)
 	}
+	// All are tried with little work first: most that can be had are found soon.
 	best := &NotFoundError{Params: p, Needed: binomial(int(p.K), int(p.T))}
-	var impossible *ImpossibleError
-	every := true
-	for l := max(p.L, 1); l == p.L || p.L == 0 && l <= MaxKeys; l++ {
-		for m := max(p.M, 1); m == p.M || p.M == 0 && m <= MaxCombiners; m++ {
-			q := p
-			q.L, q.M = l, m
-			g, err := find(q, progress)
-			switch err := err.(type) {
-			case nil:
-				return g, nil
-			case *ImpossibleError:
-				impossible = err
-			case *NotFoundError:
-				every = false
-				best.Best = max(best.Best, err.Best)
-			default:
-				return nil, err
+	for _, budget := range []uint64{min(p.Budget, max(p.Budget/32, 1<<14)), p.Budget} {
+		var impossible *ImpossibleError
+		every := true
+		for l := max(p.L, 1); l == p.L || p.L == 0 && l <= MaxKeys; l++ {
+			for m := max(p.M, p.Spare+1); m == p.M || p.M == 0 && m <= MaxCombiners; m++ {
+				q := p
+				q.L, q.M, q.Budget = l, m, budget
+				g, err := find(q, progress)
+				switch err := err.(type) {
+				case nil:
+					return g, nil
+				case *ImpossibleError:
+					impossible = err
+				case *NotFoundError:
+					every = false
+					best.Best = max(best.Best, err.Best)
+				default:
+					return nil, err
+				}
 			}
 		}
-	}
-	if every {
-		return nil, &ImpossibleError{p, "nor with fewer; " + impossible.Reason}
+		if every {
+			return nil, &ImpossibleError{p, fmt.Sprintf("for no number up to %d sub-keys and %d combiners; the last reason: %s", MaxKeys, MaxCombiners, impossible.Reason)}
+		}
 	}
 	return nil, best
 }
@@ -145,10 +162,21 @@ func find(p Params, progress func(Progress)) (*Grouping, error) {
 	}
 	g, best := byPartitions(p, report)
 	if g == nil {
-		served := best
-		if g, served = byCombinations(p, report); g == nil {
-			return nil, &NotFoundError{p, max(best, served), binomial(int(p.K), int(p.T))}
+		var served uint64
+		g, served = byCombinations(p, report)
+		best = max(best, served)
+	}
+	if g == nil {
+		var reason string
+		if g, reason = bySearch(p, report); reason != "" {
+			return nil, &ImpossibleError{p, reason}
 		}
+	}
+	if g == nil {
+		return nil, &NotFoundError{Params: p, Best: best, Needed: binomial(int(p.K), int(p.T))}
+	}
+	if p.Redundant > 0 {
+		g.enrich(p)
 	}
 	for i := range g.Combiners {
 		slices.SortFunc(g.Combiners[i].Combinations, compareCombinations)
@@ -171,11 +199,16 @@ func compareCombinations(a, b Combination) int {
 // excluded gives a proof that there is no such grouping, or "".
 func excluded(p Params) string {
 	if p.L == 1 && p.T > 1 && p.T < p.K {
-		return "with one sub-key each, two machine sets that differ in one calculator tell all combiners that any two sub-keys might have been changed by the same amount only, so that they learn d mod t"
+		return fmt.Sprintf("with one sub-key each, machine sets that differ in one calculator leave only that all sub-keys are moved alike, so that all combiners together learn d mod %d", p.T)
 	}
-	most := capacity(int(p.K), int(p.T), int(p.L))
-	if need := binomial(int(p.K), int(p.T)); most*p.M < need {
-		return fmt.Sprintf("one combiner serves at most %d of the %d machine sets by counting, %d combiners not all", most, need, p.M)
+	most, need := capacity(int(p.K), int(p.T), int(p.L)), binomial(int(p.K), int(p.T))
+	if most*p.M < need*(p.Spare+1) {
+		return fmt.Sprintf("by counting, one combiner serves at most %d of the %d machine sets, and %d combiners not each %d times", most, need, p.M, p.Spare+1)
+	}
+	// Any c combiners that resist t−1 calculators serve no more than one that
+	// does; of all m their average is c/m.
+	if p.Calculators == p.T-1 && most*max(p.M, p.Combiners) < need*p.Combiners {
+		return fmt.Sprintf("%d combiners that resist together serve at most %d of the %d machine sets, by counting, and so %d not all", min(p.Combiners, p.M), most, need, p.M)
 	}
 	return ""
 }
@@ -192,6 +225,9 @@ func (p Params) number() *Grouping {
 	return g
 }
 
+// random varies the searches for p.
+func (p Params) random() random { return random(p.K<<24 | p.T<<16 | p.L<<8 | p.M) }
+
 // random is a fixed sequence (splitmix64, Steele, Lea and Flood 2014), to vary a
 // search and nothing else.
 type random uint64
@@ -205,6 +241,13 @@ func (r *random) next() uint64 {
 }
 
 func (r *random) below(n int) int { return int(r.next() % uint64(n)) }
+
+// shuffle is by Fisher and Yates.
+func (r *random) shuffle(n int, swap func(i, j int)) {
+	for i := n - 1; i > 0; i-- {
+		swap(i, r.below(i+1))
+	}
+}
 
 // unit is in [0, 1).
 func (r *random) unit() float64 { return float64(r.next()>>11) / (1 << 53) }

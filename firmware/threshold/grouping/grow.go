@@ -8,9 +8,11 @@ import (
 // Grow adds calculators and combiners, and the combinations that then serve
 // every machine set; those that are there stay, in their places, and new ones
 // are appended. Every calculator keeps its sub-keys, so there are never more of
-// them. Of the parameters Grow heeds Combiners, Calculators, Redundant and
-// Budget. The error is ErrGrouping, an *UnsafeError (the grouping was not safe
-// before), an *ImpossibleError or a *NotFoundError.
+// them. Of the parameters Grow heeds Combiners, Calculators, Spare, Redundant and
+// Budget; a new combiner gets its share of what the others have in any case. If
+// no number of combiners did harm with T−1 calculators before, then it stays so
+// where it can. The error is ErrGrouping, an *UnsafeError (the grouping was not
+// safe before), an *ImpossibleError or a *NotFoundError.
 func (g *Grouping) Grow(calculators, combiners []uint64, p Params, progress func(Progress)) (*Grouping, error) {
 	if err := g.Validate(); err != nil {
 		return nil, err
@@ -44,8 +46,12 @@ func (g *Grouping) Grow(calculators, combiners []uint64, p Params, progress func
 	if reason := excluded(p); reason != "" {
 		return nil, &ImpossibleError{p, reason + ": deal again with more sub-keys, or add combiners"}
 	}
-	if err := grown.extend(p, progress); err != nil {
-		return nil, err
+	strong := grown.strongest(p)
+	strong.Budget /= 4
+	if strong.Combiners == p.Combiners || grown.extend(strong, progress) != nil {
+		if err := grown.extend(p, progress); err != nil {
+			return nil, err
+		}
 	}
 	// What was built by small steps is checked as a whole.
 	if err := grown.checkSafe(p); err != nil {
@@ -55,6 +61,15 @@ func (g *Grouping) Grow(calculators, combiners []uint64, p Params, progress func
 		return nil, err
 	}
 	return grown, nil
+}
+
+// strongest demands that no number of combiners does harm with T−1 calculators,
+// if that is so now.
+func (g *Grouping) strongest(p Params) Params {
+	if m := uint64(len(g.Combiners)); p.Combiners < m && g.CheckAgainst(m, g.T-1) == nil {
+		p.Combiners, p.Calculators = m, g.T-1
+	}
+	return p
 }
 
 // checkSafe checks everything that the parameters demand but completeness.
@@ -67,33 +82,73 @@ func (g *Grouping) checkSafe(p Params) error {
 	return nil
 }
 
-func (g *Grouping) extend(p Params, progress func(Progress)) error {
+// builder starts from the combinations of a grouping. It is nil if that is too
+// large.
+func (g *Grouping) builder(p Params) *builder {
 	b := newBuilder(p)
-	needed := binomial(len(g.Calculators), int(g.T))
 	if b == nil {
-		return &NotFoundError{Params: p, Needed: needed}
+		return nil
 	}
 	places := g.places()
 	for a, group := range g.Combiners {
 		for _, row := range places.rows(group.Combinations) {
 			if _, ok := b.add(a, row); !ok {
-				return &NotFoundError{Params: p, Needed: needed}
+				return nil
 			}
 		}
 	}
-	rnd := random(p.K<<24 | p.T<<16 | p.L<<8 | p.M | 1<<48)
-	ok, missing := b.fill(&rnd, p.Budget, func(step uint64, missing int) {
-		if progress != nil {
-			progress(Progress{p.K, p.T, p.L, p.M, step, p.Budget, needed - uint64(missing), needed, "combinations"})
-		}
-	})
-	if !ok {
-		return &NotFoundError{p, needed - uint64(missing), needed}
-	}
-	b.enrich(&rnd, p.Redundant, b.steps+p.Budget)
+	return b
+}
+
+// take appends what a builder has more.
+func (g *Grouping) take(b *builder) {
 	for a := range g.Combiners {
 		group := &g.Combiners[a]
 		group.Combinations = append(group.Combinations, b.combinations(a, len(group.Combinations), g.Calculators)...)
 	}
+}
+
+func (g *Grouping) extend(p Params, progress func(Progress)) error {
+	needed := binomial(len(g.Calculators), int(g.T))
+	b := g.builder(p)
+	if b == nil {
+		return &NotFoundError{Params: p, Needed: needed, Reason: "what every coalition may learn takes too much memory here: deal again"}
+	}
+	rnd := p.random()
+	ok, missing := b.fill(&rnd, p.Budget, func(step uint64, missing int) {
+		if progress != nil {
+			progress(Progress{p.K, p.T, p.L, p.M, step, p.Budget, needed - min(needed, uint64(missing)), needed, "combinations"})
+		}
+	})
+	if !ok {
+		return &NotFoundError{Params: p, Best: needed - min(needed, uint64(missing)), Needed: needed}
+	}
+	wanted := make([]int, len(g.Combiners))
+	for a, group := range g.Combiners {
+		wanted[a] = len(b.groups[a]) + int(p.Redundant)
+		if len(group.Combinations) == 0 { // a new one has its share of the work
+			wanted[a] = max(wanted[a], int((needed+p.M-1)/p.M))
+		}
+	}
+	b.enrich(&rnd, wanted, p.Budget)
+	g.take(b)
 	return nil
+}
+
+// enrich gives combiners what they lack of their redundant combinations: those
+// that are in the grouping already are its own or such.
+func (g *Grouping) enrich(p Params) {
+	p = g.strongest(p)
+	b := g.builder(p)
+	if b == nil {
+		return
+	}
+	rnd := p.random()
+	share := int((binomial(b.k, b.t)*(p.Spare+1) + p.M - 1) / p.M)
+	wanted := make([]int, len(b.groups))
+	for a := range wanted {
+		wanted[a] = share + int(p.Redundant)
+	}
+	b.enrich(&rnd, wanted, p.Budget)
+	g.take(b)
 }

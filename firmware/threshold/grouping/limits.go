@@ -30,4 +30,8 @@ const (
 	// MaxEntries bounds the memory of a search that keeps what every coalition
 	// cannot tell: 2²⁴ numbers are 128 MiB.
 	MaxEntries = 1 << 24
+
+	// MaxOptions is how many combinations a complete search starts from; with more
+	// it would not end.
+	MaxOptions = 1 << 13
 )

@@ -66,3 +66,20 @@ func (g *Grouping) clone() *Grouping {
 	}
 	return c
 }
+
+// Spare is how many combiners may fail, whichever they are, so that every
+// machine set is still served; of those that are served now.
+func (g *Grouping) Spare() uint64 {
+	p := g.places()
+	by := map[set]set{}
+	for a, group := range g.Combiners {
+		for _, c := range group.Combinations {
+			by[p.machines(c)] |= 1 << a
+		}
+	}
+	least := len(g.Combiners)
+	for _, combiners := range by {
+		least = min(least, size(combiners))
+	}
+	return uint64(max(least, 1) - 1)
+}

@@ -27,8 +27,10 @@ type partitions struct {
 	k, t, l, m, common int
 	part               [][]int8 // of combiner a and key i: a·l+i, then by calculator
 	masks              [][]set
-	served             []int16 // by machine set, by how many partitions
-	missing            int
+	served             [][]int16 // by combiner and machine set: by how many partitions
+	combiners          []int8    // by machine set: how many serve it
+	need               int8      // how many have to
+	missing            int       // how many that is short of, over all machine sets
 	undo               []change
 }
 
@@ -43,8 +45,15 @@ func newPartitions(p Params) *partitions {
 	if s.m == 1 {
 		s.common = 0
 	}
-	s.served = make([]int16, 1<<s.k)
-	s.missing = int(binomial(s.k, s.t))
+	s.need = int8(p.Spare + 1)
+	if s.common == s.t || s.m == 1 {
+		s.need = 1 // who serves a set once has every combiner serve it
+	}
+	s.served = make([][]int16, s.m)
+	for a := range s.served {
+		s.served[a] = make([]int16, 1<<s.k)
+	}
+	s.combiners = make([]int8, 1<<s.k)
 	s.part = make([][]int8, s.m*s.l)
 	s.masks = make([][]set, s.m*s.l)
 	return s
@@ -52,8 +61,11 @@ func newPartitions(p Params) *partitions {
 
 // start puts random partitions with parts of equal size.
 func (s *partitions) start(rnd *random) {
-	clear(s.served)
-	s.missing = int(binomial(s.k, s.t))
+	for a := range s.served {
+		clear(s.served[a])
+	}
+	clear(s.combiners)
+	s.missing = int(s.need) * int(binomial(s.k, s.t))
 	for i := range s.l {
 		first := s.shuffled(rnd)
 		for a := range s.m {
@@ -66,11 +78,9 @@ func (s *partitions) start(rnd *random) {
 						free = append(free, j)
 					}
 				}
-				for n := len(free) - 1; n > 0; n-- {
-					o := rnd.below(n + 1)
-					x, y := free[n], free[o]
-					s.part[f][x], s.part[f][y] = s.part[f][y], s.part[f][x]
-				}
+				rnd.shuffle(len(free), func(x, y int) {
+					s.part[f][free[x]], s.part[f][free[y]] = s.part[f][free[y]], s.part[f][free[x]]
+				})
 			}
 			s.masks[f] = make([]set, s.t)
 			for j, q := range s.part[f] {
@@ -86,29 +96,30 @@ func (s *partitions) shuffled(rnd *random) []int8 {
 	for j := range p {
 		p[j] = int8(j % s.t)
 	}
-	for n := s.k - 1; n > 0; n-- {
-		o := rnd.below(n + 1)
-		p[n], p[o] = p[o], p[n]
-	}
+	rnd.shuffle(s.k, func(i, j int) { p[i], p[j] = p[j], p[i] })
 	return p
 }
 
 // count adds to served for all machine sets that partition f serves: all if
 // part is −1, else those that have the calculator of chosen from that part.
 func (s *partitions) count(f, part int, chosen set, by int16) {
-	masks := s.masks[f]
+	masks, served := s.masks[f], s.served[f/s.l]
 	var walk func(q int, have set)
 	walk = func(q int, have set) {
 		if q == part {
 			q++
 		}
 		if q == s.t {
-			was := s.served[have]
-			s.served[have] = was + by
+			was := served[have]
+			served[have] = was + by
 			if was == 0 {
-				s.missing--
+				if s.combiners[have]++; s.combiners[have] <= s.need {
+					s.missing--
+				}
 			} else if was+by == 0 {
-				s.missing++
+				if s.combiners[have]--; s.combiners[have] < s.need {
+					s.missing++
+				}
 			}
 			return
 		}
@@ -208,15 +219,14 @@ type change struct{ f, j, from int }
 
 // anneal moves calculators between parts until every machine set is served or
 // the steps are used up (Kirkpatrick, Gelatt and Vecchi 1983).
-func (s *partitions) anneal(rnd *random, steps uint64, report func(done, served uint64)) uint64 {
-	needed := binomial(s.k, s.t)
+func (s *partitions) anneal(rnd *random, steps uint64, report func(done uint64)) uint64 {
 	const hot, cold = 1.5, 0.15
 	for n := range steps {
 		if s.missing == 0 {
 			return n
 		}
 		if n%4096 == 0 {
-			report(n, needed-uint64(s.missing))
+			report(n)
 		}
 		heat := hot * math.Pow(cold/hot, float64(n)/float64(steps))
 		missing := s.missing
@@ -234,22 +244,39 @@ func (s *partitions) anneal(rnd *random, steps uint64, report func(done, served 
 // byPartitions looks for a grouping by partitions. Without one it says how many
 // machine sets were served at best.
 func byPartitions(p Params, report func(method string, step, served uint64)) (*Grouping, uint64) {
-	s := newPartitions(p)
+	if p.M > 1 && p.Combiners < p.M {
+		// If the same combinations would do for all, then no number of combiners
+		// does any harm with t−1 calculators, and each can have all.
+		same := p
+		same.Combiners, same.Calculators, same.Budget = p.M, p.T-1, p.Budget/4
+		if g, _ := newPartitions(same).search(same, report); g != nil {
+			return g, binomial(int(p.K), int(p.T))
+		}
+	}
+	return newPartitions(p).search(p, report)
+}
+
+func (s *partitions) search(p Params, report func(method string, step, served uint64)) (*Grouping, uint64) {
+	if s.hopeless() {
+		return nil, 0
+	}
 	needed := binomial(s.k, s.t)
-	rnd := random(p.K<<24 | p.T<<16 | p.L<<8 | p.M)
+	rnd := p.random()
 	var done, best uint64
 	for try := uint64(0); done < p.Budget; try++ {
 		s.start(&rnd)
 		steps := min(p.Budget-done, p.Budget/64<<min(try/2, 5)+1024)
-		done += s.anneal(&rnd, steps, func(n, served uint64) { report("partitions", done+n, max(best, served)) })
-		best = max(best, needed-uint64(s.missing))
+		done += 1 + s.anneal(&rnd, steps, func(n uint64) { report("partitions", done+n, best) })
 		if s.missing == 0 {
 			return s.grouping(p), needed
 		}
-		done++
-		if s.hopeless() {
-			break
+		served := uint64(0)
+		for machines := range subsets(s.k, s.t) {
+			if s.combiners[machines] >= s.need {
+				served++
+			}
 		}
+		best = max(best, served)
 	}
 	return nil, best
 }
@@ -261,7 +288,7 @@ func (s *partitions) hopeless() bool {
 	for q := range s.t {
 		each *= uint64((s.k + q) / s.t)
 	}
-	return each*uint64(s.m*s.l) < binomial(s.k, s.t)
+	return each*uint64(s.m*s.l) < uint64(s.need)*binomial(s.k, s.t)
 }
 
 // names gives the sub-key that calculator j takes in each partition of combiner
@@ -304,7 +331,7 @@ func (s *partitions) options(a int) map[set][]int {
 }
 
 // grouping gives every machine set to the combiner with the fewest that can
-// have it, and then each combiner as many others as are asked for.
+// have it, to as many as have to, and then each combiner as many others as are asked for.
 func (s *partitions) grouping(p Params) *Grouping {
 	g := p.number()
 	options := make([]map[set][]int, p.M)
@@ -346,21 +373,25 @@ func (s *partitions) grouping(p Params) *Grouping {
 		g.Combiners[a].Combinations = append(g.Combiners[a].Combinations, c)
 		has[machines] = append(has[machines], a)
 	}
-	for _, c := range sets {
-		least := -1
-		for a := range options {
-			if options[a][c.machines] != nil && (least < 0 || len(g.Combiners[a].Combinations) < len(g.Combiners[least].Combinations)) {
-				least = a
+	for range p.Spare + 1 {
+		for _, c := range sets {
+			least := -1
+			for a := range options {
+				if options[a][c.machines] != nil && !slices.Contains(has[c.machines], a) &&
+					(least < 0 || len(g.Combiners[a].Combinations) < len(g.Combiners[least].Combinations)) {
+					least = a
+				}
 			}
+			give(least, c.machines)
 		}
-		give(least, c.machines)
 	}
 	for range p.Redundant {
+		more := false
 		for a := range options {
 			var pick set
 			rank := math.MaxInt
 			for _, c := range sets {
-				if len(options[a][c.machines]) == 0 || len(g.Combiners[a].Combinations) >= MaxCombinations {
+				if len(options[a][c.machines]) == 0 {
 					continue
 				}
 				r := 2 * len(has[c.machines])
@@ -373,7 +404,11 @@ func (s *partitions) grouping(p Params) *Grouping {
 			}
 			if pick != 0 {
 				give(a, pick)
+				more = true
 			}
+		}
+		if !more {
+			break
 		}
 	}
 	return g

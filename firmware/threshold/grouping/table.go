@@ -1,6 +1,7 @@
 package grouping
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -104,6 +105,10 @@ func (g *Grouping) Table() Table {
 			table.Cells = append(table.Cells, cell)
 		}
 	}
+	slices.SortStableFunc(table.Weak, func(a, b Weak) int {
+		return cmp.Or(cmp.Compare(len(a.Combiners), len(b.Combiners)), cmp.Compare(len(a.Calculators), len(b.Calculators)),
+			slices.Compare(a.Combiners, b.Combiners), slices.Compare(a.Calculators, b.Calculators))
+	})
 	return table
 }
 
@@ -183,7 +188,6 @@ func (t Table) lines() []string {
 		case n == binomial(int(t.K), k.calculators):
 			who += fmt.Sprintf(" with any %d calculators", k.calculators)
 		default:
-			slices.SortFunc(sets[k], slices.Compare)
 			var with []string
 			for _, s := range sets[k] {
 				with = append(with, plus(s))

@@ -136,9 +136,6 @@ func TestDealingRefuses(t *testing.T) {
 				l.V = append(l.V, append(make([]byte, 255), byte(2*i+101)))
 			}
 		}, "combiner 1 has 127 combinations, at most 126"},
-			d.Key.Layers.Grouping.Combiners[0] = many(ledger.MaxParts + 1)
-			d.Key.Layers.Grouping.L = 16
-		}, "check values, not 48"},
 
 		{"no holder", func(d *dealing) { d.Key.Holders = nil }, "0 holders for 5 machines"},
 		{"holder too many", func(d *dealing) { d.Key.Holders = append(d.Key.Holders, d.Key.Holders[4]) }, "6 holders for 5 machines"},

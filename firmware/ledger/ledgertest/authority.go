@@ -331,3 +331,14 @@ func authorityKey(t testing.TB, code uint64) *rsa.PrivateKey {
 	}
 	return k
 }
+
+// LooseRoot is a root for the key of an enterprise that the tables accept and that no device would make: what an authority may do is less
+// narrow in it.
+func LooseRoot(t testing.TB, code uint64) []byte {
+	t.Helper()
+	der, err := root("Loose", authorityKey(t, code))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}

@@ -25,7 +25,7 @@ func TestFind(t *testing.T) {
 	for k := uint64(1); k <= 7; k++ {
 		for n := uint64(1); n <= k; n++ {
 			for m := uint64(1); m <= 4; m++ {
-				g, err := grouping.Find(grouping.Params{K: k, T: n, M: m, Redundant: m - 1, Budget: 1 << 14}, nil)
+				g, err := grouping.Find(grouping.Params{K: k, T: n, M: m, Redundant: m - 1, Budget: 1 << 16}, nil)
 				if err != nil {
 					t.Error(err)
 					continue
@@ -64,7 +64,8 @@ func TestFindMore(t *testing.T) {
 		{grouping.Params{K: 5, T: 3, M: 3, Spare: 1}, 0, 3},
 		{grouping.Params{K: 5, T: 3, M: 3, Spare: 2}, 3, 3},
 		{grouping.Params{K: 5, T: 3, M: 4, Spare: 1, L: 2}, 2, 4},
-		{grouping.Params{K: 5, T: 3, M: 3, Combiners: 2}, 2, 3},
+		{grouping.Params{K: 5, T: 3, L: 2, M: 3, Combiners: 2}, 2, 3},
+		{grouping.Params{K: 5, T: 3, M: 3, Combiners: 2}, 0, 3},
 		{grouping.Params{K: 5, T: 3, M: 3, Combiners: 3}, 3, 3},
 		{grouping.Params{K: 5, T: 3, M: 3, Combiners: 3, Calculators: 1, Redundant: 10}, 2, 3},
 		{grouping.Params{K: 6, T: 4, M: 3, Combiners: 2, Calculators: 1, L: 3}, 3, 3},
@@ -73,7 +74,7 @@ func TestFindMore(t *testing.T) {
 		{grouping.Params{K: 12, T: 4, M: 5}, 0, 5},
 		{grouping.Params{K: 15, T: 2, L: 4, M: 1}, 4, 1},
 	} {
-		test.Budget = 1 << 15
+		test.Budget = 1 << 18
 		var last grouping.Progress
 		g, err := grouping.Find(test.Params, func(p grouping.Progress) { last = p })
 		if err != nil {
@@ -124,7 +125,7 @@ func TestFindNothing(t *testing.T) {
 		{grouping.Params{K: 6, T: 5, L: 2, M: 3, Spare: 2}, "by counting"},
 		{grouping.Params{K: 7, T: 6, L: 2, M: 2, Combiners: 2}, "by counting"},
 	} {
-		test.Budget = 1 << 13
+		test.Budget = 1 << 17
 		g, err := grouping.Find(test.Params, nil)
 		var impossible *grouping.ImpossibleError
 		if !errors.As(err, &impossible) || !strings.Contains(err.Error(), test.reason) {
@@ -252,7 +253,7 @@ func TestSmallest(t *testing.T) {
 		{5, 3, 2, 1, 2, 2, true, "a complete search"},
 		{5, 3, 2, 2, 2, 3, false, "only not found: l=2 m=2"},
 	} {
-		r, err := grouping.Smallest(test.k, test.t, test.c, test.s, 1<<15, nil)
+		r, err := grouping.Smallest(test.k, test.t, test.c, test.s, 1<<18, nil)
 		if err != nil {
 			t.Errorf("%+v: %v", test, err)
 			continue

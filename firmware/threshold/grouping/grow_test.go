@@ -33,7 +33,7 @@ func keeps(t *testing.T, before, after *grouping.Grouping) {
 }
 
 func TestGrow(t *testing.T) {
-	p := grouping.Params{Budget: 1 << 14}
+	p := grouping.Params{Budget: 1 << 17}
 	for _, g := range []*grouping.Grouping{
 		printed(),
 		found(t, grouping.Params{K: 5, T: 3, M: 3}),
@@ -76,7 +76,7 @@ func TestGrow(t *testing.T) {
 
 func found(t *testing.T, p grouping.Params) *grouping.Grouping {
 	t.Helper()
-	p.Budget = 1 << 15
+	p.Budget = 1 << 17
 	g, err := grouping.Find(p, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func found(t *testing.T, p grouping.Params) *grouping.Grouping {
 
 func TestGrowAgainst(t *testing.T) {
 	g := found(t, grouping.Params{K: 5, T: 3, L: 4, M: 3, Combiners: 2})
-	more, err := g.Grow([]uint64{6}, []uint64{4}, grouping.Params{Combiners: 2, Spare: 1, Budget: 1 << 15}, nil)
+	more, err := g.Grow([]uint64{6}, []uint64{4}, grouping.Params{Combiners: 2, Spare: 1, Budget: 1 << 18}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,12 +32,12 @@ type world struct {
 	tasks   uint64
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, options ...ledgertest.Option) *world {
 	t.Helper()
-	w := &world{t: t, System: ledgertest.New(t, firmwaretest.Unattended), devices: map[string]*firmwaretest.Device{}, tasks: 1000}
-	for i := range 5 {
-		id := fmt.Sprintf("device-%d", i+1)
-		w.devices[id] = firmwaretest.Commissioned(t, w.System, id, func() time.Time { return time.Unix(w.Now, 0) })
+	s := ledgertest.New(t, append(options, firmwaretest.Unattended)...)
+	w := &world{t: t, System: s, devices: map[string]*firmwaretest.Device{}, tasks: 1000}
+	for _, d := range s.Genesis.Devices {
+		w.devices[d.ID] = firmwaretest.Commissioned(t, s, d.ID, func() time.Time { return time.Unix(w.Now, 0) })
 	}
 	return w
 }
@@ -198,10 +198,13 @@ func (w *world) installIn(a *ledgertest.Authority, device string) error {
 	return w.install(device, w.deal(a, w.invite(device, a.Dealing.Enterprise.Code), w.dealt(a, device)))
 }
 
+// installAll installs every share that a dealing deals.
 func (w *world) installAll(a *ledgertest.Authority) {
 	w.t.Helper()
 	for _, h := range a.Dealing.Key.Holders {
-		w.check(w.installIn(a, h.Device))
+		if row, ok := w.State.HolderOf(a.Dealing.Key.ID, h.Device); !ok || row.Version != h.Version {
+			w.check(w.installIn(a, h.Device))
+		}
 	}
 }
 
@@ -266,6 +269,8 @@ func (w *world) sign(r *request) {
 	w.check(err)
 	r.digest = u.UnverifiedDigest()
 }
+
+type sealedPiece = ceremony.SealedPiece
 
 // offer is a device's one-time key with its officers' sealed pieces.
 type offer struct {

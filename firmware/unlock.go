@@ -171,7 +171,7 @@ func (m *Machine) LockDown() error {
 }
 
 func (m *Machine) status(c *ctx, _ StatusAsk) (*Status, error) {
-	return m.describe(m.state, c.Boot), nil
+	return m.describe(c.draft.state, c.Boot), nil
 }
 
 // describe says how the device is, as of s.

@@ -87,6 +87,9 @@ func VerifyChain(s ledger.State, req Request, device string, raw, base []byte, n
 	if err != nil {
 		return nil, err
 	}
+	if g.twoLayer {
+		return nil, &ChainError{Why: "is for a key in two layers, whose machines work at the same time: its officers approve as a set"}
+	}
 	var all []*Verified
 	// len(rest) falls with every step, and the length of a chain is bounded by what can verify: each officer once.
 	for rest := raw; !bytes.Equal(rest, base); {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/threshold"
 )
 
 // Request is what this package needs to know of a request, which the caller has verified.
@@ -65,6 +66,7 @@ type gate struct {
 	now       int64
 	holder    ledger.Holder
 	requester ledger.Identity
+	twoLayer  bool
 }
 
 // gateOf refuses a request that no approval can help.
@@ -101,7 +103,7 @@ func gateOf(s ledger.State, req Request, device string, now int64) (*gate, error
 	if now >= req.Expires {
 		return nil, &ExpiredError{From: "the request", Expired: req.Expires, Now: now}
 	}
-	return &gate{s: s, req: req, device: device, now: now, holder: h, requester: id}, nil
+	return &gate{s: s, req: req, device: device, now: now, holder: h, requester: id, twoLayer: key.Scheme == threshold.TwoLayer}, nil
 }
 
 func ownerOf(id ledger.Identity) string {

@@ -1,18 +1,453 @@
 package systemtest
 
 import (
+	"crypto/ecdh"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/tolerant"
+	"github.com/privyseal/privyseal/cmd/internal/transport/bus"
+	"github.com/privyseal/privyseal/cmd/internal/transport/pinned"
+	"github.com/privyseal/privyseal/firmware/approval"
+	"github.com/privyseal/privyseal/firmware/dealing"
+	"github.com/privyseal/privyseal/firmware/envelope"
 )
 
+// TestAuthority is a system of three sites and ten devices with the
+// authorities of two enterprises, 3 of 5 calculators and 3 combiners each, on
+// the same devices. Devices die, a site lies, packets get lost, the
+// distributor is killed and machines come and go; what was asked is signed.
 func TestAuthority(t *testing.T) {
 	o := GoOnline(t, 3, 10, "a1", "a2", "b1", "b2")
 	o.OnDuty("o1", "o2", "a1", "a2", "b1", "b2")
-	began := time.Now()
 	a := o.Deal(AuthorityPlan(11, 5, 3, 3, []string{"a1", "a2"}, "s1", "s2"))
-	t.Logf("dealt after %v", time.Since(began))
-	began = time.Now()
 	o.Deal(AuthorityPlan(12, 5, 3, 3, []string{"b1", "b2"}, "s2"))
-	t.Logf("dealt after %v", time.Since(began))
-	_ = a
+	for _, part := range []struct {
+		name string
+		f    func(*testing.T)
+	}{
+		{"certificate", o.testCertificate},
+		{"distributors", o.testDistributors},
+		{"enterprises", o.testEnterprises},
+		{"officers of another", o.testOtherOfficers},
+		{"packets of another", o.testOtherPackets},
+		{"lost packets", o.testLostPackets},
+		{"calculators die", func(t *testing.T) { o.testDeath(t, "d1", "d2") }},
+		{"combiner dies", func(t *testing.T) { o.testDeath(t, "d6") }},
+		{"distributor dies", o.testDistributorDies},
+		{"illegal task", o.testIllegal},
+		{"growth", func(t *testing.T) { o.testGrowth(t, a) }},
+	} {
+		o.Part(t, part.name, part.f)
+	}
+}
+
+func (o *Online) testCertificate(t *testing.T) {
+	began := time.Now()
+	der, tr := o.Issue("ca-11", "www.example", "s1")
+	t.Logf("issued after %v", time.Since(began))
+	dir := t.TempDir()
+	key := o.Key("ca-11")
+	write(t, dir, "root.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: key.Certificate}))
+	write(t, dir, "cert.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	if out := openssl(t, dir, "verify", "-CAfile", "root.pem", "-verify_hostname", "www.example", "cert.pem"); !strings.Contains(out, "OK") {
+		t.Error(out)
+	}
+	if tr.Enterprise != 11 || tr.Distributor != 1 || tr.Task == 0 || len(tr.Liars) != 0 {
+		t.Errorf("%+v", tr)
+	}
+}
+
+// testDistributors: a server that gives out no tasks of an enterprise says who
+// does, and a home finds it by itself.
+func (o *Online) testDistributors(t *testing.T) {
+	_, err := o.Ask("ca-11", "www.example", "s3")
+	var refused *client.RefusedError
+	if !errors.As(err, &refused) || !strings.Contains(refused.Text, "hand the request to s1 or s2") {
+		t.Errorf("%v", err)
+	}
+	for key, want := range map[string]string{"ca-11": "s1", "ca-12": "s2", SWA: "s1"} {
+		if row, err := o.Home.ServerFor(key, ""); err != nil || row.ID != want {
+			t.Errorf("key %s: %s, %v", key, row.ID, err)
+		}
+	}
+	if _, err := o.Home.ServerFor("ca-12", "s1"); err == nil || !strings.Contains(err.Error(), "s2") {
+		t.Error(err)
+	}
+}
+
+// testEnterprises: two at once, each under its own root.
+func (o *Online) testEnterprises(t *testing.T) {
+	var asked []*client.Signed
+	for i := range 4 {
+		r, err := o.Ask(fmt.Sprintf("ca-%d", 11+i%2), fmt.Sprintf("host-%d.example", i), "s2")
+		o.check(err)
+		asked = append(asked, r)
+	}
+	for _, r := range asked {
+		der, tr, err := o.Await(r)
+		o.check(err)
+		key, _, err := client.VerifyCertificate(o.Tables(), der, time.Now().Unix())
+		if err != nil || key.ID != r.Request.Key || fmt.Sprintf("ca-%d", tr.Enterprise) != key.ID {
+			t.Errorf("%s: key %s, enterprise %d, %v", r.Request.Key, key.ID, tr.Enterprise, err)
+		}
+	}
+}
+
+// testOtherOfficers: an officer of one enterprise finds nothing of another's in
+// his inbox, and cannot confirm its tasks, though he serves the same devices.
+func (o *Online) testOtherOfficers(t *testing.T) {
+	items := make(chan *client.Item, 64)
+	o.Say(func(i *client.Item) string { items <- i; return "" }, "a1", "a2")
+	strange := make(chan *client.Item, 64)
+	o.Say(func(i *client.Item) string { strange <- i; return approval.Approve }, "b1", "b2")
+	defer o.Say(nil, "b1", "b2")
+	r, err := o.Ask("ca-11", "www.example", "s1")
+	o.check(err)
+	var item *client.Item
+	for item == nil || item.Digest != r.Digest {
+		item = <-items
+	}
+	now := time.Now().Unix()
+	raw, err := approval.NewApproval(rand.Reader, o.People["b1"][0], o.Tables(), approval.Approval{
+		Request: item.Digest, Key: item.Request.Key, Epoch: 1, Device: item.Device.ID, Share: item.Holder.Share,
+		Decision: approval.Approve, Created: now, Expires: now + 3600,
+		Pieces: []approval.SealedPiece{{Offer: envelope.Hash{1}, Device: item.Device.ID, Piece: "piece", Sealed: make([]byte, 100)}},
+	}, [16]byte{})
+	o.check(err)
+	row, _ := o.Tables().Server(item.Server)
+	sealed, err := envelope.Seal(rand.Reader, raw, []*ecdh.PublicKey{agreeKey(t, row.Agree)})
+	o.check(err)
+	_, err = o.Conn(item.Server).Say(t.Context(), sealed)
+	var refused *client.RefusedError
+	if !errors.As(err, &refused) || !strings.Contains(refused.Text, "b1") {
+		t.Errorf("the approval of another enterprise's officer: %v", err)
+	}
+	o.Say(nil, "a1", "a2")
+	_, _, err = o.Await(r)
+	o.check(err)
+	for len(strange) > 0 {
+		if i := <-strange; i.Request.Key == "ca-11" {
+			t.Errorf("an officer of enterprise 12 is asked about %s", i.Request.Key)
+		}
+	}
+}
+
+// testOtherPackets: a site that belongs to somebody else now sends the packets
+// of one enterprise as another's. They count for nothing, and blame nobody.
+func (o *Online) testOtherPackets(t *testing.T) {
+	var mu sync.Mutex
+	var seen []tolerant.Packet
+	o.TapPackets(func(_ string, p tolerant.Packet) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen = append(seen, p)
+	})
+	defer o.TapPackets(nil)
+	o.Issue("ca-11", "www.example", "s1")
+	o.StopSite("s3")
+	defer o.StartSite("s3")
+	x := o.sites["s3"]
+	id, err := pinned.LoadIdentity(filepath.Join(x.dir, "tls.key"))
+	o.check(err)
+	system := o.Tables().System()
+	cfg := bus.Config{Site: "s3", Cluster: fmt.Sprintf("privyseal-%x", system[:8]), Identity: id, Listen: x.row.Route}
+	for _, row := range o.Tables().Servers() {
+		if row.ID != "s3" {
+			cfg.Peers = append(cfg.Peers, bus.Peer{Site: row.ID, Route: row.Route, Pin: pinned.Pin(row.TLS)})
+		}
+	}
+	evil, err := bus.Open(cfg)
+	o.check(err)
+	defer evil.Close()
+
+	o.Say(Silent, "b1", "b2")
+	defer o.Say(nil, "b1", "b2")
+	r, err := o.Ask("ca-12", "www.example", "s2")
+	o.check(err)
+	var tr *api.Tracking
+	o.eventually("offers", func() error {
+		if tr, err = o.Conn("s2").Tracking(t.Context(), r.Digest); err != nil {
+			return err
+		}
+		n := 0
+		for _, d := range tr.Devices {
+			if d.Offered {
+				n++
+			}
+		}
+		if n < 5 { // the devices of s1 and s2
+			return fmt.Errorf("%d offers", n)
+		}
+		return nil
+	})
+	mu.Lock()
+	packets := slices.Clone(seen)
+	mu.Unlock()
+	sent := map[string]int{}
+	for range 2 {
+		for _, p := range packets {
+			if p.Enterprise != 11 {
+				continue
+			}
+			for _, task := range []uint64{p.Task, tr.Task} {
+				for _, request := range []envelope.Hash{p.Request, r.Digest} {
+					p.Site, p.Enterprise, p.Distributor, p.Task, p.Request = "s3", 12, tr.Distributor, task, request
+					msg, err := tolerant.Marshal(p)
+					o.check(err)
+					o.check(evil.Publish(t.Context(), tolerant.Subject(12, p.Channel()), msg))
+					sent[p.Kind]++
+				}
+			}
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	for _, kind := range []string{tolerant.KindAck, tolerant.KindConfirmed, tolerant.KindPowers, tolerant.KindCombined, tolerant.KindDone} {
+		if sent[kind] == 0 {
+			t.Errorf("no packet %q was repeated", kind)
+		}
+	}
+	tr, err = o.Conn("s2").Tracking(t.Context(), r.Digest)
+	o.check(err)
+	for _, d := range tr.Devices {
+		if d.Signed || d.Wrong || len(d.Approved) > 0 {
+			t.Errorf("another enterprise's packets count: %+v", d)
+		}
+	}
+	if tr.State != api.StateOpen || len(tr.Liars) > 0 {
+		t.Errorf("%s, liars %v", tr.State, tr.Liars)
+	}
+	o.Say(nil, "b1", "b2")
+	_, tr, err = o.Await(r)
+	o.check(err)
+	if len(tr.Liars) > 0 {
+		t.Errorf("blamed: %v", tr.Liars)
+	}
+}
+
+// testLostPackets: every third packet of every site is lost.
+func (o *Online) testLostPackets(t *testing.T) {
+	o.Lose(3)
+	defer o.Lose(0)
+	began := time.Now()
+	var asked []*client.Signed
+	for i := range 3 {
+		r, err := o.Ask("ca-11", fmt.Sprintf("host-%d.example", i), "s1")
+		o.check(err)
+		asked = append(asked, r)
+	}
+	for _, r := range asked {
+		_, tr, err := o.Await(r)
+		o.check(err)
+		if len(tr.Liars) > 0 {
+			t.Errorf("blamed: %v", tr.Liars)
+		}
+	}
+	t.Logf("issued after %v", time.Since(began))
+}
+
+// testDeath: devices die when they hold their one-time keys and nobody has
+// confirmed yet. Others do their work.
+func (o *Online) testDeath(t *testing.T, devices ...string) {
+	o.Say(Silent, "a1", "a2")
+	r, err := o.Ask("ca-11", "www.example", "s1")
+	o.check(err)
+	o.eventually("offers", func() error {
+		tr, err := o.Conn("s1").Tracking(t.Context(), r.Digest)
+		if err != nil {
+			return err
+		}
+		for _, d := range tr.Devices {
+			if !d.Offered && slices.Contains(devices, d.Device) {
+				return fmt.Errorf("%s: %s", d.Device, d.Text)
+			}
+		}
+		return nil
+	})
+	for _, id := range devices {
+		o.Kill(id)
+	}
+	began := time.Now()
+	o.Say(nil, "a1", "a2")
+	_, tr, err := o.Await(r)
+	if err != nil {
+		t.Fatalf("%v: %+v", err, tr)
+	}
+	t.Logf("issued after %v", time.Since(began))
+	for _, d := range tr.Devices {
+		if d.Signed && slices.Contains(devices, d.Device) {
+			t.Errorf("%s is dead and signed", d.Device)
+		}
+	}
+	for _, id := range devices {
+		o.Revive(id)
+	}
+}
+
+// testDistributorDies: SIGKILL between two approvals. What was acknowledged
+// stands, and no number is used again.
+func (o *Online) testDistributorDies(t *testing.T) {
+	_, tr := o.Issue("ca-11", "before.example", "s1")
+	last := tr.Task
+	o.StartProcess("s1")
+	o.Say(Silent, "a2")
+	r, err := o.Ask("ca-11", "www.example", "s1")
+	o.check(err)
+	o.eventually("approvals", func() error {
+		if tr, err = o.Conn("s1").Tracking(t.Context(), r.Digest); err != nil {
+			return err
+		}
+		for _, d := range tr.Devices {
+			if len(d.Approved) > 0 {
+				return nil
+			}
+		}
+		return errors.New("there is none")
+	})
+	if tr.Task <= last {
+		t.Errorf("task %d after %d", tr.Task, last)
+	}
+	last = tr.Task
+	o.KillSite("s1")
+	o.Say(nil, "a2")
+	o.StartProcess("s1")
+	began := time.Now()
+	_, tr, err = o.Await(r)
+	if err != nil {
+		t.Fatalf("%v: %+v", err, tr)
+	}
+	t.Logf("issued after %v", time.Since(began))
+	o.KillSite("s1")
+	o.StartSite("s1")
+	if _, tr = o.Issue("ca-11", "after.example", "s1"); tr.Task <= last {
+		t.Errorf("task %d after %d", tr.Task, last)
+	}
+}
+
+// testIllegal: a task that an operator rejects is kept as illegal, told of, and
+// survives the site.
+func (o *Online) testIllegal(t *testing.T) {
+	o.Say(func(i *client.Item) string {
+		if i.Device.ID == "d2" {
+			return approval.Reject
+		}
+		return approval.Approve
+	}, "a1", "a2")
+	defer o.Say(nil, "a1", "a2")
+	_, tr := o.Issue("ca-11", "www.example", "s1")
+	find := func() error {
+		tasks, err := o.Conn("s1").Tasks(t.Context())
+		if err != nil {
+			return err
+		}
+		for _, s := range tasks.Sites {
+			for _, x := range s.Illegal {
+				if s.Server == "s2" && x.Device == "d2" && x.Task == tr.Task && x.Enterprise == 11 && x.Request == tr.Request {
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("%+v", tasks)
+	}
+	o.eventually("the task is shown as illegal", find)
+	status, err := o.Conn("s1").Status(t.Context())
+	o.check(err)
+	told := false
+	for _, s := range status.Servers {
+		for _, x := range s.Alarms {
+			told = told || x.Device == "d2" && strings.Contains(x.Text, fmt.Sprintf("illegal task %d of distributor 1 of enterprise 11", tr.Task))
+		}
+	}
+	if !told {
+		t.Errorf("nobody was told: %+v", status.Servers)
+	}
+	o.StopSite("s2")
+	o.StartSite("s2")
+	o.eventually("it is shown after a restart", find)
+}
+
+// testGrowth: under load a calculator and a combiner are added, and a
+// calculator is taken away. No task fails.
+func (o *Online) testGrowth(t *testing.T, a *Authority) {
+	stop := make(chan struct{})
+	var load sync.WaitGroup
+	var mu sync.Mutex
+	issued, by := 0, map[string]int{}
+	for w := range 2 {
+		load.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				r, err := o.Ask("ca-11", fmt.Sprintf("load-%d-%d.example", w, n), fmt.Sprintf("s%d", w+1))
+				if err != nil {
+					t.Errorf("asking: %v", err)
+					return
+				}
+				_, tr, err := o.Await(r)
+				if err != nil {
+					t.Errorf("a task failed: %v\n%+v", err, tr)
+					return
+				}
+				mu.Lock()
+				issued++
+				for _, d := range tr.Devices {
+					if d.Signed {
+						by[d.Device]++
+					}
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	after := func(n int) {
+		mu.Lock()
+		from := issued
+		mu.Unlock()
+		o.eventually(fmt.Sprintf("%d more certificates", n), func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			if issued < from+n && !t.Failed() {
+				return fmt.Errorf("%d", issued-from)
+			}
+			return nil
+		})
+	}
+	after(2)
+	p := a.Plan
+	p.Calculators = append(p.Calculators, dealing.Machine{Number: 6, Device: "d9"})
+	p.Combiners = append(p.Combiners, dealing.Machine{Number: 4, Device: "d10"})
+	staff(p, []string{"a1", "a2"})
+	o.Extend(a)
+	after(4)
+	// Without most of the old machines the new ones have to work.
+	p.Calculators = p.Calculators[1:]
+	p.Reserve, p.KeepReserve = nil, true
+	staff(p, []string{"a1", "a2"})
+	o.Extend(a)
+	after(4)
+	for _, id := range []string{"d2", "d3", "d6", "d7", "d8"} {
+		o.Kill(id)
+	}
+	after(2)
+	close(stop)
+	load.Wait()
+	mu.Lock()
+	defer mu.Unlock()
+	t.Logf("%d issued, by %v", issued, by)
+	if by["d9"] < 2 || by["d10"] < 2 {
+		t.Errorf("the new machines did not work: %v", by)
+	}
 }

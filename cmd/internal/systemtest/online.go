@@ -33,11 +33,14 @@ type Online struct {
 	*System
 	Home *client.System // of everybody
 
-	t     testing.TB
+	t     testing.TB // of the part that runs
+	whole testing.TB
 	mu    sync.Mutex // of what follows, and Home
 	sites map[string]*site
 	links map[string]context.CancelFunc // by device
-	words map[string]func(*client.Item) bool
+	words map[string]func(*client.Item) string
+	again map[string]int // how often they were told to look at everything again
+	tap   func(site string, p tolerant.Packet)
 }
 
 // site is a message server, in this process or in one of its own.
@@ -72,7 +75,7 @@ func GoOnline(t testing.TB, sites, devices int, more ...string) *Online {
 	t.Helper()
 	s := newSystem(t)
 	s.shared.real = true
-	o := &Online{System: s, t: t, sites: map[string]*site{}, links: map[string]context.CancelFunc{}, words: map[string]func(*client.Item) bool{}}
+	o := &Online{System: s, t: t, whole: t, sites: map[string]*site{}, links: map[string]context.CancelFunc{}, words: map[string]func(*client.Item) string{}, again: map[string]int{}}
 	r := newRoomFor(s)
 	r.plan.SharedOfficers, r.plan.AcknowledgeNoFault = true, true
 	sockets, err := os.MkdirTemp("", "ps")
@@ -120,6 +123,16 @@ func GoOnline(t testing.TB, sites, devices int, more ...string) *Online {
 	return o
 }
 
+// Part runs one part of a test that shares its system with others. The parts
+// run one after the other.
+func (o *Online) Part(t *testing.T, name string, f func(t *testing.T)) {
+	t.Run(name, func(sub *testing.T) {
+		o.t, o.System.t = sub, sub
+		defer func() { o.t, o.System.t = o.whole, o.whole }()
+		f(sub)
+	})
+}
+
 // freeAddress is one that nobody listens on just now, below the ports that the
 // kernel hands out: a server that starts again finds it free.
 func freeAddress(t testing.TB) string {
@@ -146,30 +159,33 @@ func (o *Online) Tables() ledger.State {
 func (o *Online) StartSite(id string) {
 	o.t.Helper()
 	x := o.sites[id]
-	in, err := server.Start(x.dir, server.Options{Lose: func(tolerant.Packet) bool {
+	in, err := server.Start(x.dir, server.Options{Lose: func(p tolerant.Packet) bool {
+		o.mu.Lock()
+		tap := o.tap
+		o.mu.Unlock()
+		if tap != nil {
+			tap(id, p)
+		}
 		every := x.lose.Load()
 		return every > 0 && x.sent.Add(1)%every == 0
 	}})
 	o.check(err)
 	x.in = in
-	o.t.Cleanup(in.Close)
+	o.whole.Cleanup(in.Close)
 }
 
 // StartProcess ends a message server of this process and starts it in one of
 // its own.
 func (o *Online) StartProcess(id string) {
 	o.t.Helper()
+	o.StopSite(id)
 	x := o.sites[id]
-	if x.in != nil {
-		x.in.Close()
-		x.in = nil
-	}
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), serverProcess+"="+x.dir)
 	cmd.Stderr = os.Stderr
 	o.check(cmd.Start())
 	x.process = cmd
-	o.t.Cleanup(func() { o.KillSite(id) })
+	o.whole.Cleanup(func() { o.KillSite(id) })
 	o.eventually("server "+id+" is up", func() error {
 		_, err := o.Conn(id).System(o.t.Context())
 		return err
@@ -186,6 +202,23 @@ func (o *Online) KillSite(id string) {
 	}
 }
 
+// TapPackets has f told of every packet that a message server of this process
+// sends; nil ends it.
+func (o *Online) TapPackets(f func(site string, p tolerant.Packet)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.tap = f
+}
+
+// StopSite ends a message server of this process.
+func (o *Online) StopSite(id string) {
+	x := o.sites[id]
+	if x.in != nil {
+		x.in.Close()
+		x.in = nil
+	}
+}
+
 // Lose loses every n-th packet of the broadcast channels at all sites, none if
 // n is 0.
 func (o *Online) Lose(n int64) {
@@ -199,7 +232,7 @@ func (o *Online) Conn(id string) *client.Conn {
 	o.t.Helper()
 	c, err := client.Dial(o.sites[id].row)
 	o.check(err)
-	o.t.Cleanup(c.Close)
+	o.whole.Cleanup(c.Close)
 	return c
 }
 
@@ -210,7 +243,7 @@ func (o *Online) Connect(device string) {
 	o.mu.Lock()
 	o.links[device] = func() { cancel(); <-done }
 	o.mu.Unlock()
-	o.t.Cleanup(o.links[device])
+	o.whole.Cleanup(o.links[device])
 	row, _ := o.State.Device(device)
 	addr, d := o.sites[row.Server].link, o.Devices[device]
 	go func() {

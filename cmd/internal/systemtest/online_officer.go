@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/firmwaretest"
 )
 
@@ -20,30 +21,43 @@ func (o *Online) OnDuty(persons ...string) {
 			wg.Go(func() { o.duty(ctx, who, id) })
 		}
 	}
-	o.t.Cleanup(func() { cancel(); wg.Wait() })
+	o.whole.Cleanup(func() { cancel(); wg.Wait() })
 }
 
-// Say lets f decide what a person approves; nil approves all.
-func (o *Online) Say(person string, f func(*client.Item) bool) {
+// Say lets f decide what persons say to an item: approval.Approve,
+// approval.Reject, or nothing at all. They approve everything if it is nil. What
+// they were silent about they are asked again.
+func (o *Online) Say(f func(*client.Item) string, persons ...string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.words[person] = f
+	for _, who := range persons {
+		o.words[who] = f
+		o.again[who]++
+	}
 }
+
+// Silent says nothing.
+func Silent(*client.Item) string { return "" }
 
 func (o *Online) duty(ctx context.Context, who, site string) {
 	c, err := client.Dial(o.sites[site].row)
 	if err != nil {
-		o.t.Error(err)
+		o.whole.Error(err)
 		return
 	}
 	defer c.Close()
-	card, since := o.People[who][0], uint64(0)
+	card, since, again := o.People[who][0], uint64(0), 0
 	for ctx.Err() == nil {
+		o.mu.Lock()
+		if o.again[who] != again {
+			since, again = 0, o.again[who]
+		}
+		o.mu.Unlock()
 		officer, err := client.FindOfficer(o.Tables(), card.Describe().Serial, time.Now().Unix())
 		var items [][]byte
 		next := since
 		if err == nil {
-			items, next, err = c.InboxSince(ctx, officer, since, 2*time.Second)
+			items, next, err = c.InboxSince(ctx, officer, since, time.Second)
 		}
 		if err != nil { // no officer yet, or the server is away and counts anew
 			since = 0
@@ -68,14 +82,24 @@ func (o *Online) approve(ctx context.Context, c *client.Conn, officer *client.Of
 		return
 	}
 	o.mu.Lock()
-	wants := o.words[who]
+	decide := o.words[who]
 	o.mu.Unlock()
-	if wants != nil && !wants(item) {
+	decision := approval.Approve
+	if decide != nil {
+		decision = decide(item)
+	}
+	keys := client.Keys{Sign: card, Agree: card.Exchange}
+	var word []byte
+	switch decision {
+	case approval.Approve:
+		word, err = item.Approve(rand.Reader, tables, keys, now)
+	case approval.Reject:
+		word, err = item.Reject(rand.Reader, tables, keys, "no", now)
+	default:
 		return
 	}
-	word, err := item.Approve(rand.Reader, tables, client.Keys{Sign: card, Agree: card.Exchange}, now)
 	if err != nil {
-		o.t.Errorf("%s approves at %s: %v", who, item.Device.ID, err)
+		o.whole.Errorf("%s at %s: %v", who, item.Device.ID, err)
 		return
 	}
 	_, _ = c.Say(ctx, word)

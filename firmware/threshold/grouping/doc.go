@@ -58,7 +58,6 @@
 // one combiner with t−1 calculators, and all combiners. Calculators without a
 // combiner hold numbers drawn without d.
 //
-//
 // If one combiner might have the combinations of all and still be safe, then any
 // number of combiners is as harmless as one. [Find] prefers such groupings.
 //
@@ -70,7 +69,9 @@
 //   - For 1 < t < k one sub-key each does not do, whatever the combiners: y_j =
 //     y_j' for any two calculators, because some t−1 others go with both; so all
 //     y are equal and δ = t·y. All combiners learn d mod t.
-//   - Two always do, with combiners enough: see [Find] for how few.
+//   - Two always do, with combiners enough: one combination each, in which the
+//     first calculator uses its second sub-key and all others their first, for
+//     then all second sub-keys may move as d does. [Find] needs far fewer.
 //   - With C(k−1, t−1) sub-keys one combiner does: no two equations share one.
 //   - What one combiner serves at most is bounded by counting, see capacity, and
 //     in small cases by complete search.

@@ -1,6 +1,7 @@
 package threshold_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/privyseal/privyseal/firmware/threshold"
+	"github.com/privyseal/privyseal/firmware/threshold/prime"
 	"github.com/privyseal/privyseal/firmware/threshold/thresholdtest"
 )
 
@@ -44,5 +46,30 @@ func TestSameSeedsSameKey(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestGenerateSafeKeyOpenSSL: the key signs and is of the kind that was asked for,
+// and the search can be ended.
+func TestGenerateSafeKeyOpenSSL(t *testing.T) {
+	last := 0
+	k, err := threshold.GenerateSafeKeyOpenSSL(2048, func(n int) bool {
+		if last++; n != last {
+			t.Errorf("progress %d at call %d", n, last)
+		}
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, q := k.Primes()
+	if again, err := threshold.WholeKeyFromPrimes(p, q, true); err != nil || !again.Public().Equal(k.Public()) || k.Public().Bits() != 2048 {
+		t.Errorf("%v", err)
+	}
+	if _, err := threshold.GenerateSafeKeyOpenSSL(2048, func(n int) bool { return n < 5 }); !errors.Is(err, prime.ErrCancelled) {
+		t.Errorf("ended: %v", err)
+	}
+	if _, err := threshold.GenerateSafeKeyOpenSSL(1024, nil); !errors.Is(err, threshold.ErrPublicKey) {
+		t.Errorf("1024 bits: %v", err)
 	}
 }

@@ -3,6 +3,8 @@
 #include <openssl/bn.h>
 #include <openssl/err.h>
 
+extern int privysealPrimeTested(uintptr_t handle); // openssl.go
+
 int privyseal_prime_check(const uint8_t *n, size_t len)
 {
     int ret = -1;
@@ -45,6 +47,45 @@ done:
     BN_clear_free(exponent);
     BN_clear_free(base);
     BN_clear_free(m);
+    BN_CTX_free(ctx);
+    return ret;
+}
+
+struct search {
+    uintptr_t handle;
+    int cancelled;
+};
+
+static int on_candidate(int what, int number, BN_GENCB *cb)
+{
+    struct search *s = BN_GENCB_get_arg(cb);
+
+    (void)number;
+    if (what == 0 && !privysealPrimeTested(s->handle))
+        s->cancelled = 1;
+    return !s->cancelled;
+}
+
+int privyseal_prime_safe(uint8_t *out, size_t len, uintptr_t handle)
+{
+    int ret = -1;
+    struct search s = { handle, 0 };
+    BN_CTX *ctx = BN_CTX_secure_new();
+    BIGNUM *p = BN_secure_new();
+    BN_GENCB *cb = BN_GENCB_new();
+
+    if (ctx == NULL || p == NULL || cb == NULL)
+        goto done;
+    BN_GENCB_set(cb, on_candidate, &s);
+    if (BN_generate_prime_ex2(p, (int)len * 8, 1, NULL, NULL, cb, ctx))
+        ret = BN_bn2binpad(p, out, (int)len) == (int)len ? 1 : -1;
+    else if (s.cancelled)
+        ret = 0;
+
+done:
+    ERR_clear_error();
+    BN_GENCB_free(cb);
+    BN_clear_free(p);
     BN_CTX_free(ctx);
     return ret;
 }

@@ -1,4 +1,5 @@
 #include "modexp.h"
+#include "ifma.h"
 
 #include <string.h>
 
@@ -10,6 +11,8 @@ struct privyseal_modulus {
     BIGNUM *n;
     BN_MONT_CTX *mont;
     int width; // bytes of n
+    uint8_t n_bytes[MAX_MODULUS_LEN];
+    ifma_modulus ifma;
 };
 
 void privyseal_modulus_free(privyseal_modulus *m)
@@ -21,7 +24,27 @@ void privyseal_modulus_free(privyseal_modulus *m)
     OPENSSL_free(m);
 }
 
-privyseal_modulus *privyseal_modulus_new(const uint8_t *n, size_t width)
+// set_ifma prepares the modulus for this processor's 52-bit multipliers, if it has
+// any: R² mod n for their R.
+static int set_ifma(privyseal_modulus *m, const uint8_t *n, size_t width, BN_CTX *ctx)
+{
+    uint8_t bytes[MAX_MODULUS_LEN];
+    BIGNUM *rr = NULL;
+    int ok = 0;
+
+    if (!ifma_new(&m->ifma, n, width, BN_num_bits(m->n)))
+        return 1;
+    rr = BN_new();
+    if (rr != NULL && BN_set_bit(rr, 2 * 52 * m->ifma.limbs) && BN_nnmod(rr, rr, m->n, ctx)
+        && BN_bn2binpad(rr, bytes, (int)width) == (int)width) {
+        ifma_set(&m->ifma, m->ifma.rr, bytes, width);
+        ok = 1;
+    }
+    BN_free(rr);
+    return ok;
+}
+
+privyseal_modulus *privyseal_modulus_new(const uint8_t *n, size_t width, int portable)
 {
     privyseal_modulus *m = OPENSSL_zalloc(sizeof(*m));
     BN_CTX *ctx = BN_CTX_new();
@@ -29,9 +52,12 @@ privyseal_modulus *privyseal_modulus_new(const uint8_t *n, size_t width)
     if (m == NULL || ctx == NULL)
         goto err;
     m->width = (int)width;
+    memcpy(m->n_bytes, n, width);
     m->n = BN_bin2bn(n, (int)width, NULL);
     m->mont = BN_MONT_CTX_new();
     if (m->n == NULL || m->mont == NULL || !BN_MONT_CTX_set(m->mont, m->n, ctx))
+        goto err;
+    if (!portable && !set_ifma(m, n, width, ctx))
         goto err;
     BN_CTX_free(ctx);
     return m;
@@ -65,15 +91,42 @@ err:
     return NULL;
 }
 
+static int exp_ifma(const privyseal_modulus *m, uint8_t *out,
+                    const uint8_t *x, const uint8_t *d, size_t d_len)
+{
+    size_t size = ifma_table_size(&m->ifma);
+    uint64_t *work, *table;
+    int ret = -1;
+
+    // Both are public, and as long as each other.
+    if (memcmp(x, m->n_bytes, (size_t)m->width) >= 0)
+        return 0;
+    work = OPENSSL_secure_malloc(IFMA_WORK);
+    table = OPENSSL_malloc(size); // powers of x, no secrets
+    if (work != NULL && table != NULL) {
+        ifma_exp(&m->ifma, out, x, d, d_len, work, table);
+        ret = 1;
+    } else {
+        ERR_clear_error();
+    }
+    OPENSSL_secure_clear_free(work, IFMA_WORK);
+    OPENSSL_clear_free(table, size);
+    return ret;
+}
+
 int privyseal_exp_consttime(const privyseal_modulus *m, uint8_t *out,
                             const uint8_t *x, const uint8_t *d, size_t d_len)
 {
     int ret = -1;
-    BN_CTX *ctx = BN_CTX_secure_new();
-    BIGNUM *base = BN_bin2bn(x, m->width, NULL);
-    BIGNUM *exponent = secret_exponent(d, d_len);
-    BIGNUM *power = BN_secure_new();
+    BN_CTX *ctx;
+    BIGNUM *base, *exponent, *power;
 
+    if (m->ifma.vectors > 0)
+        return exp_ifma(m, out, x, d, d_len);
+    ctx = BN_CTX_secure_new();
+    base = BN_bin2bn(x, m->width, NULL);
+    exponent = secret_exponent(d, d_len);
+    power = BN_secure_new();
     if (ctx == NULL || base == NULL || exponent == NULL || power == NULL)
         goto done;
     if (BN_ucmp(base, m->n) >= 0) {

@@ -45,11 +45,13 @@ type Modulus struct {
 
 // New returns the modulus whose big-endian bytes are n. It returns ErrModulus
 // if n is even, less than 3, longer than MaxModulusLen, or has leading zeros.
-func New(n []byte) (*Modulus, error) {
+func New(n []byte) (*Modulus, error) { return newModulus(n, 0) }
+
+func newModulus(n []byte, portable int) (*Modulus, error) {
 	if len(n) == 0 || len(n) > MaxModulusLen || n[0] == 0 || n[len(n)-1]&1 == 0 || (len(n) == 1 && n[0] == 1) {
 		return nil, ErrModulus
 	}
-	c := C.privyseal_modulus_new(ptr(n), C.size_t(len(n)))
+	c := C.privyseal_modulus_new(ptr(n), C.size_t(len(n)), C.int(portable))
 	if c == nil {
 		return nil, ErrLibcrypto
 	}

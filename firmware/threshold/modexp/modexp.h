@@ -9,7 +9,10 @@
 
 typedef struct privyseal_modulus privyseal_modulus;
 
-privyseal_modulus *privyseal_modulus_new(const uint8_t *n, size_t width);
+#define MAX_MODULUS_LEN 512 // as in limits.go
+
+// portable leaves out what only some processors have.
+privyseal_modulus *privyseal_modulus_new(const uint8_t *n, size_t width, int portable);
 void privyseal_modulus_free(privyseal_modulus *m);
 
 // The exponentiations write exactly as many bytes as the modulus has and

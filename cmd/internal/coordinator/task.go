@@ -10,6 +10,7 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/tolerant"
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/approval"
+	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
@@ -37,6 +38,7 @@ type task struct {
 
 	accusations []*accusation
 	liars       []api.Liar
+	out         int // machines that take no part, when it was looked at last; -1: it was not
 }
 
 // machine is what the distributor knows of a device of the route as calculator
@@ -67,7 +69,7 @@ func (r *Request) newTask() error {
 	case r.Distribution == nil:
 		return errors.New("this server gives out no tasks")
 	}
-	r.task = &task{enterprise: e.Enterprise.Code, distributor: number, unknown: map[*device]bool{}}
+	r.task = &task{enterprise: e.Enterprise.Code, distributor: number, unknown: map[*device]bool{}, out: -1}
 	return nil
 }
 
@@ -119,6 +121,7 @@ func (r *Request) Renew(now int64, s ledger.State) Effects {
 			return
 		}
 		r.key, _ = s.Key(r.key.ID) // keys stay for good
+		r.task.out = -1
 		for _, d := range r.devices {
 			r.findMachine(d)
 		}
@@ -178,7 +181,15 @@ func (r *Request) distribute() bool {
 	if r.now < t.retry {
 		return false
 	}
-	expires := min(r.request.Expires, r.now+firmware.TaskPeriod)
+	if t.packet != nil {
+		// Machines look at the document as it is now: validity that begins in the
+		// past is acceptable for a while only.
+		if _, err := document.CheckIn(r.State, &r.request, r.now); err != nil {
+			r.finish(api.StateFailed, "it waited too long: "+clip(err.Error()))
+			return false
+		}
+	}
+	expires := min(r.request.Expires, r.now+firmware.TaskPeriod-answerSkew) // the server reads its clock once more
 	raw, err := r.Distribution(&r.key, r.digest, r.checked.Digest(), expires)
 	if err == nil {
 		err = t.take(r, raw)
@@ -407,8 +418,17 @@ func (r *Request) refusedTask(d *device, v *envelope.Verified) {
 // feasibleTask gives up when no machines are left that could complete it,
 // whatever comes.
 func (r *Request) feasibleTask() {
-	can := func(d *device) bool { return !d.wrong && !d.gone && len(d.rejected) == 0 }
-	if r.possible(can) {
+	out := 0
+	for _, d := range r.devices {
+		if d.out() {
+			out++
+		}
+	}
+	if out == r.task.out {
+		return // it was possible, and nobody fell out since
+	}
+	r.task.out = out
+	if r.possible(func(d *device) bool { return !d.out() }) {
 		return
 	}
 	if r.possible(func(d *device) bool { return !d.wrong && !d.gone }) {

@@ -1,6 +1,7 @@
 package tolerant
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
@@ -197,6 +198,11 @@ func (d *Desk) Renew(now int64, s ledger.State) Effects {
 				}
 				m.holder = h
 				return false
+			})
+			// The powers of a calculator that is gone are those of nobody now.
+			maps.DeleteFunc(t.powers, func(j uint64, _ []byte) bool {
+				_, ok := a.key.Machine(ledger.LayerCalculator, j)
+				return !ok
 			})
 			d.combineAll(t)
 		}

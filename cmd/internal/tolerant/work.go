@@ -265,6 +265,9 @@ func (d *Desk) refused(j *job, raw []byte, u *envelope.Unverified) {
 		m.answer, m.offer, m.approvals, m.tried = nil, nil, nil, envelope.Hash{}
 	case m.combines() && f.Code == firmware.CodePartial:
 		defer d.combine(t, m) // others may have come meanwhile
+	case f.Code == firmware.CodeTask: // the number is another request's: devices do not forget it at a restart
+		d.outlaw(t.number, t.about.Digest, m.device, m.refusal)
+		fallthrough
 	default:
 		m.paused, m.tried = true, envelope.Hash{}
 	}

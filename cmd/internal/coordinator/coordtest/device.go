@@ -64,11 +64,13 @@ type Device struct {
 	tasks  int
 
 	unlocks *unlocking // nil: no one-time key
+	layers  layered
 }
 
 type offer struct {
-	raw    []byte
-	digest envelope.Hash
+	raw     []byte
+	digest  envelope.Hash
+	expires int64
 }
 
 type check struct {
@@ -127,6 +129,14 @@ func (d *Device) Handle(typ string, body []byte) (answerType string, payload any
 		var in firmware.Task
 		d.decode(body, &in)
 		return d.task(in)
+	case firmware.TypePowersTask:
+		var in firmware.PowersTask
+		d.decode(body, &in)
+		return d.powersTask(in)
+	case firmware.TypeCombineTask:
+		var in firmware.CombineTask
+		d.decode(body, &in)
+		return d.combineTask(in)
 	case firmware.TypeCheckAsk:
 		var in firmware.CheckAsk
 		d.decode(body, &in)
@@ -244,7 +254,10 @@ func (d *Device) offerAsk(body []byte) (string, any, bool) {
 	var in firmware.OfferAsk
 	d.decode(body, &in)
 	a := d.accept(in.Request)
-	if d.offers[a.digest] == nil {
+	if a.holder.Share == "" { // its machine was taken away meanwhile
+		return d.refuse(a.digest, firmware.CodeShare, "this device holds no share of the key")
+	}
+	if o := d.offers[a.digest]; o == nil || o.expires <= d.now() {
 		key, err := ecdh.P256().GenerateKey(rand.Reader)
 		if err != nil {
 			d.t.Error(err)
@@ -264,7 +277,7 @@ func (d *Device) offerAsk(body []byte) (string, any, bool) {
 			d.t.Error(err)
 		}
 		u, _ := envelope.Parse(raw)
-		d.offers[a.digest] = &offer{raw, u.UnverifiedDigest()}
+		d.offers[a.digest] = &offer{raw, u.UnverifiedDigest(), o.Expires}
 	}
 	out := firmware.Offered{Offer: d.offers[a.digest].raw}
 	for _, p := range d.sys.Officers(d.ID) {

@@ -13,6 +13,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 )
 
@@ -97,7 +98,11 @@ func CertificateRequest(t testing.TB, sys *ledgertest.System, approvals string, 
 // CertificateRequestBy is one in a requester's name, signed with any key.
 func CertificateRequestBy(t testing.TB, sys *ledgertest.System, requester string, signer *ecdsa.PrivateKey, approvals string, now, life int64, devices ...string) []byte {
 	t.Helper()
-	k := sys.Keys[ledgertest.KeyCertificates].Ledger
+	return certificateRequest(t, sys, sys.Keys[ledgertest.KeyCertificates].Ledger, requester, signer, approvals, now, life, devices...)
+}
+
+func certificateRequest(t testing.TB, sys *ledgertest.System, k ledger.Key, requester string, signer *ecdsa.PrivateKey, approvals string, now, life int64, devices ...string) []byte {
+	t.Helper()
 	if len(devices) == 0 {
 		for _, h := range k.Holders {
 			devices = append(devices, h.Device)

@@ -1,0 +1,311 @@
+package coordinator_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/cmd/internal/coordinator/coordtest"
+	"github.com/privyseal/privyseal/cmd/internal/tolerant"
+	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
+)
+
+// small is 2 of 3 calculators (device-1 to device-3) and 2 combiners (device-4
+// and device-5), in a system with room to grow.
+func small(t *testing.T) (*world, *ledgertest.Authority) {
+	t.Helper()
+	sys := ledgertest.New(t, ledgertest.WithDevices(7))
+	a := sys.Authority(t, ledgertest.SmallPlan(1))
+	return newWorldOf(t, sys, a), a
+}
+
+// revise enters the next revision of an authority and tells everybody, sites in
+// turn, while packets are on their way.
+func (w *world) revise(a *ledgertest.Authority, p ledgertest.Plan) *ledgertest.Authority {
+	w.t.Helper()
+	next := w.sys.Extend(w.t, a, p)
+	for _, d := range w.devices {
+		d.Join(next)
+	}
+	for site, desk := range w.desks {
+		w.event(func() { w.carry(site, desk.Renew(w.now, w.sys.State)) })
+	}
+	for _, g := range w.tasks {
+		w.event(func() { g.do(g.r.Renew(w.now, w.sys.State)) })
+	}
+	return next
+}
+
+// TestGrowth: a calculator and a combiner come while a task is under way; the
+// task does not notice, and the next one may be done by them alone with one of
+// the others (B9).
+func TestGrowth(t *testing.T) {
+	for at := 1; at < 90; at += 10 {
+		w, a := small(t)
+		var grown *ledgertest.Authority
+		var first *given
+		w.before = func(n int) {
+			if n == at && first != nil {
+				grown = w.revise(a, ledgertest.GrownPlan(1))
+			}
+		}
+		first = w.start("server-1", w.request(a))
+		w.settle()
+		first.signed()
+		w.pass(30)
+		w.over()
+		if at != 41 {
+			continue
+		}
+		w.fault(coordtest.Silent, device(2), device(3), device(4), device(5))
+		second := w.start("server-2", w.request(grown))
+		w.settle()
+		out := second.signed()
+		if want := []string{"device-1", "device-6", "device-7"}; !slices.Equal(out.Attempts[0].Devices, want) {
+			t.Errorf("signed by %v", out.Attempts[0].Devices)
+		}
+	}
+}
+
+// TestRemoval: a calculator and a combiner are taken away while a task is under
+// way that names them. It is done by the others, also after restarts.
+func TestRemoval(t *testing.T) {
+	for at := 1; at < 90; at += 10 {
+		for _, restart := range []bool{false, true} {
+			if restart && at%20 == 1 {
+				continue
+			}
+			w, a := small(t)
+			plan := ledgertest.SmallPlan(1).Without([]uint64{1}, []uint64{1})
+			var g *given
+			w.before = func(n int) {
+				switch {
+				case g == nil:
+				case n == at:
+					w.revise(a, plan)
+				case n == at+8 && restart:
+					g.restart()
+					for _, s := range w.sys.Genesis.Servers {
+						w.restartDesk(s.ID)
+					}
+				}
+			}
+			g = w.start("server-1", w.request(a))
+			w.pass(100)
+			out := g.signed()
+			if at < 10 {
+				for _, d := range out.Attempts[0].Devices {
+					if d == "device-1" || d == "device-4" {
+						t.Errorf("at %d: %s was taken away and signed", at, d)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestRemovedTooMany: a request whose machines were all taken away is over.
+func TestRemovedTooMany(t *testing.T) {
+	w, a := small(t)
+	w.hush(device(2), device(4), device(5))
+	g := w.start("server-1", w.request(a, device(1), device(2), device(4)))
+	w.settle()
+	w.revise(a, ledgertest.SmallPlan(1).Without([]uint64{1}, nil))
+	w.settle()
+	if out := g.r.Tracking(); out.State != api.StateFailed || !strings.Contains(out.Text, "calculator 1 (device-1) was taken away") {
+		t.Errorf("%s: %s", out.State, out.Text)
+	}
+}
+
+// TestNewNumber: a number is a task's for two days. A request that waits longer
+// for its operators goes on under another (B [0107]).
+func TestNewNumber(t *testing.T) {
+	w, a := small(t)
+	w.hush(numbers(1, 5)...)
+	w.life = 1000
+	g := w.start("server-1", coordtest.LayersRequest(t, w.sys, a, w.now, 5*86400))
+	w.pass(1)
+	g.restart()
+	w.pass(1)
+	if n := g.r.Tracking().Task; n != 1001 {
+		t.Fatalf("task %d after a restart", n)
+	}
+	w.now += 1000
+	clear(w.silent)
+	w.pass(60)
+	out := g.signed()
+	if out.Task != 1002 {
+		t.Errorf("task %d", out.Task)
+	}
+	w.over()
+	// The combiners' operators had not confirmed it under its first number.
+	for _, kept := range w.kept {
+		for _, x := range kept {
+			if x.Task != 1001 || x.Device != "device-4" && x.Device != "device-5" {
+				t.Errorf("%+v", x)
+			}
+		}
+	}
+	if len(w.kept) != 2 {
+		t.Errorf("%+v", w.kept)
+	}
+}
+
+// TestWaitedTooLong: no number is spent on a document that machines would refuse.
+func TestWaitedTooLong(t *testing.T) {
+	w, a := small(t)
+	w.hush(numbers(1, 5)...)
+	g := w.start("server-1", coordtest.LayersRequest(t, w.sys, a, w.now, 5*86400))
+	w.pass(1)
+	w.now += 3 * 86400
+	w.pass(1)
+	if out := g.r.Tracking(); out.State != api.StateFailed || !strings.Contains(out.Text, "waited too long") || out.Task != 1001 {
+		t.Errorf("%s: %s", out.State, out.Text)
+	}
+}
+
+// TestNoNumber: a server that cannot give out numbers says so, and goes on when
+// it can.
+func TestNoNumber(t *testing.T) {
+	w, a := small(t)
+	raw := w.request(a)
+	w.down["server-1"] = true
+	g := w.start("server-1", raw)
+	_ = g
+	w.pass(20)
+	clear(w.down)
+	w.pass(60)
+	g.signed()
+}
+
+// TestHostile: what anybody on the channels may keep and send again, or make up,
+// undoes nothing that operators did, and names nobody.
+func TestHostile(t *testing.T) {
+	w, a := small(t)
+	w.hush(device(3), device(5))
+	w.fault(coordtest.Refuser, device(2))
+	g := w.start("server-1", w.request(a))
+	w.pass(20)
+	old := slices.Clone(w.seen)
+	w.devices[device(1)].Restart() // its offer of then is worth nothing
+	w.carry("server-1", w.desks["server-1"].Awake(w.now, device(1)))
+	g.do(g.r.Awake(w.now, device(1)))
+	w.pass(20)
+	w.fault(coordtest.Good, device(2))
+	approvals := func() (n int) {
+		for _, d := range g.r.Tracking().Devices {
+			n += len(d.Approved)
+		}
+		return n
+	}
+	before := approvals()
+	for range 3 {
+		for _, p := range old {
+			w.broadcast("server-3", p)
+			for _, other := range []string{"device-1", "device-2", "device-3", "device-4", "device-5", "device-9"} {
+				if p.Device != "" {
+					p.Device = other
+					w.broadcast("server-3", p)
+				}
+			}
+			for _, kind := range []string{tolerant.KindPowers, tolerant.KindCombined, tolerant.KindAck, tolerant.KindRejected} {
+				if len(p.Message) > 0 && p.Device != "" {
+					w.broadcast("server-3", tolerant.Packet{
+						Kind: kind, Site: "server-3", Enterprise: p.Enterprise, Distributor: p.Distributor, Task: p.Task, Request: p.Request,
+						Device: p.Device, Message: p.Message,
+					})
+				}
+			}
+		}
+		for i := 1; i <= 5; i++ {
+			junk := old[0]
+			junk.Kind, junk.Device, junk.Distribution, junk.Message, junk.Acked, junk.Text = tolerant.KindFailed, device(i), nil, nil, nil, "it is dead"
+			w.broadcast("server-3", junk)
+			junk.Kind, junk.Text = tolerant.KindUnknown, ""
+			w.broadcast("server-3", junk)
+			junk.Kind, junk.Device, junk.Signature = tolerant.KindDone, "", make([]byte, 256)
+			w.broadcast("server-3", junk)
+		}
+		w.settle()
+	}
+	if after := approvals(); after < before {
+		t.Errorf("%d approvals of %d are left", after, before)
+	}
+	clear(w.silent)
+	for i := range 5 {
+		g.approveAll(device(i + 1))
+	}
+	w.pass(60)
+	g.signed()
+	w.over()
+	if len(w.kept) > 0 {
+		t.Errorf("illegal: %+v", w.kept)
+	}
+}
+
+// TestFlood: packets that ask for repetitions do not bring more and more of
+// them.
+func TestFlood(t *testing.T) {
+	w, a := small(t)
+	w.hush(numbers(1, 3)...)
+	g := w.start("server-1", w.request(a))
+	w.pass(5)
+	before := len(w.seen)
+	p := tolerant.Packet{Kind: tolerant.KindUnknown, Site: "server-3", Enterprise: 1, Distributor: 1, Task: 1001, Request: g.r.Digest(), Device: device(1)}
+	for range 100 {
+		for range 50 {
+			g.do(g.r.Packet(w.now, tolerant.B1, p))
+		}
+		w.pass(1)
+	}
+	if n := len(w.seen) - before; n > 60 {
+		t.Errorf("%d packets in 100 s", n)
+	}
+	// On another channel, or of another task, they are nobody's.
+	q := p
+	q.Task++
+	for _, e := range []int{len(g.r.Packet(w.now, tolerant.B2, p).Actions), len(g.r.Packet(w.now, tolerant.B1, q).Actions)} {
+		if e != 0 {
+			t.Errorf("%d actions", e)
+		}
+	}
+}
+
+// TestOtherHash: powers that name another hash under the same number are seen.
+func TestOtherHash(t *testing.T) {
+	w, a := small(t)
+	g := w.start("server-1", w.request(a))
+	w.pass(30)
+	out := g.signed()
+	// The same calculator, lied to by another distributor with that number.
+	h, _ := w.sys.State.HolderOf(a.Dealing.Key.ID, device(1))
+	x := w.start("server-1", w.request(a))
+	task := x.r.Tracking().Task
+	body := firmware.Powers{
+		Enterprise: 1, Distributor: out.Distributor, Task: task, Request: x.r.Digest(), Hash: make([]byte, 32), Key: a.Dealing.Key.ID, Device: device(1),
+		Share: h.Share, Number: h.Index, Y: [][]byte{make([]byte, 256), make([]byte, 256)}, Officers: []string{}, Made: w.now,
+	}
+	raw := w.devices[device(1)].Sign(firmware.TypePowers, body, [16]byte{2})
+	w.before = func(n int) {
+		if n%40 == 20 {
+			w.broadcast("server-1", tolerant.Packet{
+				Kind: tolerant.KindPowers, Site: "server-1", Enterprise: 1, Distributor: out.Distributor, Task: task, Request: x.r.Digest(), Device: device(1), Message: raw,
+			})
+		}
+	}
+	w.pass(30)
+	x.signed()
+	found := 0
+	for _, kept := range w.kept {
+		for _, k := range kept {
+			if k.Task == task && k.Request == x.r.Digest() && k.Device == device(1) && strings.Contains(k.Why, "another hash") {
+				found++
+			}
+		}
+	}
+	if found == 0 {
+		t.Errorf("%+v", w.kept)
+	}
+}

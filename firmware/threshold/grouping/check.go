@@ -174,7 +174,7 @@ func (p *part) gain(k, l int, known set) Gain {
 
 // solve finds an integer x with sum 1 over every row that is 0 for the known
 // calculators, or nil: there is none, or it has too large entries.
-func solve(k, l int, rows [][]int, known set) []int64 {
+func solve(k, l int, rows [][]int, known set) []int32 {
 	of := make([]int, 0, k*l) // unknown -> sub-key
 	names := make([]int, k*l)
 	for i := range names {
@@ -196,7 +196,7 @@ func solve(k, l int, rows [][]int, known set) []int64 {
 			return nil
 		}
 	}
-	x := make([]int64, k*l)
+	x := make([]int32, k*l)
 	for i, a := range lat.particular {
 		x[of[i]] = a
 	}

@@ -6,9 +6,9 @@ import "fmt"
 type verdict int
 
 const (
-	open   verdict = iota // the budget was used up
-	exists                // the builder holds one
-	absent                // there is none
+	undecided verdict = iota // the budget was used up
+	exists                   // the builder holds one
+	absent                   // there is none
 )
 
 // option is a combination that a combiner may still get.
@@ -22,17 +22,12 @@ type option struct {
 // order in which they are used. A machine set that has no option left ends a
 // branch, and the one with the fewest is decided first.
 func (b *builder) exhaust(budget uint64, report func(step uint64, missing int)) verdict {
-	switch {
-	case b.missing == 0:
+	if b.missing == 0 {
 		return exists
-	case b.need > 1:
-		return open // for counting only, see excluded
 	}
 	keys := 1
 	for range b.t {
-		if keys *= b.l; keys*len(b.groups)*b.missing > MaxOptions {
-			return open
-		}
+		keys *= b.l
 	}
 	options := map[set][]option{}
 	for s := range subsets(b.k, b.t) {
@@ -54,7 +49,7 @@ func (b *builder) branch(options map[set][]option, budget uint64, report func(st
 		return exists
 	}
 	if b.steps >= budget {
-		return open
+		return undecided
 	}
 	report(b.steps, b.missing)
 	left := map[set][]option{}
@@ -83,7 +78,7 @@ func (b *builder) branch(options map[set][]option, budget uint64, report func(st
 		}
 		before, ok := b.add(o.combiner, o.row)
 		if !ok {
-			result = open // the numbers grew too large to know
+			result = undecided // the numbers grew too large to know
 			continue
 		}
 		v := b.branch(left, budget, report)
@@ -91,9 +86,9 @@ func (b *builder) branch(options map[set][]option, budget uint64, report func(st
 			return exists
 		}
 		b.remove(o.combiner, before)
-		if v == open {
-			if result = open; b.steps >= budget {
-				return open
+		if v == undecided {
+			if result = undecided; b.steps >= budget {
+				return undecided
 			}
 		}
 	}
@@ -131,7 +126,10 @@ func (b *builder) uses(x int) bool {
 // grouping has one for fewer; and who takes one for known, and looks at the sets
 // with it, has one combiner for one fewer of fewer. So the smallest cases that
 // exclude p come first.
-func bySearch(p Params, report func(method string, step, served uint64)) (*Grouping, string) {
+func bySearch(p Params, budget uint64, report func(method string, step, served uint64)) (*Grouping, string) {
+	if p.Spare > 0 {
+		return nil, "" // that is bounded by counting only, see excluded
+	}
 	for k := p.T + 1; k <= p.K; k++ {
 		lowest := p.T
 		if p.M == 1 {
@@ -143,11 +141,14 @@ func bySearch(p Params, report func(method string, step, served uint64)) (*Group
 			if t < p.T {
 				q.Combiners, q.Calculators = 1, t-1
 			}
+			if !q.few() {
+				continue
+			}
 			b := newBuilder(q)
 			if b == nil {
 				continue
 			}
-			switch b.exhaust(p.Budget/4, func(step uint64, missing int) {
+			switch b.exhaust(budget, func(step uint64, missing int) {
 				report("proof", step, binomial(int(q.K), int(q.T))-uint64(missing))
 			}) {
 			case absent:
@@ -166,7 +167,7 @@ func bySearch(p Params, report func(method string, step, served uint64)) (*Group
 					}
 					return g, ""
 				}
-			case open:
+			case undecided:
 				if t == p.T {
 					return nil, "" // larger ones take longer
 				}
@@ -174,4 +175,15 @@ func bySearch(p Params, report func(method string, step, served uint64)) (*Group
 		}
 	}
 	return nil, ""
+}
+
+// few reports whether a complete search might end.
+func (p Params) few() bool {
+	n := binomial(int(p.K), int(p.T)) * p.M
+	for range p.T {
+		if n *= p.L; n > MaxOptions {
+			return false
+		}
+	}
+	return true
 }

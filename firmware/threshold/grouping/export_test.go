@@ -8,7 +8,7 @@ func Order(v int, rows [][]int) *big.Int    { return order(v, rows) }
 func BigOrder(v int, rows [][]int) *big.Int { return bigOrder(v, rows) }
 
 // Particular is an integer x with which every row is δ = g.
-func Particular(v int, rows [][]int) (x []int64, g int64, ok bool) {
+func Particular(v int, rows [][]int) (x []int32, g int64, ok bool) {
 	l := newLattice(v)
 	for _, row := range rows {
 		// keeps has to foretell what meet does.
@@ -78,7 +78,7 @@ func Exhaust(p Params) (exist, decided bool) {
 		panic(err)
 	}
 	v := newBuilder(p).exhaust(1<<40, func(uint64, int) {})
-	return v == exists, v != open
+	return v == exists, v != undecided
 }
 
 // Fill is a grouping built one by one, as far as it goes.

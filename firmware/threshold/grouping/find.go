@@ -160,6 +160,10 @@ func find(p Params, progress func(Progress)) (*Grouping, error) {
 			progress(Progress{p.K, p.T, p.L, p.M, step, p.Budget, served, binomial(int(p.K), int(p.T)), method})
 		}
 	}
+	// Most of what is excluded is so soon; the rest is tried at the end.
+	if _, reason := bySearch(p, p.Budget/256, report); reason != "" {
+		return nil, &ImpossibleError{p, reason}
+	}
 	g, best := byPartitions(p, report)
 	if g == nil {
 		var served uint64
@@ -168,7 +172,7 @@ func find(p Params, progress func(Progress)) (*Grouping, error) {
 	}
 	if g == nil {
 		var reason string
-		if g, reason = bySearch(p, report); reason != "" {
+		if g, reason = bySearch(p, p.Budget/4, report); reason != "" {
 			return nil, &ImpossibleError{p, reason}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -25,7 +26,7 @@ func TestFind(t *testing.T) {
 	for k := uint64(1); k <= 7; k++ {
 		for n := uint64(1); n <= k; n++ {
 			for m := uint64(1); m <= 4; m++ {
-				g, err := grouping.Find(grouping.Params{K: k, T: n, M: m, Redundant: m - 1, Budget: 1 << 16}, nil)
+				g, err := grouping.Find(grouping.Params{K: k, T: n, M: m, Redundant: m - 1, Budget: 1 << 15}, nil)
 				if err != nil {
 					t.Error(err)
 					continue
@@ -74,7 +75,7 @@ func TestFindMore(t *testing.T) {
 		{grouping.Params{K: 12, T: 4, M: 5}, 0, 5},
 		{grouping.Params{K: 15, T: 2, L: 4, M: 1}, 4, 1},
 	} {
-		test.Budget = 1 << 18
+		test.Budget = 1 << 16
 		var last grouping.Progress
 		g, err := grouping.Find(test.Params, func(p grouping.Progress) { last = p })
 		if err != nil {
@@ -125,7 +126,7 @@ func TestFindNothing(t *testing.T) {
 		{grouping.Params{K: 6, T: 5, L: 2, M: 3, Spare: 2}, "by counting"},
 		{grouping.Params{K: 7, T: 6, L: 2, M: 2, Combiners: 2}, "by counting"},
 	} {
-		test.Budget = 1 << 17
+		test.Budget = 1 << 16
 		g, err := grouping.Find(test.Params, nil)
 		var impossible *grouping.ImpossibleError
 		if !errors.As(err, &impossible) || !strings.Contains(err.Error(), test.reason) {
@@ -253,7 +254,7 @@ func TestSmallest(t *testing.T) {
 		{5, 3, 2, 1, 2, 2, true, "a complete search"},
 		{5, 3, 2, 2, 2, 3, false, "only not found: l=2 m=2"},
 	} {
-		r, err := grouping.Smallest(test.k, test.t, test.c, test.s, 1<<18, nil)
+		r, err := grouping.Smallest(test.k, test.t, test.c, test.s, 1<<16, nil)
 		if err != nil {
 			t.Errorf("%+v: %v", test, err)
 			continue
@@ -272,5 +273,18 @@ func TestSmallest(t *testing.T) {
 	}
 	if r, err := grouping.Smallest(5, 3, 1, 3, 1<<10, nil); err == nil {
 		t.Error(r)
+	}
+}
+
+func TestTry(t *testing.T) {
+	var now time.Duration
+	clock := func() time.Duration { now += time.Second; return now }
+	m := grouping.Try(grouping.Params{K: 5, T: 3, M: 2, L: 2, Redundant: 1}, clock, nil)
+	if s := m.String(); m.Err != nil || s != "k=5 t=3: l=2 m=2, 12 combinations, at most 6 in one combiner; found in 1s, checked in 1s" {
+		t.Errorf("%q", s)
+	}
+	m = grouping.Try(grouping.Params{K: 5, T: 3, M: 2, L: 1}, clock, nil)
+	if s := m.String(); m.Err == nil || !strings.Contains(s, "cannot be had") || !strings.HasSuffix(s, "after 1s") {
+		t.Errorf("%q", s)
 	}
 }

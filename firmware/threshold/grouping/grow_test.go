@@ -33,7 +33,7 @@ func keeps(t *testing.T, before, after *grouping.Grouping) {
 }
 
 func TestGrow(t *testing.T) {
-	p := grouping.Params{Budget: 1 << 17}
+	p := grouping.Params{Budget: 1 << 15}
 	for _, g := range []*grouping.Grouping{
 		printed(),
 		found(t, grouping.Params{K: 5, T: 3, M: 3}),
@@ -76,7 +76,7 @@ func TestGrow(t *testing.T) {
 
 func found(t *testing.T, p grouping.Params) *grouping.Grouping {
 	t.Helper()
-	p.Budget = 1 << 17
+	p.Budget = 1 << 15
 	g, err := grouping.Find(p, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +117,11 @@ func TestGrowNot(t *testing.T) {
 			return printed().Grow([]uint64{6, 7, 8, 9, 10}, nil, p, nil)
 		},
 		"too much memory": func() (*grouping.Grouping, error) {
-			return found(t, grouping.Params{K: 13, T: 6, M: 15}).Grow([]uint64{14}, nil, p, nil)
+			g := &grouping.Grouping{T: 7, L: 8, Calculators: upTo(13)}
+			for _, n := range upTo(15) {
+				g.Combiners = append(g.Combiners, grouping.Group{Number: n})
+			}
+			return g.Grow([]uint64{14}, nil, p, nil)
 		},
 	} {
 		g, err := try()

@@ -9,18 +9,18 @@ import "math/big"
 // the δ are the multiples of g.
 type lattice struct {
 	g          int64 // 0: only δ = 0 is left
-	particular []int64
-	null       [][]int64 // a basis
+	particular []int32
+	null       [][]int32 // a basis
 }
 
-// maxEntry bounds the entries so that no product overflows: a row has at most
-// 2⁴ terms, its sum less than 2³¹, and 2·2³¹·2²⁷ < 2⁶³.
+// maxEntry bounds the entries so that they fit and no product of int64 overflows:
+// a row has at most 2⁴ terms, its sum less than 2³¹, and 2·2³¹·2²⁷ < 2⁶³.
 const maxEntry = 1 << 27
 
 // newLattice starts with v unknowns and no row: δ is free, and so is every x.
 func newLattice(v int) *lattice {
-	l := &lattice{g: 1, particular: make([]int64, v), null: make([][]int64, v)}
-	entries := make([]int64, v*v)
+	l := &lattice{g: 1, particular: make([]int32, v), null: make([][]int32, v)}
+	entries := make([]int32, v*v)
 	for i := range l.null {
 		l.null[i], entries = entries[:v:v], entries[v:]
 		l.null[i][i] = 1
@@ -30,8 +30,8 @@ func newLattice(v int) *lattice {
 
 func (l *lattice) clone() *lattice {
 	v := len(l.particular)
-	entries := make([]int64, v*(len(l.null)+1))
-	c := &lattice{g: l.g, null: make([][]int64, len(l.null))}
+	entries := make([]int32, v*(len(l.null)+1))
+	c := &lattice{g: l.g, null: make([][]int32, len(l.null))}
 	c.particular, entries = entries[:v:v], entries[v:]
 	copy(c.particular, l.particular)
 	for i, b := range l.null {
@@ -105,10 +105,11 @@ func (l *lattice) meet(row []int) bool {
 	p := l.null[pivot]
 	q := f * r / h
 	for i := range l.particular {
-		l.particular[i] = f*l.particular[i] - q*p[i]
-		if abs(l.particular[i]) > maxEntry {
+		x := f*int64(l.particular[i]) - q*int64(p[i])
+		if abs(x) > maxEntry {
 			return false
 		}
+		l.particular[i] = int32(x)
 	}
 	l.g *= f
 	last := len(l.null) - 1
@@ -116,21 +117,23 @@ func (l *lattice) meet(row []int) bool {
 	return l.g <= maxEntry
 }
 
-func subtract(a []int64, q int64, b []int64) bool {
-	ok := true
+func subtract(a []int32, q int64, b []int32) bool {
 	for i := range a {
 		if b[i] != 0 {
-			a[i] -= q * b[i]
-			ok = ok && abs(a[i]) <= maxEntry
+			x := int64(a[i]) - q*int64(b[i])
+			if abs(x) > maxEntry {
+				return false
+			}
+			a[i] = int32(x)
 		}
 	}
-	return ok
+	return true
 }
 
-func sum(x []int64, row []int) int64 {
+func sum(x []int32, row []int) int64 {
 	var s int64
 	for _, i := range row {
-		s += x[i]
+		s += int64(x[i])
 	}
 	return s
 }

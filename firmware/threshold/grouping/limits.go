@@ -28,8 +28,8 @@ const (
 	DefaultBudget = 1 << 20
 
 	// MaxEntries bounds the memory of a search that keeps what every coalition
-	// cannot tell: 2²⁴ numbers are 128 MiB.
-	MaxEntries = 1 << 24
+	// cannot tell: 2²⁵ numbers are 128 MiB.
+	MaxEntries = 1 << 25
 
 	// MaxOptions is how many combinations a complete search starts from; with more
 	// it would not end.

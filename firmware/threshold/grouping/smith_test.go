@@ -278,7 +278,7 @@ func TestOrderAgrees(t *testing.T) {
 		for _, row := range rows {
 			var sum int64
 			for _, i := range row {
-				sum += x[i]
+				sum += int64(x[i])
 			}
 			if h != 0 && sum != h {
 				t.Errorf("%v: %v is no solution for %v", rows, x, h)

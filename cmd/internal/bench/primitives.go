@@ -81,6 +81,11 @@ func primitives(bits int, token *hsm.Token, kek string) ([]*operation, error) {
 		return nil, err
 	}
 	ops = append(ops, proof...)
+	layers, err := halfLength(whole, em)
+	if err != nil {
+		return nil, err
+	}
+	ops = append(ops, layers...)
 	others, err := wholeKey(bits, digest[:], em)
 	if err != nil {
 		return nil, err

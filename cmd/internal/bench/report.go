@@ -118,6 +118,7 @@ func (r *report) addPrimitives(rounds int, ops []*operation) {
 			r.addTarget(fmt.Sprintf("in-host partial / OpenSSL's exponentiation, %d bits", o.bits), p.BestRatio, maxOverLibcrypto, "x")
 		}
 	}
+	r.addHalfLength(ops)
 }
 
 // addStarts takes several starts of one kind.

@@ -167,7 +167,8 @@ func (s *secrets) write(dealing *Dealing, pub *threshold.PublicKey, p *Public) e
 	width, g := SubKeyLen(pub.Bits()), p.G(pub)
 	p.V = nil
 	for _, j := range p.Grouping.Calculators {
-		share := CalculatorShare{Number: j}
+		dealing.Calculators = append(dealing.Calculators, CalculatorShare{Number: j})
+		share := &dealing.Calculators[len(dealing.Calculators)-1]
 		for i := uint64(1); i <= p.Grouping.L; i++ {
 			key := threshold.NewSecret(s.keys[grouping.Term{Calculator: j, Key: i}].FillBytes(make([]byte, width)))
 			share.Keys = append(share.Keys, key)
@@ -181,10 +182,10 @@ func (s *secrets) write(dealing *Dealing, pub *threshold.PublicKey, p *Public) e
 			}
 			p.V = append(p.V, v)
 		}
-		dealing.Calculators = append(dealing.Calculators, share)
 	}
 	for _, group := range p.Grouping.Combiners {
-		share := CombinerShare{Number: group.Number}
+		dealing.Combiners = append(dealing.Combiners, CombinerShare{Number: group.Number})
+		share := &dealing.Combiners[len(dealing.Combiners)-1]
 		for _, c := range group.Combinations {
 			part := s.part(c)
 			if part.Sign() <= 0 || part.BitLen() > 8*pub.Len() {
@@ -194,7 +195,6 @@ func (s *secrets) write(dealing *Dealing, pub *threshold.PublicKey, p *Public) e
 			share.Parts = append(share.Parts, threshold.NewSecret(part.FillBytes(make([]byte, pub.Len()))))
 			wipe(part)
 		}
-		dealing.Combiners = append(dealing.Combiners, share)
 	}
 	return nil
 }

@@ -67,7 +67,8 @@ const hidingBits = SlackBits + 4
 //	c_a = D − (A·x')_a − known      g^x_i = g^x'_i·(h·g^−D)^u_i
 //	M^x_i = M^x'_i·(S·M^−D)^u_i     for every signature S of M = S^e
 //
-// and simulates proofs, which hide the exponent. With x = x' + δ·u all of that is
+// (every M that an honest machine raises counts as signed), and simulates proofs,
+// which hide the exponent. With x = x' + δ·u all of that is
 // what the true key d would give: D − A·x' = d − A·x for all rows at once, and
 // h·g^−D = g^δ. So the coalition sees the same function of x, once with x uniform in
 // the box [0, 2^B)^v, B = |N|/2 + 128, and once with x uniform in the box shifted

@@ -16,5 +16,10 @@
 // was made to sign twice for one position. That it is not made to is the business of the vote that precedes signing (design §4);
 // the vote's certificates are no part of an entry, since they convince devices before there is a signature, and nobody after.
 //
+// Enterprises' certificate authorities in two layers are entered as a [Dealing], by revisions: each has a key, officers and distributors of
+// its own on the same devices, and what belongs to one says nothing about another. Nobody can prove that a machine forgot what it was
+// dealt: numbers, shares and devices of machines that are gone never come back, and all that was ever dealt counts when the tables ask who
+// learns the key.
+//
 // The package does no I/O and asks no clock.
 package ledger

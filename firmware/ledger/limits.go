@@ -84,6 +84,9 @@ const (
 	// MaxParts is how many combinations a combiner of a running system holds: as many as threshold.MaxSubShares, since its share is one
 	// object of a token.
 	MaxParts = 126
+	// MaxSubKeys is how many sub-keys a calculator of a running system has: two always do, and each costs an exponentiation for every
+	// signature. With many more, a grouping could be made that a device would take minutes to judge.
+	MaxSubKeys = 4
 	// ConfirmationLife is how long an operator's confirmation may wait for its entry, in seconds: thirty days, in which the shares travel to
 	// all devices and a quorum of quorums decides. What was forgotten for longer is dealt anew.
 	ConfirmationLife = 30 * 86400

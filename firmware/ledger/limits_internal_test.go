@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/privyseal/privyseal/firmware/threshold/grouping"
+	"github.com/privyseal/privyseal/firmware/threshold/twolayer"
 )
 
 // The limits that no test system is large enough for.
@@ -42,6 +45,17 @@ func TestEnterpriseLimits(t *testing.T) {
 	old := row(7, MaxRevisions)
 	x = &dealt{Dealing: &Dealing{Enterprise: old.dealing.Enterprise, Revision: MaxRevisions + 1}, s: s, t: s.tables(), prev: old}
 	if err := x.checkEnterprise(); err == nil || !strings.Contains(err.Error(), "at most 9999: deal a new authority") {
+		t.Error(err)
+	}
+	// One that holds more than a token takes is refused before anything is computed.
+	g := grouping.Grouping{T: 2, L: 2, Calculators: []uint64{1, 2, 3}, Combiners: []grouping.Group{{Number: 1}}}
+	x = &dealt{Dealing: &Dealing{Key: Key{Layers: &twolayer.Public{Grouping: g}}}, grows: true}
+	g.Combiners[0].Combinations = make([]grouping.Combination, MaxParts+1)
+	if err := x.checkGrouping(); err == nil || !strings.Contains(err.Error(), "combiner 1 has 127 combinations, at most 126") {
+		t.Error(err)
+	}
+	g.Combiners[0].Combinations = g.Combiners[0].Combinations[1:]
+	if err := x.checkGrouping(); err == nil || !strings.Contains(err.Error(), "serve 1 of the 3 sets") {
 		t.Error(err)
 	}
 }

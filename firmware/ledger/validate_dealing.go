@@ -16,11 +16,12 @@ func checkDealingEntry(s State, e *Entry) (effect, error) {
 	if err := envelope.Unmarshal(e.Body, &d); err != nil {
 		return nil, err
 	}
-	a, err := checkDealing(s, &d, e.Created)
-	if err != nil {
+	// The confirmation first: what follows takes a device's time, and only an operator's card gets so far.
+	if err := checkConfirmation(s, &d, e.Created); err != nil {
 		return nil, err
 	}
-	if err := checkConfirmation(s, &d, e.Created); err != nil {
+	a, err := checkDealing(s, &d, e.Created)
+	if err != nil {
 		return nil, err
 	}
 	return func(s State) State { return s.withAuthority(a) }, nil
@@ -28,13 +29,10 @@ func checkDealingEntry(s State, e *Entry) (effect, error) {
 
 // CheckDealing refuses a dealing that an entry created at now could not bring into s. Devices call it before they store a share of it.
 func CheckDealing(s State, d *Dealing, now int64) error {
-	if err := CheckUnconfirmed(s, d, now); err != nil {
-		return err
-	}
 	if err := checkConfirmation(s, d, now); err != nil {
 		return fmt.Errorf("ledger: dealing: %w", err)
 	}
-	return nil
+	return CheckUnconfirmed(s, d, now)
 }
 
 // CheckUnconfirmed is CheckDealing but for the operator's confirmation: the distributor calls it before it asks for that.

@@ -19,6 +19,9 @@ func (x *dealt) checkHolders() error {
 	if err := k.Layers.Validate(&k.Public); err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
+	if g.L > MaxSubKeys {
+		return fmt.Errorf("%s: %d sub-keys a calculator, at most %d", where, g.L, MaxSubKeys)
+	}
 	if k.T != g.T || k.N != uint64(len(g.Calculators)) {
 		return fmt.Errorf("%s: %d of %d in the row, %d of %d in the layers", where, k.T, k.N, g.T, len(g.Calculators))
 	}
@@ -295,6 +298,10 @@ func (x *dealt) checkGrouping() error {
 	if !x.grows {
 		return nil
 	}
+	// Counted before anything is computed: what is far from serving all sets can take minutes to judge, what serves them all does not.
+	if have, want := served(g); have < want {
+		return fmt.Errorf("%s: combiners serve %d of the %d sets of %d calculators, so that some would wait for others in vain: add combinations", where, have, want, g.T)
+	}
 	if err := g.Check(); err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
@@ -311,6 +318,21 @@ func (x *dealt) checkGrouping() error {
 		}
 	}
 	return nil
+}
+
+// served counts the sets of t calculators that a combiner serves, and all there are.
+func served(g *grouping.Grouping) (have, want int) {
+	sets := make(map[string]bool)
+	for _, c := range g.Combiners {
+		for _, combination := range c.Combinations {
+			sets[fmt.Sprint(combination.Calculators())] = true
+		}
+	}
+	want = 1
+	for i := range int(g.T) { // exact: a product of i+1 neighbours
+		want = want * (len(g.Calculators) - i) / (i + 1)
+	}
+	return len(sets), want
 }
 
 // everDealt is the grouping g with all machines that ever were and all that they were ever dealt.

@@ -122,6 +122,7 @@ signing devices make it together. This program is what people type.`,
 	f.BoolVar(&a.json, "json", false, "print JSON")
 	c.AddCommand(newJoin(a), newRequest(a), newRequesterKey(a), newOfficer(a), newStatus(a), newHeartbeat(a), newVerify(a), newSystem(a),
 		newCeremony(a), newCard(a))
+	c.AddCommand(newScheme(a))
 	a.watch(c)
 	return c
 }

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/privyseal/privyseal/cmd/internal/term"
+	"github.com/privyseal/privyseal/firmware/threshold"
+	"github.com/privyseal/privyseal/firmware/threshold/scheme"
+)
+
+func newScheme(a *app) *cobra.Command {
+	return group("scheme", "Compare ways of sharing a key, on this machine and with a key made for that", newSchemeCompare(a), newSchemeGroup(a))
+}
+
+// comparison is what "scheme compare" was asked.
+type comparison struct {
+	scheme.Params
+	only   []string
+	rounds int
+	primes string
+}
+
+// How a key with safe primes is made for a comparison.
+const (
+	primesSieve   = "sieve"
+	primesOpenSSL = "openssl"
+)
+
+func newSchemeCompare(a *app) *cobra.Command {
+	var q comparison
+	c := &cobra.Command{
+		Use:   "compare --n DEVICES --t DEVICES --bits BITS",
+		Short: "Print what each scheme costs and promises, computed and measured",
+		Long: `Print what each scheme costs and promises when any t of n devices sign.
+
+Sizes, exponents and who learns the key are computed; times are medians, measured
+here, in one process, with a key that is made for the comparison and forgotten.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.compareSchemes(c.Context(), q) },
+	}
+	f := c.Flags()
+	f.Uint64Var(&q.N, "n", 5, "devices that hold shares")
+	f.Uint64Var(&q.T, "t", 3, "devices that sign together")
+	f.IntVar(&q.Bits, "bits", 2048, "length of the modulus: 2048, 3072 or 4096")
+	f.StringSliceVar(&q.only, "only", nil, "names of the schemes (default: all)")
+	f.IntVar(&q.rounds, "rounds", 5, "how often each time is taken")
+	f.StringVar(&q.primes, "primes", primesSieve, "who looks for safe primes: \"sieve\", this program with OpenSSL's exponentiation, or \"openssl\" alone")
+	return c
+}
+
+// compared is one scheme's column. Failed says why it cannot be had.
+type compared struct {
+	Name       string         `json:"name"`
+	Paper      string         `json:"paper"`
+	SafePrimes bool           `json:"safe_primes"`
+	Failed     string         `json:"cannot_be_had,omitempty"`
+	Facts      *scheme.Facts  `json:"facts,omitempty"`
+	Times      *schemeTimesMS `json:"milliseconds,omitempty"`
+
+	scheme scheme.Scheme
+}
+
+// schemeTimesMS are measured times in milliseconds.
+type schemeTimesMS struct {
+	Deal      float64 `json:"deal"`      // once, all shares and check values
+	Device    float64 `json:"device"`    // a device's part of one signature
+	Combine   float64 `json:"combine"`   // with the verification of the signature
+	Signature float64 `json:"signature"` // until it is there, each device a machine of its own
+	Prove     float64 `json:"prove"`     // one device's proofs
+	Verify    float64 `json:"verify"`    // of one device's proofs
+}
+
+// keyMade is how the key of a comparison was made.
+type keyMade struct {
+	SafePrimes bool    `json:"safe_primes"`
+	By         string  `json:"by"`
+	Tests      int     `json:"candidates_tested"`
+	MS         float64 `json:"milliseconds"`
+}
+
+func (a *app) compareSchemes(ctx context.Context, q comparison) error {
+	if q.rounds < 1 || q.rounds > 1000 {
+		return usage("--rounds is not 1 to 1000", "leave it out for 5")
+	}
+	if q.primes != primesSieve && q.primes != primesOpenSSL {
+		return usage(fmt.Sprintf("--primes is %q", q.primes), "it is \"sieve\" or \"openssl\"")
+	}
+	columns, err := a.schemeFacts(ctx, q)
+	if err != nil {
+		return err
+	}
+	k, made, err := a.comparisonKey(ctx, q, slices.ContainsFunc(columns, func(c *compared) bool { return c.Facts != nil && c.SafePrimes }))
+	if err != nil {
+		return err
+	}
+	defer k.Wipe()
+	for _, c := range columns {
+		if c.Facts == nil {
+			continue
+		}
+		err := a.working(ctx, "measuring "+c.Name, func(*term.Progress) (err error) {
+			c.Times, err = a.measureScheme(ctx, c, k, q)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("scheme %s: %w", c.Name, err)
+		}
+	}
+	return a.result(struct {
+		scheme.Params
+		Key     *keyMade    `json:"key"`
+		Schemes []*compared `json:"schemes"`
+	}{q.Params, made, columns}, func() { a.printComparison(q, made, columns) })
+}
+
+// schemeFacts computes the columns. It is an error if no scheme takes the numbers.
+func (a *app) schemeFacts(ctx context.Context, q comparison) ([]*compared, error) {
+	schemes := scheme.All()
+	if len(q.only) > 0 {
+		schemes = nil
+		for _, name := range q.only {
+			s, err := scheme.Lookup(name)
+			if err != nil {
+				return nil, &usageError{term.WithHint(err, "leave --only out for all")}
+			}
+			schemes = append(schemes, s)
+		}
+	}
+	var columns []*compared
+	var refused error
+	for _, s := range schemes {
+		c := &compared{Name: s.Name(), Paper: s.Paper(), SafePrimes: s.SafePrimes(), scheme: s}
+		err := a.working(ctx, "computing what "+c.Name+" costs", func(*term.Progress) (err error) {
+			c.Facts, err = s.Facts(q.Params)
+			return err
+		})
+		if errors.Is(err, scheme.ErrParams) {
+			c.Failed, c.Facts = err.Error(), nil
+			refused = err
+		} else if err != nil {
+			return nil, err
+		}
+		columns = append(columns, c)
+	}
+	if !slices.ContainsFunc(columns, func(c *compared) bool { return c.Facts != nil }) {
+		return nil, &usageError{term.WithHint(refused, "choose other numbers with --n, --t and --bits")}
+	}
+	return columns, nil
+}
+
+// comparisonKey makes the key: one for all, as any scheme takes safe primes.
+func (a *app) comparisonKey(ctx context.Context, q comparison, safe bool) (k *threshold.WholeKey, made *keyMade, err error) {
+	made = &keyMade{SafePrimes: safe, By: primesSieve}
+	label := "making a key"
+	if safe {
+		label, made.By = "looking for safe primes", q.primes
+	}
+	began := time.Now()
+	err = a.working(ctx, label, func(p *term.Progress) (err error) {
+		tested := func(n int) bool {
+			made.Tests = n
+			p.Set(fmt.Sprintf("%d candidates tested", n))
+			return ctx.Err() == nil
+		}
+		if made.By == primesOpenSSL {
+			k, err = threshold.GenerateSafeKeyOpenSSL(q.Bits, tested)
+		} else {
+			k, err = threshold.GenerateKey(a.rand, q.Bits, safe, func(n int) { tested(n) })
+		}
+		return err
+	})
+	made.MS = milliseconds(time.Since(began))
+	return k, made, err
+}
+
+// working shows progress for what may take long, and does not wait for its end
+// if the command is interrupted: then the process ends.
+func (a *app) working(ctx context.Context, label string, do func(*term.Progress) error) error {
+	p := term.StartProgress(a.err, a.terminal, label)
+	defer p.Done()
+	done := make(chan error, 1)
+	go func() { done <- do(p) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// measureScheme lets the first t devices sign, again and again.
+func (a *app) measureScheme(ctx context.Context, c *compared, k *threshold.WholeKey, q comparison) (*schemeTimesMS, error) {
+	digest := sha256.Sum256([]byte("privyseal scheme compare"))
+	em, err := threshold.Encode(threshold.RS256, digest[:], nil, q.Bits)
+	if err != nil {
+		return nil, err
+	}
+	task := &scheme.Task{
+		Algorithm: threshold.RS256, Digest: digest[:], EM: em, Set: 1<<q.T - 1,
+		Binding: threshold.Binding{Key: "comparison", Request: digest},
+	}
+	want, err := k.SignEncoded(em)
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	d, err := c.scheme.Deal(a.rand, k, q.Params)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Wipe()
+	t := &schemeTimesMS{Deal: milliseconds(time.Since(began))}
+
+	partials := make([]*scheme.Partial, q.T)
+	var sig []byte
+	x := em
+	steps := []struct {
+		into *float64
+		do   func() error
+	}{
+		{&t.Device, func() (err error) { partials[0], err = d.Devices[0].Partial(task, em); return err }},
+		{&t.Prove, func() error { return d.Devices[0].Prove(a.rand, task, em, partials[0], 0) }},
+		{&t.Verify, func() error { return d.Combiner.Blame(task, partials[:1]) }},
+		{nil, func() (err error) {
+			for i := range partials {
+				if partials[i], err = d.Devices[i].Partial(task, x); err != nil {
+					return err
+				}
+				if c.Facts.Chained {
+					x = partials[i].Values[0]
+				}
+			}
+			return nil
+		}},
+		{&t.Combine, func() (err error) { sig, err = d.Combiner.Combine(task, partials); return err }},
+	}
+	if c.Facts.Chained {
+		steps = append(steps, struct {
+			into *float64
+			do   func() error
+		}{&t.Signature, func() (err error) { sig, err = d.Sign(a.rand, task); return err }})
+	}
+	for _, s := range steps {
+		var took []time.Duration
+		for range q.rounds {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			began := time.Now()
+			if err := s.do(); err != nil {
+				return nil, err
+			}
+			took = append(took, time.Since(began))
+			if s.into == nil {
+				break
+			}
+		}
+		if s.into != nil {
+			slices.Sort(took)
+			*s.into = milliseconds(took[len(took)/2])
+		}
+	}
+	if !c.Facts.Chained { // all devices at once
+		t.Signature = t.Device + t.Combine
+	}
+	if !bytes.Equal(sig, want) {
+		return nil, threshold.ErrSignature
+	}
+	return t, nil
+}
+
+// milliseconds to three digits after the point.
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Round(time.Microsecond).Microseconds()) / 1000
+}

@@ -134,6 +134,9 @@ func TestNewNumber(t *testing.T) {
 	}
 	w.now += 1000
 	clear(w.silent)
+	for i := range 5 {
+		g.approveAll(device(i + 1))
+	}
 	w.pass(60)
 	out := g.signed()
 	if out.Task != 1002 {

@@ -57,7 +57,8 @@ func wipe(x *big.Int) {
 }
 
 // Deal shares a key by a grouping, and checks every share that it made. It does
-// not wipe the key.
+// not wipe the key. Its arithmetic is math/big's, not in constant time, as that
+// of [threshold.Deal]: it runs once, off line.
 //
 // The sub-keys d_ji are uniform in [0, 2^(|N|/2+128)), and c_a = d − Σ d_ji over the
 // integers, for d = e⁻¹ mod φ(N). No multiple of φ(N) is needed to keep c_a

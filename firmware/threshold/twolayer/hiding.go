@@ -68,22 +68,21 @@ const hidingBits = SlackBits + 4
 //	M^x_i = M^x'_i·(S·M^−D)^u_i     for every signature S of M = S^e
 //
 // (every M that an honest machine raises counts as signed), and simulates proofs,
-// which hide the exponent. With x = x' + δ·u all of that is
-// what the true key d would give: D − A·x' = d − A·x for all rows at once, and
-// h·g^−D = g^δ. So the coalition sees the same function of x, once with x uniform in
-// the box [0, 2^B)^v, B = |N|/2 + 128, and once with x uniform in the box shifted
-// by δ·u. A function brings distributions no further apart, and coordinate by
-// coordinate (one uniform on 2^B numbers, and the same moved by |δ·u_i|)
+// which hide the exponent. With x = x' + δ·u all of that is what the true key d
+// would give: D − A·x' = d − A·x for all rows at once, and h·g^−D = g^δ. So the
+// coalition sees the same function of x, once with x uniform in the box [0, 2^B)^v,
+// B = |N|/2 + 128, and once with x uniform in the box shifted by δ·u. A function
+// brings distributions no further apart, and coordinate by coordinate (one uniform
+// on 2^B numbers, and the same moved by |δ·u_i|)
 //
 //	distance ≤ Σ_i |δ·u_i| / 2^B < |u|·2^(|N|/2 − 4) / 2^(|N|/2 + 128) = |u|·2^−132
 //
 // for |u| = Σ|u_i|. The sum is over sub-keys, not over parts: one shift serves all
 // parts of the coalition, however many, and all signatures ever made. For one c_a
-// alone |u| = 1. Whoever forges with what a coalition holds can therefore forge as
-// well with the signatures only, up to that distance and the factor of e for κ. (For
-// an attacker who chooses the coalition as he goes, it is guessed beforehand: a
-// factor of fewer than 2¹⁷, the number of coalitions. A term of 2^−100 stays
-// negligible.)
+// alone |u| = 1. Whoever forges with probability P with what a coalition holds
+// forges with (P − distance)/(e − 1), guessing κ, with the signatures only. An
+// attacker who chooses the coalition as he goes is covered by guessing it as well:
+// there are fewer than 2¹⁷, so that a distance of 2^−100 counts as one of 2^−83.
 //
 // Calculators alone hold no row, and numbers that have nothing to do with d: the
 // distance is 0.

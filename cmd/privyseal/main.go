@@ -121,7 +121,7 @@ signing devices make it together. This program is what people type.`,
 	f.StringVar(&a.pinentry, "pinentry", "", "program that asks for PINs (default: $"+term.PinentryVar+", else the terminal)")
 	f.BoolVar(&a.json, "json", false, "print JSON")
 	c.AddCommand(newJoin(a), newRequest(a), newRequesterKey(a), newOfficer(a), newStatus(a), newHeartbeat(a), newVerify(a), newSystem(a),
-		newCeremony(a), newCard(a))
+		newCeremony(a), newCard(a), newAuthority(a))
 	c.AddCommand(newScheme(a))
 	a.watch(c)
 	return c

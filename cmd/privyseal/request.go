@@ -224,10 +224,16 @@ func (a *app) request(ctx context.Context, q *asking) error {
 	if err != nil {
 		return err
 	}
-	if _, _, err := q.keyOf(s.State()); err != nil {
+	key, _, err := q.keyOf(s.State())
+	if err != nil {
 		return err
 	}
-	conn, srv, err := a.dial(ctx, s, a.server)
+	// Requests to an authority in two layers go to one of its task distributors.
+	server, err := s.ServerFor(key.ID, a.server)
+	if err != nil {
+		return &usageError{err}
+	}
+	conn, srv, err := a.dial(ctx, s, server.ID)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/medium"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
@@ -27,7 +29,7 @@ type command struct {
 }
 
 func newRequestEntry(a *app) *cobra.Command {
-	return group("entry", "Ask for a command of the ledger, which the system-wide authority signs", newEntryNotice(a), newEntryBackup(a))
+	return group("entry", "Ask for a command of the ledger, which the system-wide authority signs", newEntryNotice(a), newEntryBackup(a), newEntryDealing(a))
 }
 
 const entryLong = `
@@ -110,6 +112,50 @@ TIME is a day (2026-01-31) or a moment (2026-01-31T18:00Z).` + entryLong,
 		_ = c.MarkFlagRequired(name)
 	}
 	return c
+}
+
+func newEntryDealing(a *app) *cobra.Command {
+	var q asking
+	c := &cobra.Command{
+		Use:   "dealing FILE",
+		Short: "Put a certificate authority in two layers into force, or a new revision of one",
+		Long: `Put a dealing of the off-line distributor into force: the certificate authority
+of an enterprise, or a revision of one that gained or lost machines. FILE is
+dealing.cbor of the medium, or the medium. Its shares should be installed
+before: privyseal authority install.` + entryLong,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			d, err := readDealing(args[0])
+			if err != nil {
+				return err
+			}
+			s, err := a.system()
+			if err != nil {
+				return err
+			}
+			a.tell("%s\n", strings.Join(medium.ViewDealing(s.State(), d, nil).Lines(), "\n"))
+			q.Kind, q.command = document.KindEntry, &command{ledger.KindDealing, d}
+			return a.request(c.Context(), &q)
+		},
+	}
+	q.flags(c)
+	return c
+}
+
+// readDealing reads a dealing from its file or its medium.
+func readDealing(path string) (*ledger.Dealing, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		x, err := medium.ReadDealt(path)
+		if err != nil {
+			return nil, err
+		}
+		return &x.Dealing, nil
+	}
+	raw, err := readSmall(path, ledger.MaxEntry)
+	if err != nil {
+		return nil, err
+	}
+	return ledger.DecodeDealing(raw)
 }
 
 // checkShare names the shares of a device to whoever names another one.

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,7 +37,8 @@ type shelf struct {
 	away []string
 }
 
-func newShelf(t *testing.T) *shelf {
+// newShelf starts the servers, which may have more routes.
+func newShelf(t *testing.T, more ...func(*shelf) map[string]web.Handler) *shelf {
 	s := &shelf{t: t, kept: map[string][][]byte{}}
 	dir := t.TempDir()
 	s.System = ledgertest.New(t, func(g *ledger.Genesis) {
@@ -51,11 +53,15 @@ func newShelf(t *testing.T) *shelf {
 				t.Fatal(err)
 			}
 			name := x.ID
-			srv, err := web.Listen(web.Config{Listen: "127.0.0.1:0", Identity: id, Routes: map[string]web.Handler{
+			routes := map[string]web.Handler{
 				api.PathSystemShow: func(context.Context, string, []byte) ([]byte, error) { return s.show(name) },
 				api.PathSystem:     func(_ context.Context, _ string, body []byte) ([]byte, error) { return s.take(name, body) },
 				api.PathStatus:     func(context.Context, string, []byte) ([]byte, error) { return s.status() },
-			}})
+			}
+			for _, m := range more {
+				maps.Copy(routes, m(s))
+			}
+			srv, err := web.Listen(web.Config{Listen: "127.0.0.1:0", Identity: id, Routes: routes})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -60,6 +60,9 @@ type Resist struct{ Combiners, Calculators uint64 }
 type Machine struct {
 	Number uint64
 	Device string
+	// Again has an extension deal its share anew although nothing about it
+	// changes, because the device lost it.
+	Again bool
 }
 
 // Officer gives a person's card to a machine. Card 0 means the card with which

@@ -296,6 +296,8 @@ func (d *Prepared) keep(Inputs) error {
 // hold makes the machines' rows.
 func (d *Prepared) hold() error {
 	p := d.plan
+	var again error // what a machine in force would need
+	comes := false  // a machine is new
 	for _, layer := range d.layers() {
 		for i, m := range layer.machines {
 			pieces := uint64(0)
@@ -312,23 +314,25 @@ func (d *Prepared) hold() error {
 			if d.row != nil {
 				old, kept = d.row.Key.Machine(layer.number, m.Number)
 			}
+			// The key of a share at rest is in pieces with the officers there were when
+			// it was dealt: whoever changes them deals the share again.
+			h.Version = old.Version
 			switch {
 			case !kept:
-				d.fresh[m.Device] = true
-			case d.grows(layer.number, m.Number):
-				h.Version = old.Version + 1
-				d.fresh[m.Device] = true
-			default:
-				// The key of a share at rest is in pieces with the officers there were
-				// when it was dealt.
-				if h.Version = old.Version; h != old || !d.sameOfficers(m.Device) {
-					return planErr(at(layer.name, i), "%s keeps its share, so its quorum, pieces and officers stay as they are in the ledger", m.Device)
-				}
+				h.Version, d.fresh[m.Device] = 1, true
+			case m.Again || d.grows(layer.number, m.Number) || h != old || !d.sameOfficers(m.Device):
+				h.Version, d.fresh[m.Device] = old.Version+1, true
 			}
+			if kept && d.fresh[m.Device] && again == nil {
+				again = planErr(at(layer.name, i), "%s would get a new share, as its officers, quorum, pieces or combinations differ from the ledger's, and no reserve is opened for that", m.Device)
+			}
+			comes = comes || !kept
 			d.machines = append(d.machines, h)
 		}
 	}
 	switch {
+	case again != nil && !comes && (d.row.Reserve == 0 || p.KeepReserve):
+		return again
 	case d.row != nil && d.row.Reserve == 0 && len(d.fresh) > 0:
 		return planErr("reserve", "this authority has none, so no machine can be added and no combination dealt: take machines away only")
 	case p.KeepReserve && len(d.fresh) > 0:

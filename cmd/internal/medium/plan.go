@@ -56,6 +56,7 @@ type planResist struct {
 type planMachine struct {
 	Number uint64 `yaml:"number"`
 	Device string `yaml:"device"`
+	Again  bool   `yaml:"again"`
 }
 
 type planOfficer struct {

@@ -1,0 +1,406 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdh"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/privyseal/privyseal/card/virtual"
+	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/medium"
+	"github.com/privyseal/privyseal/cmd/internal/transport/web"
+	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/dealing"
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
+)
+
+// bank is a plan for the five devices of the test system.
+const bank = `enterprise: {code: 7, name: Example Bank}
+key: {id: bank-ca, name: Example Bank CA, bits: 2048, safe_primes: false, algorithms: [RS256], max_days: 398, root_days: 3650}
+need: 2
+quorum: 2
+pieces: 2
+officer_days: 365
+operator: requester
+reserve: none
+distributors:
+  - {number: 1, server: server-2}
+calculators:
+  - {number: 1, device: device-1}
+  - {number: 2, device: device-2}
+  - {number: 3, device: device-3}
+combiners:
+  - {number: 1, device: device-4}
+  - {number: 2, device: device-5}
+officers:
+  - {person: officer-1a, device: device-1, card: 11}
+  - {person: officer-1b, device: device-1}
+  - {person: officer-2a, device: device-2}
+  - {person: officer-2b, device: device-2}
+  - {person: officer-3a, device: device-3}
+  - {person: officer-3b, device: device-3}
+  - {person: officer-4a, device: device-4}
+  - {person: officer-4b, device: device-4}
+  - {person: officer-5a, device: device-5}
+  - {person: officer-5b, device: device-5}
+`
+
+// invitees are the system's devices, who give one-time keys and take shares.
+type invitees struct {
+	*shelf
+	mu      sync.Mutex
+	oneTime map[string]*ecdh.PrivateKey
+	invited map[string]envelope.Hash
+	sick    string // a device that refuses
+	tasks   api.Tasks
+	got     map[string]firmware.DealtShare
+}
+
+func newInvitees(t *testing.T) *invitees {
+	v := &invitees{oneTime: map[string]*ecdh.PrivateKey{}, invited: map[string]envelope.Hash{}, got: map[string]firmware.DealtShare{}}
+	v.shelf = newShelf(t, func(*shelf) map[string]web.Handler {
+		answer := func(f func(body []byte) (device, typ string, payload any, err error)) web.Handler {
+			return func(_ context.Context, _ string, body []byte) ([]byte, error) {
+				v.mu.Lock()
+				defer v.mu.Unlock()
+				device, typ, payload, err := f(body)
+				if err != nil {
+					return nil, err
+				}
+				return envelope.Marshal(api.DeviceAnswer{Answer: v.sign(device, typ, payload, v.Now+300)})
+			}
+		}
+		return map[string]web.Handler{
+			api.PathInvite: answer(v.invite), api.PathInstall: answer(v.install),
+			api.PathTasks: func(context.Context, string, []byte) ([]byte, error) { return envelope.Marshal(v.tasks) },
+		}
+	})
+	return v
+}
+
+func (v *invitees) sign(device, typ string, payload any, expires int64) []byte {
+	body, err := envelope.Marshal(payload)
+	if err != nil {
+		v.t.Error(err)
+	}
+	raw, err := envelope.Sign(rand.Reader, v.Devices[device].Sign, envelope.Header{
+		Type: typ, Version: firmware.MessageVersion, System: v.State.System(), LedgerHead: v.State.Head(), Created: v.Now, Expires: expires,
+	}, body)
+	if err != nil {
+		v.t.Error(err)
+	}
+	return raw
+}
+
+func (v *invitees) invite(body []byte) (string, string, any, error) {
+	var in api.Invite
+	if err := envelope.Unmarshal(body, &in); err != nil {
+		return "", "", nil, web.Malformed(err)
+	}
+	if in.Device == v.sick {
+		return "", "", nil, web.Refused(errors.New("it is locked"))
+	}
+	key, err := ecdh.P256().GenerateKey(rand.Reader)
+	if err != nil {
+		return "", "", nil, err
+	}
+	i := firmware.Invitation{
+		Enterprise: in.Enterprise, Device: in.Device, Instance: [16]byte{1}, Public: key.PublicKey().Bytes(), Created: v.Now, Expires: v.Now + 3600,
+	}
+	raw := v.sign(in.Device, firmware.TypeInvitation, &i, i.Expires)
+	u, err := envelope.Parse(raw)
+	if err != nil {
+		return "", "", nil, err
+	}
+	v.oneTime[in.Device], v.invited[in.Device] = key, u.UnverifiedDigest()
+	return in.Device, firmware.TypeInvited, firmware.Invited{Invitation: raw}, nil
+}
+
+func (v *invitees) install(body []byte) (string, string, any, error) {
+	var in api.Install
+	if err := envelope.Unmarshal(body, &in); err != nil {
+		return "", "", nil, web.Malformed(err)
+	}
+	if in.Device == v.sick {
+		return "", "", nil, web.Refused(errors.New("it has no such one-time key"))
+	}
+	d, err := ledger.DecodeDealing(in.Dealing)
+	if err != nil {
+		return "", "", nil, web.Malformed(err)
+	}
+	digest, err := d.Digest()
+	if err != nil {
+		return "", "", nil, err
+	}
+	invitation := v.invited[in.Device]
+	info := envelope.HashOf("privyseal dealt share v1", invitation[:], digest[:])
+	plain, err := envelope.OpenWith(v.oneTime[in.Device], info[:], nil, in.Sealed)
+	if err != nil {
+		return "", "", nil, web.Refused(err)
+	}
+	var s firmware.DealtShare
+	if err := envelope.Unmarshal(plain, &s); err != nil {
+		return "", "", nil, web.Refused(err)
+	}
+	v.got[in.Device] = s
+	return in.Device, firmware.TypeDealt, firmware.Dealt{Dealing: digest, Device: in.Device, Share: s.Share, Version: s.Version}, nil
+}
+
+// distribute does off line what privyseal-distributor does.
+func distribute(t *testing.T, s ledger.State, operator *ledgertest.Person, dir string, now int64) *dealing.Result {
+	t.Helper()
+	x, err := medium.ReadInvited(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := x.System.State(s.System())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := medium.ParsePlan(x.Plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all [][]byte
+	for _, raw := range x.Invitations {
+		all = append(all, raw)
+	}
+	out, err := dealing.Deal(dealing.Inputs{Now: now, Rand: rand.Reader, Isolated: true}, state, &p.Plan, all, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Confirm(rand.Reader, now, state, operator.Card().Sign); err != nil {
+		t.Fatal(err)
+	}
+	if err := medium.WriteDealt(dir, &medium.Dealt{Dealing: out.Dealing, Shares: out.Sealed, Reserve: out.Reserve}); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestAuthority takes an authority from its plan into the ledger.
+func TestAuthority(t *testing.T) {
+	v := newInvitees(t)
+	home := filepath.Join(t.TempDir(), "home")
+	bundle, err := envelope.Marshal(v.Bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sys, err := client.Verify(v.State.System(), "server-1", bundle, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sys.Save(home); err != nil {
+		t.Fatal(err)
+	}
+	run := func(args ...string) ran {
+		t.Helper()
+		var out, errs bytes.Buffer
+		a := &app{
+			in: strings.NewReader(""), out: &out, err: &errs, getenv: func(string) string { return "" }, rand: rand.Reader, width: 100,
+			now: func() time.Time { return time.Unix(v.Now, 0) },
+		}
+		code := a.run(t.Context(), append([]string{"--home", home}, args...))
+		return ran{code, out.String(), errs.String()}
+	}
+	ok := func(args ...string) ran {
+		t.Helper()
+		x := run(args...)
+		if x.code != exitOK {
+			t.Fatalf("%q: exit %d\n%s%s", args, x.code, x.out, x.err)
+		}
+		return x
+	}
+	fails := func(code int, words string, args ...string) ran {
+		t.Helper()
+		x := run(args...)
+		if x.code != code || !strings.Contains(x.err, words) {
+			t.Errorf("%q: exit %d, expected %d and %q\n%s%s", args, x.code, code, words, x.out, x.err)
+		}
+		return x
+	}
+	says := func(text string, words ...string) {
+		t.Helper()
+		for _, w := range words {
+			if !strings.Contains(text, w) {
+				t.Errorf("no %q in:\n%s", w, text)
+			}
+		}
+	}
+
+	// A plan is wrong in one line, which is named.
+	for _, c := range map[string]struct{ old, new, words string }{
+		"unknown field": {"need: 2\n", "need: 2\nneeds: 3\n", "line 4: needs: there is no such field here; known are enterprise, key, need"},
+		"field twice":   {"need: 2\n", "need: 2\nneed: 3\n", "line 4: need: is there twice, first on line 3"},
+		"no number":     {"need: 2\n", "need: two\n", `line 3: need: "two" is no whole number`},
+		"quorum":        {"quorum: 2\n", "quorum: 1\n", "line 4: plan: quorum: 1 officers: at least 2"},
+		"person":        {"officer-3a", "mallory", `line 23: plan: officers.4.person: the system knows no person "mallory"`},
+		"reserve":       {"reserve: none\n", "reserve: nobody\n", `line 8: reserve: "nobody": write none, keep`},
+		"no reserve":    {"reserve: none\n", "", "plan: reserve: say who keeps it"},
+		"impossible":    {"need: 2\n", "need: 2\nsub_keys: 1\n", "cannot be had"},
+	} {
+		plan := file(t, "plan.yaml", []byte(strings.Replace(bank, c.old, c.new, 1)))
+		fails(exitFailed, c.words, "authority", "check", plan)
+	}
+	plan := file(t, "plan.yaml", []byte(bank))
+	says(ok("authority", "check", plan).out, "7, Example Bank", "any 2 calculators sign", "learned at most by", "WARNING", "there is no reserve")
+	says(ok("authority", "show").out, "no authority in two layers")
+	fails(exitUsage, "there is no authority", "authority", "show", "7")
+
+	// A device that gives no invitation: nothing is written, and it is named.
+	out := filepath.Join(t.TempDir(), "medium")
+	v.sick = "device-3"
+	fails(exitFailed, "no invitation of device-3", "authority", "invite", plan, "--out", out)
+	if _, err := os.Stat(out); err == nil {
+		t.Error("a medium was written")
+	}
+	v.sick = ""
+	var made invited
+	if err := json.Unmarshal([]byte(ok("--json", "authority", "invite", plan, "--out", out).out), &made); err != nil {
+		t.Fatal(err)
+	}
+	if made.Key != "bank-ca" || made.Revision != 1 || len(made.Devices) != 5 || made.Expires != v.Now+3600 {
+		t.Errorf("%+v", made)
+	}
+	fails(exitFailed, "is a medium already", "authority", "invite", plan, "--out", out)
+	fails(exitFailed, "has not dealt", "authority", "install", out)
+
+	r := distribute(t, v.State, v.Persons["requester"], out, v.Now)
+	v.sick = "device-2"
+	x := fails(exitFailed, "device-2", "authority", "install", out)
+	says(x.out, "device-1       has its share bank-ca.calculator-1, version 1", "device-2       FAILED", "it has no such one-time key")
+	v.sick = ""
+	x = ok("authority", "install", out)
+	says(x.out, "device-2       has its share bank-ca.calculator-2, version 1")
+	says(x.err, "request entry dealing "+filepath.Join(out, "dealing.cbor"))
+	if len(v.got) != 5 || v.got["device-4"].Layer != ledger.LayerCombiner {
+		t.Errorf("%d devices have shares", len(v.got))
+	}
+
+	// In force: everybody's home says so.
+	e := v.Entry(t, v.State, ledger.KindDealing, &r.Dealing, v.Now)
+	raw, err := envelope.Marshal(&e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range v.State.Servers() {
+		v.kept[s.ID] = [][]byte{raw}
+	}
+	x = ok("authority", "install", out) // once more, after the entry
+	if strings.Contains(x.err, "not in force yet") {
+		t.Error(x.err)
+	}
+	for _, name := range []string{"7", "bank-ca"} {
+		says(ok("authority", "show", name).out, "7, Example Bank", "combiner   2    device-5 (Seal 5) at server-5", "officer-5a, card 51", "isolated     yes", "distributor  1: server-2")
+	}
+	var views []medium.View
+	if err := json.Unmarshal([]byte(ok("--json", "authority", "show").out), &views); err != nil || len(views) != 1 || len(views[0].Machines) != 5 || !*views[0].Isolated {
+		t.Errorf("%v, %+v", err, views)
+	}
+	fails(exitFailed, "line 1: plan: enterprise.name", "authority", "invite", file(t, "plan.yaml", []byte(strings.Replace(bank, "Example Bank}", "Other Bank}", 1))), "--out", filepath.Join(t.TempDir(), "m"))
+
+	// A forged dealing goes to no device.
+	forged := filepath.Join(t.TempDir(), "forged")
+	y, err := medium.ReadInvited(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := medium.WriteInvited(forged, y); err != nil {
+		t.Fatal(err)
+	}
+	z, err := medium.ReadDealt(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z.Dealing.Operator = "officer-1a"
+	if err := medium.WriteDealt(forged, z); err != nil {
+		t.Fatal(err)
+	}
+	fails(exitFailed, "cannot come into force", "authority", "install", forged)
+
+	// Tasks, as the servers tell it.
+	v.tasks = api.Tasks{Sites: []api.SiteTasks{
+		{Server: "server-1", Open: []api.Task{{
+			Enterprise: 7, Distributor: 1, Task: 99, Request: envelope.Hash{1}, Key: "bank-ca", Expires: v.Now + 60, Devices: []string{"device-1"}, State: "confirmed by device-1",
+		}}},
+		{Server: "server-2", Illegal: []api.IllegalTask{{Enterprise: 7, Distributor: 1, Task: 98, Request: envelope.Hash{2}, Device: "device-2", Why: "nobody confirmed it", Seen: v.Now}}},
+		{Server: "server-3", Text: "it does not answer"},
+		{Server: "server-4"},
+	}}
+	says(ok("authority", "tasks").out, "7/1/99", "acknowledged by device-1", "7/1/98", "ILLEGAL", "asked of device-2", "nobody confirmed it", "server-3 is silent: it does not answer", "server-4: no tasks")
+	x = fails(exitFailed, "", "authority", "tasks", "--illegal")
+	if strings.Contains(x.out, "7/1/99") || !strings.Contains(x.out, "7/1/98") {
+		t.Errorf("%s", x.out)
+	}
+	var sites []siteTasksJSON
+	if err := json.Unmarshal([]byte(ok("--json", "authority", "tasks").out), &sites); err != nil || len(sites) != 4 || len(sites[1].Illegal) != 1 {
+		t.Errorf("%v, %+v", err, sites)
+	}
+}
+
+// TestRequestDealing asks for a dealing's entry, and an officer of the
+// authority of the whole system looks at it.
+func TestRequestDealing(t *testing.T) {
+	r := newRig(t, "officer-1b")
+	bundle, err := envelope.Marshal(r.Bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "medium")
+	x := &medium.Invited{Plan: []byte(bank), System: medium.System{Bundle: bundle}, Invitations: map[string][]byte{}}
+	now := r.Clock().Unix()
+	for i := range ledgertest.Devices {
+		device := fmt.Sprintf("device-%d", i+1)
+		key, err := ecdh.P256().GenerateKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := firmware.Invitation{Enterprise: 7, Device: device, Instance: [16]byte{1}, Public: key.PublicKey().Bytes(), Created: now, Expires: now + 600}
+		body, err := envelope.Marshal(&in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if x.Invitations[device], err = envelope.Sign(rand.Reader, r.System.Devices[device].Sign, envelope.Header{
+			Type: firmware.TypeInvitation, Version: 1, System: r.State.System(), LedgerHead: r.State.Head(), Created: in.Created, Expires: in.Expires,
+		}, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := medium.WriteInvited(dir, x); err != nil {
+		t.Fatal(err)
+	}
+	distribute(t, r.State, r.Persons["requester"], dir, now)
+	for _, path := range []string{dir, filepath.Join(dir, medium.FileDealing)} {
+		asked := r.ok("", "--json", "request", "entry", "dealing", path, "--requester-key", r.programKey())
+		digest := decode[submitted](t, asked).Request.String()
+		if !strings.Contains(asked.err, "Example Bank") {
+			t.Errorf("the requester is not shown what he asks for:\n%s", asked.err)
+		}
+		if !slices.Contains(r.Requests(), decode[submitted](t, asked).Request) {
+			t.Error("no server has the request")
+		}
+		shown := r.ok(virtual.DefaultPIN, "officer", "show", digest, "--card", r.serial("officer-1b")).out
+		for _, want := range []string{"Command 1 of the ledger: dealing", "Example Bank", "device-4"} {
+			if !strings.Contains(shown, want) {
+				t.Errorf("no %q in:\n%s", want, shown)
+			}
+		}
+	}
+	r.fails(exitFailed, r.nobody(), "ledger: dealing", "request", "entry", "dealing", file(t, "x", []byte("x")), "--requester-key", r.programKey())
+	r.fails(exitFailed, r.nobody(), "no such file", "request", "entry", "dealing", dir+"x", "--requester-key", r.programKey())
+	r.fails(exitUsage, r.nobody(), "arg(s)", "request", "entry", "dealing")
+}

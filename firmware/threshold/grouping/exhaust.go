@@ -130,6 +130,14 @@ func bySearch(p Params, budget uint64, report func(method string, step, served u
 	if p.Spare > 0 {
 		return nil, "" // that is bounded by counting only, see excluded
 	}
+	if p.M > 1 && p.M <= p.Combiners && p.Calculators == p.T-1 {
+		// All together are as harmless as one that has what all have.
+		p.M, p.Combiners = 1, 1
+		if _, reason := bySearch(p, budget, report); reason != "" {
+			return nil, "all combiners together would be like one; " + reason
+		}
+		return nil, ""
+	}
 	for k := p.T + 1; k <= p.K; k++ {
 		lowest := p.T
 		if p.M == 1 {

@@ -185,6 +185,13 @@ func find(p Params, progress func(Progress)) (*Grouping, error) {
 	for i := range g.Combiners {
 		slices.SortFunc(g.Combiners[i].Combinations, compareCombinations)
 	}
+	// All this is safe by its making; nothing unchecked is handed out even so.
+	if err := g.checkSafe(p); err != nil {
+		return nil, err
+	}
+	if err := g.Check(); err != nil {
+		return nil, err
+	}
 	return g, nil
 }
 
@@ -207,7 +214,7 @@ func excluded(p Params) string {
 	}
 	most, need := capacity(int(p.K), int(p.T), int(p.L)), binomial(int(p.K), int(p.T))
 	if most*p.M < need*(p.Spare+1) {
-		return fmt.Sprintf("by counting, one combiner serves at most %d of the %d machine sets, and %d combiners not each %d times", most, need, p.M, p.Spare+1)
+		return fmt.Sprintf("by counting, one combiner serves at most %d machine sets and %d serve at most %d, where %d are needed", most, p.M, most*p.M, need*(p.Spare+1))
 	}
 	// Any c combiners that resist t−1 calculators serve no more than one that
 	// does; of all m their average is c/m.

@@ -252,7 +252,7 @@ func TestSmallest(t *testing.T) {
 		{6, 5, 0, 0, 2, 2, true, "by counting"},
 		{7, 3, 0, 0, 2, 3, false, "only not found: l=2 m=2"},
 		{5, 3, 2, 1, 2, 2, true, "a complete search"},
-		{5, 3, 2, 2, 2, 3, false, "only not found: l=2 m=2"},
+		{5, 3, 2, 2, 2, 3, true, "l=2 m=2: all combiners together would be like one"},
 	} {
 		r, err := grouping.Smallest(test.k, test.t, test.c, test.s, 1<<16, nil)
 		if err != nil {

@@ -74,7 +74,11 @@ func (g *Grouping) strongest(p Params) Params {
 
 // checkSafe checks everything that the parameters demand but completeness.
 func (g *Grouping) checkSafe(p Params) error {
-	for _, who := range [][2]uint64{{1, g.T - 1}, {p.Combiners, p.Calculators}, {uint64(len(g.Combiners)), 0}} {
+	demands := [][2]uint64{{1, g.T - 1}, {uint64(len(g.Combiners)), 0}}
+	if p.Combiners > 1 {
+		demands = append(demands, [2]uint64{p.Combiners, p.Calculators})
+	}
+	for _, who := range demands {
 		if err := g.CheckAgainst(who[0], who[1]); err != nil {
 			return err
 		}

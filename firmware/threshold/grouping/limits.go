@@ -34,4 +34,8 @@ const (
 	// MaxOptions is how many combinations a complete search starts from; with more
 	// it would not end.
 	MaxOptions = 1 << 13
+
+	// MaxLines is how many lines of weak coalitions a table prints; Table.Weak has
+	// all.
+	MaxLines = 100
 )

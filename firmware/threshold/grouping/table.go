@@ -154,7 +154,11 @@ func (t Table) String() string {
 		return s.String()
 	}
 	s.WriteString("weak coalitions (and all that contain them):\n")
-	for _, line := range lines {
+	for i, line := range lines {
+		if i == MaxLines {
+			fmt.Fprintf(&s, "  and %d lines more\n", len(lines)-i)
+			break
+		}
 		s.WriteString("  " + line + "\n")
 	}
 	return s.String()

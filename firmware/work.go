@@ -55,12 +55,12 @@ func (m *Machine) powersTask(c *ctx, in PowersTask) (*Powers, error) {
 		Enterprise: w.packet.Enterprise, Distributor: w.packet.Distributor, Task: w.packet.Task, Request: w.digest, Hash: w.packet.Hash,
 		Key: k.ID, Device: m.cfg.Local.ID, Share: w.holder.Share, Number: w.holder.Index, Officers: w.quorum.Officers(), Made: c.Now,
 	}
-	err = m.useParts(w, func(p *parts) error {
-		if p.stored.Parts() != int(k.Layers.Grouping.L) {
-			return refuse(CodeShare, "share %s has %d sub-keys, not %d", w.holder.Share, p.stored.Parts(), k.Layers.Grouping.L)
+	err = m.useParts(w, func(p *share.Parts) error {
+		if p.Len() != int(k.Layers.Grouping.L) {
+			return refuse(CodeShare, "share %s has %d sub-keys, not %d", w.holder.Share, p.Len(), k.Layers.Grouping.L)
 		}
 		for i := range k.Layers.Grouping.L {
-			if err := p.with(int(i+1), func(e *share.HostExponent) error {
+			if err := withPart(p, int(i+1), func(e *share.HostExponent) error {
 				y, err := twolayer.Power(&k.Public, w.x, e)
 				if err != nil {
 					return err
@@ -106,9 +106,9 @@ func (m *Machine) combineTask(c *ctx, in CombineTask) (*Combined, error) {
 	k := &w.key
 	public, mine := w.reach()
 	var solved *twolayer.Solution
-	err = m.useParts(w, func(p *parts) (err error) {
+	err = m.useParts(w, func(p *share.Parts) (err error) {
 		solved, err = twolayer.Solve(&k.Public, w.checked.Algorithm(), w.checked.Digest(), public, w.holder.Index, powers, func(i int) (y []byte, err error) {
-			err = p.with(w.dealt.partOf(mine[i]), func(e *share.HostExponent) error {
+			err = withPart(p, w.dealt.partOf(mine[i]), func(e *share.HostExponent) error {
 				y, err = twolayer.Power(&k.Public, w.x, e)
 				return err
 			})
@@ -255,35 +255,26 @@ func (w *work) reach() (*twolayer.Public, []grouping.Combination) {
 	return &p, mine
 }
 
-// parts is a share in use: its parts are opened one at a time.
-type parts struct {
-	m        *Machine
-	facts    share.Facts
-	stored   *share.Stored
-	officers threshold.Secret
-}
-
 // useParts opens the share with the officers' pieces, lets use work with its
-// parts, and erases everything again.
-func (m *Machine) useParts(w *work, use func(*parts) error) error {
+// parts, and erases everything again. They are used in the host: a token could
+// not raise to half a length in half the time, and makes no proofs.
+func (m *Machine) useParts(w *work, use func(*share.Parts) error) error {
 	facts := w.dealt.facts(&w.key)
 	stored, officers, err := m.openStored(&w.agreed, slotObject(w.dealt.Slot), facts)
 	if err != nil {
 		return err
 	}
 	defer officers.Wipe()
-	return faulty(CodeInternal, use(&parts{m, facts, stored, officers}))
-}
-
-// with opens a part, counted from 1, for the time of use. It is used in the
-// host: a token could not raise to half a length in half the time, and makes no
-// proofs.
-func (p *parts) with(part int, use func(*share.HostExponent) error) error {
-	wrapped, err := p.stored.OpenPart(p.facts, p.officers, part)
+	parts, err := stored.OpenParts(m.cfg.Token.Shares(false), m.cfg.Memory, facts, officers)
 	if err != nil {
 		return faulty(CodeShare, err)
 	}
-	e, err := share.PartInHost(p.m.cfg.Token.Shares(false), p.m.cfg.Memory, p.facts, wrapped)
+	return faulty(CodeInternal, use(parts))
+}
+
+// withPart opens a part, counted from 1, for the time of use.
+func withPart(p *share.Parts, part int, use func(*share.HostExponent) error) error {
+	e, err := p.Exponent(part)
 	if err != nil {
 		return faulty(CodeShare, err)
 	}

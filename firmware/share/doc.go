@@ -16,6 +16,9 @@
 // (Source A, figures 22 and 23: "the plaintext SWA key share exists only
 // transiently during the time that it is being used".)
 //
+// A share of a key in two layers has many parts. There the token wraps one key,
+// and that key seals the parts: see [SealParts].
+//
 // A sub-share is used in the token ([InToken]), which then never shows it to
 // the host, or in the host ([InHost]), in memory that the caller provides and
 // locks.

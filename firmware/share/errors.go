@@ -38,8 +38,8 @@ var (
 	// ErrNoPart: a share of two layers has no part of this number.
 	ErrNoPart = errors.New("share: the share has no such part")
 
-	// ErrWidth: an exponent is longer than the ones of its kind are.
-	ErrWidth = errors.New("share: exponent of another length than its kind has")
+	// ErrWidth: what the token unwrapped is no key of parts.
+	ErrWidth = errors.New("share: another length than a key of parts has")
 
 	// ErrClosed: the exponent was wiped.
 	ErrClosed = errors.New("share: sub-share is no longer in use")

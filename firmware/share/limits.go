@@ -15,9 +15,9 @@ const (
 	// PINs 52.
 	MaxSecret = 256
 
-	// MaxStored is the largest share at rest in bytes: 126 sub-shares, or as
-	// many parts of a combiner's share, for N of 4096 bits, each a wrapped PKCS#8
-	// that holds N and d. A seventh of it is used.
+	// MaxStored is the largest share at rest in bytes: 126 sub-shares for
+	// N of 4096 bits, each a wrapped PKCS#8 that holds N and d. As many parts of a
+	// combiner's share take half of that, since they are not wrapped one by one.
 	MaxStored = 1 << 20
 
 	// MaxName is the length of a key, share, device or piece id in bytes.

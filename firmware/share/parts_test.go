@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"math/big"
+	"strings"
 	"testing"
 
 	"github.com/privyseal/privyseal/firmware/share"
@@ -52,8 +54,8 @@ func TestFormatOne(t *testing.T) {
 				t.Errorf("%s: subset %v: %x, %v", name, sub.Subset, wrapped, err)
 			}
 		}
-		if _, err := st.OpenPart(facts, value(9), 3); !errors.Is(err, share.ErrNoPart) {
-			t.Errorf("%s: opened as a part: %v", name, err)
+		if _, err := st.OpenParts(nil, nil, facts, value(9)); !errors.Is(err, share.ErrNoPart) {
+			t.Errorf("%s: opened as parts: %v", name, err)
 		}
 	}
 }
@@ -62,8 +64,10 @@ func TestFormatOne(t *testing.T) {
 // real token and come out at their width.
 func TestParts(t *testing.T) {
 	tok := hsmtest.NewUnlocked(t)
-	if err := tok.GenerateKEK(kek, hsm.InHost); err != nil {
-		t.Fatal(err)
+	for _, label := range []string{kek, "other kek"} {
+		if err := tok.GenerateKEK(label, hsm.InHost); err != nil {
+			t.Fatal(err)
+		}
 	}
 	token, memory := share.Bind(tok.Token, kek), newMemory(t)
 	n := thresholdtest.Key(2048, false).Public().N
@@ -105,15 +109,15 @@ func TestParts(t *testing.T) {
 			t.Fatal(err)
 		}
 		stored, err := share.ParseStored(data)
-		if err != nil || stored.Parts() != 3 {
-			t.Fatal(stored, err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened, err := stored.OpenParts(token, memory, facts, officers)
+		if err != nil || opened.Len() != 3 {
+			t.Fatal(opened, err)
 		}
 		for i, d := range parts {
-			wrapped, err := stored.OpenPart(facts, officers, i+1)
-			if err != nil {
-				t.Fatal(err)
-			}
-			e, err := share.PartInHost(token, memory, facts, wrapped)
+			e, err := opened.Exponent(i + 1)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -127,20 +131,42 @@ func TestParts(t *testing.T) {
 			if err := e.Close(); err != nil {
 				t.Fatal(err)
 			}
-		}
-		if tc.layer == share.LayerCombiner {
-			// What is too long for its kind is not cut to fit.
-			wrapped, err := stored.OpenPart(facts, officers, 1)
-			if err != nil {
-				t.Fatal(err)
+			if bytes.Contains(data, d.Reveal()[16:48]) {
+				t.Error("a part lies open")
 			}
-			short := facts
-			short.Layer = share.LayerCalculator
-			if _, err := share.PartInHost(token, memory, short, wrapped); !errors.Is(err, share.ErrWidth) {
-				t.Errorf("a c_a as a sub-key: %v", err)
+		}
+		// Without the token, with another's key, with another KEK in its place.
+		if _, err := stored.OpenParts(share.Bind(tok.Token, "other kek"), memory, facts, officers); err == nil {
+			t.Error("opened under another key-encryption key")
+		}
+		other, err := share.NewOfficersKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stored.OpenParts(token, memory, facts, other); !errors.Is(err, share.ErrWrongPieces) {
+			t.Errorf("another officers' key: %v", err)
+		}
+		// A share of which the parts' key is no key of parts.
+		odd, err := share.SealParts(rand.Reader, longKey{token}, officers, facts, parts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := odd.OpenParts(token, memory, facts, officers); !errors.Is(err, share.ErrWidth) {
+			t.Errorf("a parts' key of 33 bytes: %v", err)
+		}
+		for _, f := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
+			if out := fmt.Sprintf(f, opened); !strings.Contains(out, "redacted") {
+				t.Errorf("%s: %s", f, out)
 			}
 		}
 	}
+}
+
+// longKey is a token that wraps a byte more than it is given.
+type longKey struct{ share.Token }
+
+func (l longKey) Wrap(n, d []byte) ([]byte, error) {
+	return l.Token.Wrap(n, append([]byte{1}, d...))
 }
 
 // TestPartsRefuse: every fact of a share of two layers is bound, also how many
@@ -151,7 +177,8 @@ func TestPartsRefuse(t *testing.T) {
 	facts := share.Facts{Key: "ca", Epoch: 1, ShareID: "ca.7", Index: 7, Modulus: n, Version: 2, Layer: share.LayerCombiner}
 	value := func(b byte, size int) threshold.Secret { return threshold.NewSecret(bytes.Repeat([]byte{b}, size)) }
 	officers := value(9, 32)
-	made, err := share.SealParts(rand.Reader, hashToken{}, officers, facts, []threshold.Secret{value(1, size), value(2, size), value(3, size)})
+	token, memory := mirror{}, newMemory(t)
+	made, err := share.SealParts(rand.Reader, token, officers, facts, []threshold.Secret{value(1, size), value(2, size), value(3, size)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,8 +202,15 @@ func TestPartsRefuse(t *testing.T) {
 				return err
 			}
 		}
-		_, err = s.OpenPart(f, officers, part)
-		return err
+		opened, err := s.OpenParts(token, memory, f, officers)
+		if err != nil {
+			return err
+		}
+		e, err := opened.Exponent(part)
+		if err != nil {
+			return err
+		}
+		return e.Close()
 	}
 	with := func(edit func(*share.Facts)) share.Facts { f := facts; edit(&f); return f }
 	if err := open(nil, facts, 3); err != nil {
@@ -195,13 +229,21 @@ func TestPartsRefuse(t *testing.T) {
 		{"the other layer in force", nil, with(func(f *share.Facts) { f.Layer = share.LayerCalculator }), 1, share.ErrWrongShare},
 		{"another machine in force", nil, with(func(f *share.Facts) { f.Index = 8 }), 1, share.ErrWrongShare},
 		{"a later version in force", nil, with(func(f *share.Facts) { f.Version = 3 }), 1, share.ErrRolledBack},
-		{"layer and facts altered", func(s *share.Stored) { s.Layer = share.LayerCalculator }, with(func(f *share.Facts) { f.Layer = share.LayerCalculator }), 1, share.ErrTampered},
+		{"layer and facts altered", func(s *share.Stored) { s.Layer = share.LayerCalculator }, with(func(f *share.Facts) { f.Layer = share.LayerCalculator }), 1, share.ErrFormat},
 		{"number and facts altered", func(s *share.Stored) { s.Index = 8 }, with(func(f *share.Facts) { f.Index = 8 }), 1, share.ErrTampered},
 		{"version and facts altered", func(s *share.Stored) { s.Version = 3 }, with(func(f *share.Facts) { f.Version = 3 }), 1, share.ErrTampered},
 		{"parts exchanged", func(s *share.Stored) {
 			s.Subs[0].Ciphertext, s.Subs[1].Ciphertext = s.Subs[1].Ciphertext, s.Subs[0].Ciphertext
 		}, facts, 1, share.ErrTampered},
 		{"the last part cut off", func(s *share.Stored) { s.Subs = s.Subs[:2] }, facts, 1, share.ErrTampered},
+		{"another parts' key", func(s *share.Stored) { s.PartsKey.Ciphertext[5] ^= 1 }, facts, 1, share.ErrTampered},
+		{"a part for the parts' key", func(s *share.Stored) {
+			s.PartsKey.Nonce, s.PartsKey.Ciphertext = s.Subs[0].Nonce, s.Subs[0].Ciphertext
+		}, facts, 1, share.ErrTampered},
+		{"no parts' key", func(s *share.Stored) { s.PartsKey = nil }, facts, 1, share.ErrFormat},
+		{"a labelled parts' key", func(s *share.Stored) { s.PartsKey.Label = 1 }, facts, 1, share.ErrFormat},
+		{"a part altered", func(s *share.Stored) { s.Subs[0].Ciphertext[0] ^= 1 }, facts, 1, share.ErrTampered},
+		{"a longer part", func(s *share.Stored) { s.Subs[0].Ciphertext = append(s.Subs[0].Ciphertext, 0) }, facts, 1, share.ErrFormat},
 		{"a gap", func(s *share.Stored) { s.Subs[2].Label = 4 }, facts, 1, share.ErrFormat},
 		{"format 1", func(s *share.Stored) { s.Format = 1 }, facts, 1, share.ErrFormat},
 		{"layer 3", func(s *share.Stored) { s.Layer = 3 }, facts, 1, share.ErrFormat},
@@ -222,16 +264,29 @@ func TestPartsRefuse(t *testing.T) {
 		seventeen[i] = value(1, sub.Width())
 	}
 	for name, err := range map[string]error{
-		"a part of another width": unsealed(share.SealParts(rand.Reader, hashToken{}, officers, sub, []threshold.Secret{value(1, size)})),
-		"too many sub-keys":       unsealed(share.SealParts(rand.Reader, hashToken{}, officers, sub, seventeen)),
-		"no parts":                unsealed(share.SealParts(rand.Reader, hashToken{}, officers, sub, nil)),
-		"no layer":                unsealed(share.SealParts(rand.Reader, hashToken{}, officers, with(func(f *share.Facts) { f.Layer = 0 }), []threshold.Secret{value(1, size)})),
-		"subsets in a layer":      unsealed(share.Seal(rand.Reader, hashToken{}, officers, facts, &threshold.Share{Index: 7})),
+		"a part of another width": unsealed(share.SealParts(rand.Reader, token, officers, sub, []threshold.Secret{value(1, size)})),
+		"too many sub-keys":       unsealed(share.SealParts(rand.Reader, token, officers, sub, seventeen)),
+		"no parts":                unsealed(share.SealParts(rand.Reader, token, officers, sub, nil)),
+		"no layer":                unsealed(share.SealParts(rand.Reader, token, officers, with(func(f *share.Facts) { f.Layer = 0 }), []threshold.Secret{value(1, size)})),
+		"subsets in a layer":      unsealed(share.Seal(rand.Reader, token, officers, facts, &threshold.Share{Index: 7})),
 	} {
 		if err == nil {
 			t.Errorf("%s was sealed", name)
 		}
 	}
+}
+
+// mirror stands in for a token where only the outer layers matter.
+type mirror struct{ share.Token }
+
+func (mirror) Wrap(n, d []byte) ([]byte, error) {
+	if len(d) != 32 {
+		return nil, errors.New("not a key")
+	}
+	return bytes.Clone(d), nil
+}
+func (mirror) Reveal(n, wrapped []byte) ([]byte, error) {
+	return append(make([]byte, len(n)-len(wrapped)), wrapped...), nil
 }
 
 func unsealed(_ *share.Stored, err error) error { return err }

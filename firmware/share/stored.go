@@ -97,13 +97,17 @@ type Stored struct {
 	KeyCheck envelope.Hash `cbor:"8,keyasint"` // recognises the officers' key
 	Subs     []StoredSub   `cbor:"9,keyasint"` // ascending by Label
 	Layer    uint64        `cbor:"10,keyasint,omitempty"`
+	// PartsKey, its label 0, holds the key of the parts of a share of two layers;
+	// nil for any other.
+	PartsKey *StoredSub `cbor:"11,keyasint,omitempty"`
 }
 
 // Label says what a sub-share is for: a subset of devices (threshold.Subset),
 // or in two layers the number of a part of the share, from 1.
 type Label uint64
 
-// StoredSub is one sub-share under both keys.
+// StoredSub is one sub-share under both keys, or one part under the parts' key,
+// which is itself under both.
 type StoredSub struct {
 	Label      Label  `cbor:"1,keyasint"`
 	Nonce      []byte `cbor:"2,keyasint"` // 12 bytes
@@ -140,54 +144,23 @@ func Seal(rand io.Reader, token Token, officers threshold.Secret, facts Facts, s
 	if s.Index != facts.Index {
 		return nil, fmt.Errorf("share: seal share %d as %d", s.Index, facts.Index)
 	}
-	var labels []Label
-	var values []threshold.Secret
-	for _, sub := range s.Subs {
-		labels, values = append(labels, Label(sub.Subset)), append(values, sub.Value)
-	}
-	return seal(rand, token, officers, facts, labels, values)
-}
-
-// SealParts is Seal for a share of a key in two layers: a calculator's sub-keys,
-// or a combiner's c_a, each of facts.Width bytes. Their labels are 1, 2, ….
-func SealParts(rand io.Reader, token Token, officers threshold.Secret, facts Facts, parts []threshold.Secret) (*Stored, error) {
-	if facts.Layer == 0 {
-		return nil, errors.New("share: seal parts of a share that has no layer")
-	}
-	labels := make([]Label, len(parts))
-	for i := range parts {
-		labels[i] = Label(i + 1)
-	}
-	return seal(rand, token, officers, facts, labels, parts)
-}
-
-func seal(rand io.Reader, token Token, officers threshold.Secret, facts Facts, labels []Label, values []threshold.Secret) (*Stored, error) {
-	if err := facts.validate(); err != nil {
-		return nil, err
-	}
-	aead, err := officersCipher(officers)
+	aead, st, err := newStored(officers, facts)
 	if err != nil {
 		return nil, err
 	}
-	st := &Stored{
-		Format: facts.format(), Version: facts.Version, Key: facts.Key, Epoch: facts.Epoch, ShareID: facts.ShareID,
-		Index: facts.Index, N: bytes.Clone(facts.Modulus), KeyCheck: keyCheck(officers.Reveal()), Layer: facts.Layer,
-		Subs: make([]StoredSub, len(values)), // its length is part of the associated data
-	}
-	for i, d := range values {
-		what := facts.nameOf(labels[i])
-		if d.Len() != facts.Width() {
-			return nil, fmt.Errorf("share: %s has %d bytes, not %d", what, d.Len(), facts.Width())
+	for _, sub := range s.Subs {
+		if sub.Value.Len() != len(facts.Modulus) {
+			return nil, fmt.Errorf("share: sub-share %v has %d bytes, the modulus %d", sub.Subset, sub.Value.Len(), len(facts.Modulus))
 		}
-		wrapped, err := token.Wrap(facts.Modulus, d.Reveal())
+		wrapped, err := token.Wrap(facts.Modulus, sub.Value.Reveal())
 		if err != nil {
-			return nil, fmt.Errorf("share: wrap %s: %w", what, err)
+			return nil, fmt.Errorf("share: wrap sub-share %v: %w", sub.Subset, err)
 		}
-		nonce := make([]byte, nonceSize)
-		if _, err := io.ReadFull(rand, nonce); err != nil {
-			return nil, fmt.Errorf("share: nonce: %w", err)
+		sealed, err := st.seal(rand, aead, Label(sub.Subset), wrapped)
+		if err != nil {
+			return nil, err
 		}
-		st.Subs[i] = StoredSub{Label: labels[i], Nonce: nonce, Ciphertext: aead.Seal(nil, nonce, wrapped, st.associatedData(labels[i]))}
+		st.Subs = append(st.Subs, *sealed)
 	}
 	if err := st.validate(); err != nil {
 		return nil, err
@@ -195,12 +168,27 @@ func seal(rand io.Reader, token Token, officers threshold.Secret, facts Facts, l
 	return st, nil
 }
 
-// nameOf names a sub-share for people.
-func (f *Facts) nameOf(l Label) string {
-	if f.Layer != 0 {
-		return fmt.Sprintf("part %d", l)
+// newStored is a share at rest with nothing in it yet.
+func newStored(officers threshold.Secret, facts Facts) (cipher.AEAD, *Stored, error) {
+	if err := facts.validate(); err != nil {
+		return nil, nil, err
 	}
-	return fmt.Sprintf("sub-share %v", threshold.Subset(l))
+	aead, err := newCipher(officers)
+	if err != nil {
+		return nil, nil, err
+	}
+	return aead, &Stored{
+		Format: facts.format(), Version: facts.Version, Key: facts.Key, Epoch: facts.Epoch, ShareID: facts.ShareID,
+		Index: facts.Index, N: bytes.Clone(facts.Modulus), KeyCheck: keyCheck(officers.Reveal()), Layer: facts.Layer,
+	}, nil
+}
+
+func (s *Stored) seal(rand io.Reader, aead cipher.AEAD, label Label, plain []byte) (*StoredSub, error) {
+	nonce := make([]byte, nonceSize)
+	if _, err := io.ReadFull(rand, nonce); err != nil {
+		return nil, fmt.Errorf("share: nonce: %w", err)
+	}
+	return &StoredSub{Label: label, Nonce: nonce, Ciphertext: aead.Seal(nil, nonce, plain, s.associatedData(label))}, nil
 }
 
 // Marshal returns the deterministic CBOR of a stored share.
@@ -239,24 +227,36 @@ func (s *Stored) validate() error {
 	if len(s.Subs) == 0 || len(s.Subs) > f.maxSubs() {
 		return fmt.Errorf("%w: %d sub-shares, allowed 1 to %d", ErrFormat, len(s.Subs), f.maxSubs())
 	}
+	if s.Layer != 0 {
+		return s.validateParts(&f)
+	}
+	if s.PartsKey != nil {
+		return fmt.Errorf("%w: a key of parts, and no layer", ErrFormat)
+	}
 	last := Label(0)
-	for i, sub := range s.Subs {
-		what := f.nameOf(sub.Label)
+	for _, sub := range s.Subs {
 		switch {
 		case sub.Label > math.MaxUint16:
 			return fmt.Errorf("%w: label %d", ErrFormat, sub.Label)
 		case sub.Label <= last:
-			return fmt.Errorf("%w: %s repeated or out of order", ErrFormat, what)
-		case s.Layer == 0 && !threshold.Subset(sub.Label).Has(s.Index):
-			return fmt.Errorf("%w: %s is not of share %d", ErrFormat, what, s.Index)
-		case s.Layer != 0 && sub.Label != Label(i+1):
-			return fmt.Errorf("%w: %s in place %d", ErrFormat, what, i+1)
-		case len(sub.Nonce) != nonceSize:
-			return fmt.Errorf("%w: %s: nonce of %d bytes", ErrFormat, what, len(sub.Nonce))
-		case len(sub.Ciphertext) <= aes.BlockSize || len(sub.Ciphertext) > maxWrapped:
-			return fmt.Errorf("%w: %s: %d bytes", ErrFormat, what, len(sub.Ciphertext))
+			return fmt.Errorf("%w: sub-share %v repeated or out of order", ErrFormat, threshold.Subset(sub.Label))
+		case !threshold.Subset(sub.Label).Has(s.Index):
+			return fmt.Errorf("%w: sub-share %v is not of share %d", ErrFormat, threshold.Subset(sub.Label), s.Index)
+		}
+		if err := sub.validate(); err != nil {
+			return fmt.Errorf("%w: sub-share %v: %w", ErrFormat, threshold.Subset(sub.Label), err)
 		}
 		last = sub.Label
+	}
+	return nil
+}
+
+func (s *StoredSub) validate() error {
+	switch {
+	case len(s.Nonce) != nonceSize:
+		return fmt.Errorf("nonce of %d bytes", len(s.Nonce))
+	case len(s.Ciphertext) <= aes.BlockSize || len(s.Ciphertext) > maxWrapped:
+		return fmt.Errorf("%d bytes", len(s.Ciphertext))
 	}
 	return nil
 }
@@ -311,51 +311,40 @@ func (s *Stored) Open(facts Facts, officers threshold.Secret, subset threshold.S
 	if facts.Layer != 0 {
 		return nil, fmt.Errorf("%w: %v, of a share in layer %d", ErrNoSubset, subset, facts.Layer)
 	}
-	return s.open(facts, officers, Label(subset))
-}
-
-// OpenPart is Open for one part of a share of two layers, counted from 1: give
-// what it returns to PartInHost with the same facts. ErrNoPart takes the place
-// of ErrNoSubset.
-func (s *Stored) OpenPart(facts Facts, officers threshold.Secret, part int) (wrapped []byte, err error) {
-	if facts.Layer == 0 || part < 1 {
-		return nil, fmt.Errorf("%w: %d", ErrNoPart, part)
+	aead, err := s.opener(facts, officers)
+	if err != nil {
+		return nil, err
 	}
-	return s.open(facts, officers, Label(part))
+	for _, sub := range s.Subs {
+		if sub.Label != Label(subset) {
+			continue
+		}
+		wrapped, err := aead.Open(nil, sub.Nonce, sub.Ciphertext, s.associatedData(sub.Label))
+		if err != nil {
+			return nil, fmt.Errorf("%w: key %s, share %s, subset %v", ErrTampered, s.Key, s.ShareID, subset)
+		}
+		return wrapped, nil
+	}
+	return nil, fmt.Errorf("%w: %v", ErrNoSubset, subset)
 }
 
-func (s *Stored) open(facts Facts, officers threshold.Secret, label Label) (wrapped []byte, err error) {
+// opener is the officers' key at work on a share that is the one in force.
+func (s *Stored) opener(facts Facts, officers threshold.Secret) (cipher.AEAD, error) {
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
 	if err := s.CheckFacts(facts); err != nil {
 		return nil, err
 	}
-	aead, err := officersCipher(officers)
+	aead, err := newCipher(officers)
 	if err != nil {
 		return nil, err
 	}
 	if keyCheck(officers.Reveal()) != s.KeyCheck {
 		return nil, ErrWrongPieces
 	}
-	for _, sub := range s.Subs {
-		if sub.Label != label {
-			continue
-		}
-		wrapped, err := aead.Open(nil, sub.Nonce, sub.Ciphertext, s.associatedData(label))
-		if err != nil {
-			return nil, fmt.Errorf("%w: key %s, share %s, %s", ErrTampered, s.Key, s.ShareID, facts.nameOf(label))
-		}
-		return wrapped, nil
-	}
-	if facts.Layer != 0 {
-		return nil, fmt.Errorf("%w: %d of %d", ErrNoPart, label, len(s.Subs))
-	}
-	return nil, fmt.Errorf("%w: %v", ErrNoSubset, threshold.Subset(label))
+	return aead, nil
 }
-
-// Parts is how many secret numbers the share has.
-func (s *Stored) Parts() int { return len(s.Subs) }
 
 // associatedData binds a sub-share to all facts about it; in two layers also to
 // how many there are, since what is not there cannot be missed by its label.
@@ -373,13 +362,13 @@ func (s *Stored) associatedData(label Label) []byte {
 // hash helps nobody to find it.
 func keyCheck(k []byte) envelope.Hash { return envelope.HashOf(keyCheckDomain, k) }
 
-func officersCipher(k threshold.Secret) (cipher.AEAD, error) {
+func newCipher(k threshold.Secret) (cipher.AEAD, error) {
 	if k.Len() != keySize {
-		return nil, fmt.Errorf("share: officers' key of %d bytes, must be %d", k.Len(), keySize)
+		return nil, fmt.Errorf("share: key of %d bytes, must be %d", k.Len(), keySize)
 	}
 	block, err := aes.NewCipher(k.Reveal())
 	if err != nil {
-		return nil, fmt.Errorf("share: officers' key: %w", err)
+		return nil, fmt.Errorf("share: %w", err)
 	}
 	return cipher.NewGCM(block)
 }

@@ -1,7 +1,6 @@
 package share
 
 import (
-	"crypto/subtle"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -79,47 +78,13 @@ func InToken(token Token, n, wrapped []byte) (Exponent, error) {
 // InHost puts a sub-share, as Open returned it, to use in the host, in the
 // given memory. The caller closes the HostExponent, which wipes it.
 func InHost(token Token, memory Memory, n, wrapped []byte) (*HostExponent, error) {
-	return inHost(token, memory, n, wrapped, len(n))
-}
-
-// PartInHost is InHost for a part of a share of two layers, as OpenPart returned
-// it. An exponentiation takes the time of the width that the facts imply, and no
-// other: of half the length of N, half of the time.
-func PartInHost(token Token, memory Memory, facts Facts, wrapped []byte) (*HostExponent, error) {
-	if err := facts.validate(); err != nil {
-		return nil, err
-	}
-	return inHost(token, memory, facts.Modulus, wrapped, facts.Width())
-}
-
-func inHost(token Token, memory Memory, n, wrapped []byte, width int) (*HostExponent, error) {
 	d, err := token.Reveal(n, wrapped)
 	if err != nil {
 		return nil, fmt.Errorf("share: use in host: %w", err)
 	}
-	whole := threshold.NewSecret(d)
-	defer whole.Wipe()
-	narrow, err := trim(d, width)
-	if err != nil {
-		return nil, err
-	}
-	return newHostExponent(memory, n, threshold.NewSecret(narrow), width)
-}
-
-// trim returns the last width bytes of an exponent that the token padded with
-// zeros, in place. It looks at all the rest, whatever is in it.
-func trim(d []byte, width int) ([]byte, error) {
-	if len(d) < width {
-		return nil, fmt.Errorf("%w: %d bytes, not %d", ErrWidth, len(d), width)
-	}
-	high := byte(0)
-	for _, b := range d[:len(d)-width] {
-		high |= b
-	}
-	if subtle.ConstantTimeByteEq(high, 0) != 1 {
-		return nil, fmt.Errorf("%w: more than %d bytes", ErrWidth, width)
-	}
-	return d[len(d)-width:], nil
+	s := threshold.NewSecret(d)
+	defer s.Wipe()
+	return NewHostExponent(memory, n, s)
 }
 
 // HostExponent is a sub-share in use in the host. Close may come from a
@@ -135,26 +100,31 @@ type HostExponent struct {
 // NewHostExponent copies a sub-share of |n| bytes into the given memory for use
 // in the host. d stays the caller's to wipe.
 func NewHostExponent(memory Memory, n []byte, d threshold.Secret) (*HostExponent, error) {
-	return newHostExponent(memory, n, d, len(n))
-}
-
-func newHostExponent(memory Memory, n []byte, d threshold.Secret, width int) (*HostExponent, error) {
-	if d.Len() != width {
-		return nil, fmt.Errorf("share: sub-share of %d bytes, not %d, for a modulus of %d", d.Len(), width, len(n))
+	if d.Len() != len(n) {
+		return nil, fmt.Errorf("share: sub-share of %d bytes for a modulus of %d", d.Len(), len(n))
 	}
 	modulus, err := modexp.New(n)
 	if err != nil {
 		return nil, fmt.Errorf("share: use in host: %w", err)
 	}
-	room, err := memory.Alloc(d.Len())
+	return newHostExponent(memory, modulus, d.Len(), func(room []byte) error { copy(room, d.Reveal()); return nil })
+}
+
+// newHostExponent has fill write an exponent of size bytes into locked memory.
+func newHostExponent(memory Memory, modulus *modexp.Modulus, size int, fill func(room []byte) error) (*HostExponent, error) {
+	room, err := memory.Alloc(size)
 	if err != nil {
 		return nil, fmt.Errorf("share: use in host: locked memory: %w", err)
 	}
-	if len(room) != d.Len() {
+	if len(room) != size {
 		memory.Free(room)
-		return nil, fmt.Errorf("share: use in host: asked for %d bytes of locked memory, got %d", d.Len(), len(room))
+		return nil, fmt.Errorf("share: use in host: asked for %d bytes of locked memory, got %d", size, len(room))
 	}
-	copy(room, d.Reveal())
+	if err := fill(room); err != nil {
+		clear(room)
+		memory.Free(room)
+		return nil, err
+	}
 	return &HostExponent{modulus: modulus, memory: memory, d: threshold.NewSecret(room)}, nil
 }
 

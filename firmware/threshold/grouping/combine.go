@@ -18,6 +18,9 @@ type builder struct {
 	views    []*view
 	of       [][]*view // by combiner; those that objected last come first
 	steps    uint64
+
+	// Calculators and combiners that work; others only know something.
+	calculators, combiners set
 }
 
 // view is what a coalition sees.
@@ -47,6 +50,7 @@ func newBuilder(p Params) *builder {
 	b.served = make([]set, 1<<b.k)
 	b.need = int(p.Spare) + 1
 	b.missing = b.need * int(binomial(b.k, b.t))
+	b.calculators, b.combiners = 1<<b.k-1, 1<<m-1
 	b.of = make([][]*view, m)
 	type kind struct{ combiners, calculators int }
 	kinds := []kind{{1, b.t - 1}}
@@ -132,7 +136,7 @@ func (b *builder) add(a int, row []int) ([]saved, bool) {
 	}
 	s := b.machinesOf(row)
 	b.groups[a], b.machines[a] = append(b.groups[a], row), append(b.machines[a], s)
-	if !b.served[s].has(a) {
+	if !b.served[s].has(a) && b.combiners.has(a) && s&^b.calculators == 0 {
 		if b.served[s] |= 1 << a; size(b.served[s]) <= b.need {
 			b.missing--
 		}
@@ -146,7 +150,7 @@ func (b *builder) remove(a int, before []saved) {
 	n := len(b.groups[a]) - 1
 	s := b.machines[a][n]
 	b.groups[a], b.machines[a] = b.groups[a][:n], b.machines[a][:n]
-	if !slices.Contains(b.machines[a], s) {
+	if b.served[s].has(a) && !slices.Contains(b.machines[a], s) {
 		if b.served[s] &^= 1 << a; size(b.served[s]) < b.need {
 			b.missing++
 		}
@@ -176,6 +180,34 @@ func (b *builder) row(machines set, key func(j int) int) []int {
 		}
 	}
 	return row
+}
+
+// only has some calculators and combiners work, these with the first so many of
+// their rows; all know what they know.
+func (b *builder) only(calculators, combiners set, rows []int) {
+	b.calculators, b.combiners = calculators, combiners
+	clear(b.served)
+	b.missing = b.need * int(binomial(size(calculators), b.t))
+	for a := range b.groups {
+		for _, s := range b.machines[a][:rows[a]] {
+			if !b.served[s].has(a) && combiners.has(a) && s&^calculators == 0 {
+				if b.served[s] |= 1 << a; size(b.served[s]) <= b.need {
+					b.missing--
+				}
+			}
+		}
+	}
+}
+
+// wanted are the machine sets of calculators that work.
+func (b *builder) wanted() func(yield func(set) bool) {
+	return func(yield func(set) bool) {
+		for s := range subsets(b.k, b.t) {
+			if s&^b.calculators == 0 && !yield(s) {
+				return
+			}
+		}
+	}
 }
 
 // candidates are rows of a machine set for combiner a, those first that are
@@ -242,7 +274,7 @@ func (b *builder) candidates(a int, machines set, rnd *random, limit int) [][]in
 // if it can.
 func (b *builder) serve(machines set, rnd *random, limit int) bool {
 	for _, a := range b.byLoad(rnd) {
-		if b.served[machines].has(a) {
+		if b.served[machines].has(a) || !b.combiners.has(a) {
 			continue
 		}
 		for _, row := range b.candidates(a, machines, rnd, limit) {
@@ -284,7 +316,7 @@ func (b *builder) fill(rnd *random, budget uint64, report func(step uint64, miss
 	for b.missing > 0 && b.steps < budget {
 		report(b.steps, least)
 		var order []set
-		for s := range subsets(b.k, b.t) {
+		for s := range b.wanted() {
 			for range b.need - size(b.served[s]) {
 				order = append(order, s)
 			}
@@ -337,7 +369,7 @@ func (b *builder) another(a int, rnd *random, budget uint64) bool {
 		}
 		return r
 	}
-	sets := slices.Collect(subsets(b.k, b.t))
+	sets := slices.Collect(b.wanted())
 	rnd.shuffle(len(sets), func(i, j int) { sets[i], sets[j] = sets[j], sets[i] })
 	slices.SortStableFunc(sets, func(x, y set) int { return cmp.Compare(rank(x), rank(y)) })
 	for _, s := range sets {

@@ -61,6 +61,10 @@
 // If one combiner might have the combinations of all and still be safe, then any
 // number of combiners is as harmless as one. [Find] prefers such groupings.
 //
+// Machines that are gone, and combinations that were given up, are still known
+// to whoever kept them. A grouping that grows has to be safe beside all that was
+// dealt before of the same sub-keys: [Params].Dealt, [Grouping.CheckBeside].
+//
 // # What can be had
 //
 //   - t calculators and a combiner that serves them know d: c_a + Σ d_ji.

@@ -22,6 +22,11 @@ type Params struct {
 	// that the machine sets need (B [0083]): those first that fewest others have.
 	Redundant uint64
 
+	// Dealt are, for Grow, the groupings that were dealt before with the same
+	// sub-keys: machines that are gone, and combinations that were given up, are
+	// still known to whoever has their memory.
+	Dealt []*Grouping
+
 	// Budget bounds the work, in steps of some microseconds; 0 means
 	// DefaultBudget. The same parameters give the same grouping everywhere.
 	Budget uint64

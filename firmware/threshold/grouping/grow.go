@@ -8,8 +8,8 @@ import (
 // Grow adds calculators and combiners, and the combinations that then serve
 // every machine set; those that are there stay, in their places, and new ones
 // are appended. Every calculator keeps its sub-keys, so there are never more of
-// them. Of the parameters Grow heeds Combiners, Calculators, Spare, Redundant and
-// Budget; a new combiner gets its share of what the others have in any case. If
+// them. Of the parameters Grow heeds Combiners, Calculators, Spare, Redundant,
+// Dealt and Budget; a new combiner gets its share of what the others have in any case. If
 // no number of combiners did harm with T−1 calculators before, then it stays so
 // where it can. The error is ErrGrouping, an *UnsafeError (the grouping was not
 // safe before), an *ImpossibleError or a *NotFoundError.
@@ -40,27 +40,87 @@ func (g *Grouping) Grow(calculators, combiners []uint64, p Params, progress func
 	if err != nil {
 		return nil, err
 	}
-	if err := grown.checkSafe(p); err != nil {
+	known, err := grown.with(p.Dealt)
+	if err != nil {
+		return nil, err
+	}
+	if err := known.checkSafe(p); err != nil {
 		return nil, err
 	}
 	if reason := excluded(p); reason != "" {
 		return nil, &ImpossibleError{p, reason + ": deal again with more sub-keys, or add combiners"}
 	}
-	strong := grown.strongest(p)
+	strong := known.strongest(p)
 	strong.Budget /= 4
-	if strong.Combiners == p.Combiners || grown.extend(strong, progress) != nil {
-		if err := grown.extend(p, progress); err != nil {
+	if strong.Combiners == p.Combiners || grown.extend(known, strong, progress) != nil {
+		if err := grown.extend(known, p, progress); err != nil {
 			return nil, err
 		}
 	}
 	// What was built by small steps is checked as a whole.
-	if err := grown.checkSafe(p); err != nil {
+	if known, err = grown.with(p.Dealt); err != nil {
+		return nil, err
+	}
+	if err := known.checkSafe(p); err != nil {
 		return nil, err
 	}
 	if err := grown.Check(); err != nil {
 		return nil, err
 	}
 	return grown, nil
+}
+
+// CheckBeside is Check, where machines still know what was dealt to them before
+// of the same sub-keys.
+func (g *Grouping) CheckBeside(dealt []*Grouping) error {
+	if err := g.Check(); err != nil {
+		return err
+	}
+	known, err := g.with(dealt)
+	if err != nil {
+		return err
+	}
+	return known.checkSafe(Params{})
+}
+
+// with adds all that was dealt before: what the machines know at most.
+func (g *Grouping) with(dealt []*Grouping) (*Grouping, error) {
+	all := g.clone()
+	for _, d := range dealt {
+		if err := d.Validate(); err != nil {
+			return nil, fmt.Errorf("dealt before: %w", err)
+		}
+		if d.T != g.T || d.L != g.L {
+			return nil, fmt.Errorf("%w: dealt before with t=%d and l=%d, now t=%d and l=%d: that is another dealing", ErrGrouping, d.T, d.L, g.T, g.L)
+		}
+		for _, n := range d.Calculators {
+			if !slices.Contains(all.Calculators, n) {
+				all.Calculators = append(all.Calculators, n)
+			}
+		}
+		for _, group := range d.Combiners {
+			i := slices.IndexFunc(all.Combiners, func(h Group) bool { return h.Number == group.Number })
+			if i < 0 {
+				i = len(all.Combiners)
+				all.Combiners = append(all.Combiners, Group{Number: group.Number})
+			}
+			seen := map[string]bool{}
+			for _, c := range all.Combiners[i].Combinations {
+				seen[c.String()] = true
+			}
+			for _, c := range group.Combinations {
+				if !seen[c.String()] {
+					all.Combiners[i].Combinations = append(all.Combiners[i].Combinations, slices.Clone(c))
+				}
+			}
+		}
+	}
+	slices.Sort(all.Calculators)
+	slices.SortFunc(all.Combiners, func(a, b Group) int { return int(a.Number) - int(b.Number) })
+	if err := all.Validate(); err != nil {
+		return nil, fmt.Errorf("with all that were ever dealt: %w: deal again", err)
+	}
+	return all, nil
 }
 
 // strongest demands that no number of combiners does harm with T−1 calculators,
@@ -112,12 +172,25 @@ func (g *Grouping) take(b *builder) {
 	}
 }
 
-func (g *Grouping) extend(p Params, progress func(Progress)) error {
+// extend adds combinations to g that are safe beside all that is known.
+func (g *Grouping) extend(known *Grouping, p Params, progress func(Progress)) error {
 	needed := binomial(len(g.Calculators), int(g.T))
-	b := g.builder(p)
+	q := p
+	q.K, q.M = uint64(len(known.Calculators)), uint64(len(known.Combiners))
+	b := known.builder(q)
 	if b == nil {
 		return &NotFoundError{Params: p, Needed: needed, Reason: "what every coalition may learn takes too much memory here: deal again"}
 	}
+	var working set
+	groups := make([]*Group, len(known.Combiners)) // by place in known, nil: gone
+	rows := make([]int, len(groups))               // known has those of g first
+	for i := range g.Combiners {
+		at := slices.IndexFunc(known.Combiners, func(h Group) bool { return h.Number == g.Combiners[i].Number })
+		groups[at] = &g.Combiners[i]
+		rows[at] = len(g.Combiners[i].Combinations)
+		working |= 1 << at
+	}
+	b.only(known.places().set(g.Calculators), working, rows)
 	rnd := p.random()
 	ok, missing := b.fill(&rnd, p.Budget, func(step uint64, missing int) {
 		if progress != nil {
@@ -127,15 +200,22 @@ func (g *Grouping) extend(p Params, progress func(Progress)) error {
 	if !ok {
 		return &NotFoundError{Params: p, Best: needed - min(needed, uint64(missing)), Needed: needed}
 	}
-	wanted := make([]int, len(g.Combiners))
-	for a, group := range g.Combiners {
+	wanted := make([]int, len(groups))
+	for a, group := range groups {
+		if group == nil {
+			continue
+		}
 		wanted[a] = len(b.groups[a]) + int(p.Redundant)
 		if len(group.Combinations) == 0 { // a new one has its share of the work
 			wanted[a] = max(wanted[a], int((needed+p.M-1)/p.M))
 		}
 	}
 	b.enrich(&rnd, wanted, p.Budget)
-	g.take(b)
+	for a, group := range groups {
+		if group != nil {
+			group.Combinations = append(group.Combinations, b.combinations(a, len(known.Combiners[a].Combinations), known.Calculators)...)
+		}
+	}
 	return nil
 }
 

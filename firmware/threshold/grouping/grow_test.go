@@ -197,3 +197,45 @@ func TestMatch(t *testing.T) {
 		}
 	}
 }
+
+// TestGrowBeside: what was given up is not forgotten. A grouping is taken apart
+// and grown again and again; each is safe for itself, but who kept everything
+// may be told too much unless Grow knows what was dealt before.
+func TestGrowBeside(t *testing.T) {
+	unsafe := 0
+	for _, heed := range []bool{true, false} {
+		g := printed()
+		dealt := []*grouping.Grouping{g}
+		for n := uint64(6); n <= 9; n++ {
+			less, err := g.Without([]uint64{n - 4}, []uint64{n - 5})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := grouping.Params{Budget: 1 << 15}
+			if heed {
+				p.Dealt = dealt
+			}
+			if g, err = less.Grow([]uint64{n}, []uint64{n - 2}, p, nil); err != nil {
+				t.Fatalf("%v, %v: %v", heed, less, err)
+			}
+			keeps(t, less, g)
+			err = g.CheckBeside(dealt)
+			if heed && err != nil {
+				t.Error(err)
+			}
+			if err != nil {
+				unsafe++
+				break
+			}
+			dealt = append(dealt, g)
+		}
+	}
+	if unsafe != 1 {
+		t.Error("the test shows nothing: without heeding it is safe, too")
+	}
+	other := printed()
+	other.L = 3
+	if g, err := printed().Grow([]uint64{6}, nil, grouping.Params{Dealt: []*grouping.Grouping{other}}, nil); err == nil || !strings.Contains(err.Error(), "another dealing") {
+		t.Error(g, err)
+	}
+}

@@ -20,6 +20,7 @@ import (
 // TestInvitations: a one-time key serves one share, once, and is gone with the
 // next invitation, in time, at a lock and at a restart.
 func TestInvitations(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.Deal(t, ledgertest.SmallPlan(1))
 	gone := "no one-time key for a dealing of enterprise 1"
@@ -136,6 +137,7 @@ func TestInvitationsVerified(t *testing.T) {
 // TestInstallRefused: a device takes its own share of a dealing that could be
 // entered, with the right values, and no other.
 func TestInstallRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.Deal(t, ledgertest.SmallPlan(1))
 	try := func(name, device string, edit func(*firmware.DealtShare), code, text string) {
@@ -221,6 +223,7 @@ func changed(w *world, a *ledgertest.Authority) *ledgertest.Authority {
 // TestDealingsNeverEntered: a share serves nothing without the ledger, and is
 // dropped when its dealing cannot come any more.
 func TestDealingsNeverEntered(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var all []*ledgertest.Authority
 	for i := range 5 {
@@ -265,6 +268,7 @@ func slot(i uint64) string { return fmt.Sprintf("share/dealt/%d", i) }
 
 // TestInstallAfterEntry: the entry may be faster than the medium.
 func TestInstallAfterEntry(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.Deal(t, ledgertest.SmallPlan(1))
 	late := w.deal(a, w.invite("device-2", 1), w.dealt(a, "device-2"))

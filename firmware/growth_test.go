@@ -35,6 +35,7 @@ func grownPlan(t *testing.T, code uint64) ledgertest.Plan {
 // TestGrowth: an authority grows, and loses a machine, while it works. What was
 // begun before is finished with the shares it was begun with.
 func TestGrowth(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, ledgertest.WithDevices(7))
 	a := w.authority(1)
 	machine := func(id, want string) {
@@ -133,6 +134,7 @@ func serves(a *ledgertest.Authority, combiner string, pair [2]string) bool {
 
 // TestGrowthWithALock: a lock ends what was begun, and with it the old share.
 func TestGrowthWithALock(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, ledgertest.WithDevices(7))
 	a := w.authority(1)
 	x := w.begin(a, "first", "device-1", "device-2", "device-4")
@@ -153,6 +155,7 @@ func TestGrowthWithALock(t *testing.T) {
 // TestEnterprises: two on the same devices share nothing: officers, pieces,
 // numbers, packets and keys are each one's own.
 func TestEnterprises(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.authority(1)
 	b := w.Deal(t, ledgertest.SmallPlan(2))
@@ -253,6 +256,7 @@ func TestEnterprises(t *testing.T) {
 // once with the record on the disk and once without. What was in force stays so,
 // nothing left without its record, and the next try succeeds.
 func TestCrashOfMachines(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, ledgertest.WithDevices(7))
 	a := w.authority(1)
 	plan := grownPlan(t, 1)
@@ -347,6 +351,7 @@ func TestCrashOfMachines(t *testing.T) {
 // TestDestroyedMachines: the second limit takes dealt shares too, and what
 // crashes left.
 func TestDestroyedMachines(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.authority(1)
 	d := w.devices["device-1"]

@@ -160,6 +160,7 @@ func (m *Machine) openDealt(c *ctx, d *ledger.Dealing, digest envelope.Hash, sea
 		return nil, faulty(CodeShare, fmt.Errorf("the share is not sealed to the invitation that device %s made last, or not for this dealing: %w", m.cfg.Local.ID, err))
 	}
 	defer clear(plain)
+	c.effect.Sweep = true
 	var s DealtShare
 	if err := envelope.Unmarshal(plain, &s); err != nil {
 		s.wipe()

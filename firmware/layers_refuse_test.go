@@ -15,6 +15,7 @@ import (
 // TestWorkRefused: whatever is wrong with a task is named, and nothing is
 // computed.
 func TestWorkRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.authority(1)
 	x := w.begin(a, "www.example.org", "device-1", "device-2", "device-3", "device-4")
@@ -194,6 +195,7 @@ func resigned(t *testing.T, w *world, raw []byte, key *ecdsa.PrivateKey) []byte 
 // TestTaskNumbers: a number serves one request for two days, whatever happens
 // to the device, and each distributor and enterprise has its own.
 func TestTaskNumbers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.authority(1)
 	numbered := func(x *task, server string, distributor, number uint64) firmware.PowersTask {

@@ -30,12 +30,13 @@ type world struct {
 	*ledgertest.System
 	devices map[string]*firmwaretest.Device
 	tasks   uint64
+	said    map[string][][]byte // what devices answered, opened
 }
 
 func newWorld(t *testing.T, options ...ledgertest.Option) *world {
 	t.Helper()
 	s := ledgertest.New(t, append(options, firmwaretest.Unattended)...)
-	w := &world{t: t, System: s, devices: map[string]*firmwaretest.Device{}, tasks: 1000}
+	w := &world{t: t, System: s, devices: map[string]*firmwaretest.Device{}, tasks: 1000, said: map[string][][]byte{}}
 	for _, d := range s.Genesis.Devices {
 		w.devices[d.ID] = firmwaretest.Commissioned(t, s, d.ID, func() time.Time { return time.Unix(w.Now, 0) })
 	}
@@ -100,6 +101,7 @@ func ask[R any](w *world, device, typ string, body any, reply string) (*R, []byt
 	}
 	raw, err = envelope.Open(answer, server.Agree)
 	w.check(err)
+	w.said[device] = append(w.said[device], raw)
 	u, err := envelope.Parse(raw)
 	w.check(err)
 	key := &w.Devices[device].Sign.PublicKey

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/privyseal/privyseal/firmware"
@@ -16,6 +17,7 @@ import (
 // TestAuthority: shares are dealt, installed and entered; any two calculators
 // with any combiner make certificates.
 func TestAuthority(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.Deal(t, ledgertest.SmallPlan(1))
 	w.installAll(a)
@@ -29,6 +31,10 @@ func TestAuthority(t *testing.T) {
 		if got := w.machine(id, 1); got != "ready 1" {
 			t.Errorf("%s after the entry: %q", id, got)
 		}
+	}
+	released := map[string]int{}
+	for id, d := range w.devices {
+		d.BeforeRelease = func() { released[id]++ }
 	}
 	key, _ := w.State.Key(a.Dealing.Key.ID)
 	for _, alg := range []threshold.Algorithm{threshold.RS256, threshold.PS384} {
@@ -87,6 +93,36 @@ func TestAuthority(t *testing.T) {
 				w.check(err)
 				if err := cert.CheckSignatureFrom(root); err != nil {
 					t.Error(err)
+				}
+			}
+		}
+	}
+	// Each answer went through the release gate: per algorithm two from each
+	// calculator, four from each combiner.
+	for id := range w.devices {
+		if want := map[bool]int{true: 8, false: 4}[id > "device-3"]; released[id] != want {
+			t.Errorf("%s released %d answers, not %d", id, released[id], want)
+		}
+	}
+	w.nothingLeaked(a)
+}
+
+// nothingLeaked looks for sub-keys and parts in all that is on the devices'
+// disks and all that they said.
+func (w *world) nothingLeaked(a *ledgertest.Authority) {
+	w.t.Helper()
+	for id, d := range w.devices {
+		disk := append([][]byte{[]byte(strings.Join(d.Notes, "\n"))}, d.Journal...)
+		_, stored, err := d.Token.GetObject(slot(0))
+		w.check(err)
+		disk = append(append(disk, stored), w.said[id]...)
+		for _, part := range w.dealt(a, id).Parts {
+			p := part.Reveal()
+			for _, needle := range [][]byte{p[:16], p[len(p)/2 : len(p)/2+16], p[len(p)-16:]} {
+				for _, b := range disk {
+					if bytes.Contains(b, needle) {
+						w.t.Errorf("%s: a part of its share lies open", id)
+					}
 				}
 			}
 		}

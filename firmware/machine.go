@@ -111,6 +111,10 @@ type Effects struct {
 	// over under the release lock, with a live lease, or not at all.
 	Release bool
 
+	// Sweep says that decoding made copies of secrets that nobody can wipe. The
+	// caller has the collector give their pages back.
+	Sweep bool
+
 	// Note is one line for the operator.
 	Note string
 

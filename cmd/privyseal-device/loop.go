@@ -146,7 +146,7 @@ func (d *device) handle(ctx context.Context, frame []byte) error {
 	if err := d.carryOut(ctx, e); err != nil {
 		return err
 	}
-	if !before && d.machine.Commissioned() {
+	if e.Sweep || !before && d.machine.Commissioned() {
 		// Decoding made copies of shares, and at the lead of everybody's seeds,
 		// that nobody can wipe. The collector gives their pages back, and the
 		// kernel clears them.

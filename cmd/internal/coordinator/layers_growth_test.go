@@ -3,6 +3,7 @@ package coordinator_test
 import (
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
@@ -12,43 +13,62 @@ import (
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 )
 
-// small is 2 of 3 calculators (device-1 to device-3) and 2 combiners (device-4
-// and device-5), in a system with room to grow.
-func small(t *testing.T) (*world, *ledgertest.Authority) {
-	t.Helper()
-	sys := ledgertest.New(t, ledgertest.WithDevices(7))
-	a := sys.Authority(t, ledgertest.SmallPlan(1))
-	return newWorldOf(t, sys, a), a
+// revisions of a small authority: 2 of 3 calculators (device-1 to device-3) and 2
+// combiners (device-4 and device-5), in a system with room to grow. They are
+// made once.
+var revisions struct {
+	sync.Once
+	first, grown, left *revision
 }
 
-// revise enters the next revision of an authority and tells everybody, sites in
+type revision struct {
+	sys ledgertest.System
+	a   *ledgertest.Authority
+}
+
+func small(t *testing.T) (*world, *ledgertest.Authority) {
+	t.Helper()
+	revisions.Do(func() {
+		sys := ledgertest.New(t, ledgertest.WithDevices(7))
+		a := sys.Authority(t, ledgertest.SmallPlan(1))
+		next := func(p ledgertest.Plan) *revision {
+			copied := *sys
+			return &revision{a: copied.Extend(t, a, p), sys: copied}
+		}
+		revisions.first = &revision{*sys, a}
+		revisions.grown = next(ledgertest.GrownPlan(1))
+		revisions.left = next(ledgertest.SmallPlan(1).Without([]uint64{1}, []uint64{1}))
+	})
+	sys := revisions.first.sys
+	return newWorldOf(t, &sys, revisions.first.a), revisions.first.a
+}
+
+// revise enters the next revision of the authority and tells everybody, sites in
 // turn, while packets are on their way.
-func (w *world) revise(a *ledgertest.Authority, p ledgertest.Plan) *ledgertest.Authority {
+func (w *world) revise(next *revision) {
 	w.t.Helper()
-	next := w.sys.Extend(w.t, a, p)
+	w.sys.State = next.sys.State
 	for _, d := range w.devices {
-		d.Join(next)
+		d.Join(next.a)
 	}
-	for site, desk := range w.desks {
-		w.event(func() { w.carry(site, desk.Renew(w.now, w.sys.State)) })
+	for _, s := range w.sys.Genesis.Servers {
+		w.event(func() { w.carry(s.ID, w.desks[s.ID].Renew(w.now, w.sys.State)) })
 	}
 	for _, g := range w.tasks {
 		w.event(func() { g.do(g.r.Renew(w.now, w.sys.State)) })
 	}
-	return next
 }
 
 // TestGrowth: a calculator and a combiner come while a task is under way; the
 // task does not notice, and the next one may be done by them alone with one of
 // the others (B9).
 func TestGrowth(t *testing.T) {
-	for at := 1; at < 90; at += 10 {
+	for at := 1; at < 90; at += 8 {
 		w, a := small(t)
-		var grown *ledgertest.Authority
 		var first *given
 		w.before = func(n int) {
 			if n == at && first != nil {
-				grown = w.revise(a, ledgertest.GrownPlan(1))
+				w.revise(revisions.grown)
 			}
 		}
 		first = w.start("server-1", w.request(a))
@@ -60,7 +80,7 @@ func TestGrowth(t *testing.T) {
 			continue
 		}
 		w.fault(coordtest.Silent, device(2), device(3), device(4), device(5))
-		second := w.start("server-2", w.request(grown))
+		second := w.start("server-2", w.request(revisions.grown.a))
 		w.settle()
 		out := second.signed()
 		if want := []string{"device-1", "device-6", "device-7"}; !slices.Equal(out.Attempts[0].Devices, want) {
@@ -78,13 +98,12 @@ func TestRemoval(t *testing.T) {
 				continue
 			}
 			w, a := small(t)
-			plan := ledgertest.SmallPlan(1).Without([]uint64{1}, []uint64{1})
 			var g *given
 			w.before = func(n int) {
 				switch {
 				case g == nil:
 				case n == at:
-					w.revise(a, plan)
+					w.revise(revisions.left)
 				case n == at+8 && restart:
 					g.restart()
 					for _, s := range w.sys.Genesis.Servers {
@@ -109,10 +128,10 @@ func TestRemoval(t *testing.T) {
 // TestRemovedTooMany: a request whose machines were all taken away is over.
 func TestRemovedTooMany(t *testing.T) {
 	w, a := small(t)
-	w.hush(device(2), device(4), device(5))
+	w.hush(device(2), device(3), device(4), device(5))
 	g := w.start("server-1", w.request(a, device(1), device(2), device(4)))
 	w.settle()
-	w.revise(a, ledgertest.SmallPlan(1).Without([]uint64{1}, nil))
+	w.revise(revisions.left)
 	w.settle()
 	if out := g.r.Tracking(); out.State != api.StateFailed || !strings.Contains(out.Text, "calculator 1 (device-1) was taken away") {
 		t.Errorf("%s: %s", out.State, out.Text)

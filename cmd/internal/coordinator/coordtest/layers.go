@@ -103,18 +103,33 @@ func (d *Device) powersTask(in firmware.PowersTask) (string, any, bool) {
 		if !in.Prove {
 			continue
 		}
-		b := firmware.PowersBinding(d.sys.State, &a.key, a.digest, a.holder.Share)
-		term := grouping.Term{Calculator: a.holder.Index, Key: uint64(i + 1)}
-		p, err := twolayer.Prove(rand.Reader, &a.key.Public, a.key.Layers, b, term, a.x, right, s)
-		if err != nil {
-			d.t.Error(err)
-		}
+		p := d.prove(a, i, right, s)
 		if d.Fault == BadProof {
 			p.Z[len(p.Z)-1] ^= 1
 		}
 		out.Proofs = append(out.Proofs, p)
 	}
 	return firmware.TypePowers, out, true
+}
+
+// prove proves a power. Tests demand the same proofs over and over.
+func (d *Device) prove(a *accepted, i int, y []byte, key threshold.Secret) *threshold.Proof {
+	name := envelope.HashOf("coordtest proof", a.digest[:], []byte(a.holder.Share), y)
+	made, ok := proofsMade.Load(name)
+	if !ok {
+		b := firmware.PowersBinding(d.sys.State, &a.key, a.digest, a.holder.Share)
+		term := grouping.Term{Calculator: a.holder.Index, Key: uint64(i + 1)}
+		p, err := twolayer.Prove(rand.Reader, &a.key.Public, a.key.Layers, b, term, a.x, y, key)
+		if err != nil {
+			d.t.Error(err)
+			return nil
+		}
+		proofsMade.Store(name, p)
+		made = p
+	}
+	p := *made.(*threshold.Proof)
+	p.Z = bytes.Clone(p.Z)
+	return &p
 }
 
 // wrongPower is what a faulty calculator gives in place of y.
@@ -225,7 +240,7 @@ func power(t testing.TB, k *ledger.Key, x []byte, d threshold.Secret) []byte {
 	return bytes.Clone(y)
 }
 
-var powersMade sync.Map
+var powersMade, proofsMade sync.Map
 
 // LayersRequest is a request of the program for a certificate of an authority in
 // two layers. Without devices the route has all its machines.

@@ -198,6 +198,13 @@ func TestGoneForGood(t *testing.T) {
 	if e, _ := s.State.Enterprise(1); e.Key.N != 3 || len(e.Key.Holders) != 5 {
 		t.Fatal("calculator 4 and combiner 3 are not gone")
 	}
+	ever, ok := s.State.EverDealt(1)
+	if want := ledgertest.GrownPlan(1).Grouping; !ok || fmt.Sprint(ever) != fmt.Sprint(want) {
+		t.Errorf("ever dealt: %v, want %v", ever, want)
+	}
+	if _, ok := s.State.EverDealt(2); ok {
+		t.Error("something was dealt to an enterprise that is not there")
+	}
 	// The plan with machines of another number at the devices given.
 	back := func(number uint64, calculator, combiner string) *dealing {
 		p := ledgertest.GrownPlan(1)

@@ -70,6 +70,20 @@ func (s State) WasMachine(key, device string) bool {
 	return false
 }
 
+// EverDealt is an authority's grouping with all machines there ever were and all that combiners were ever dealt. Who took a machine away
+// still knows it: growth has to be safe beside it. It may have more machines than a grouping in force.
+func (s State) EverDealt(code uint64) (grouping.Grouping, bool) {
+	a := s.authority(code)
+	if a == nil {
+		return grouping.Grouping{}, false
+	}
+	ever := everDealt(&a.dealing.Key.Layers.Grouping, a.machines)
+	for i := range ever.Combiners {
+		ever.Combiners[i].Combinations = slices.Clone(ever.Combiners[i].Combinations)
+	}
+	return *ever, true
+}
+
 // withAuthority is s with one row new or replaced. States share what they have in common: all slices are new.
 func (s State) withAuthority(a *authority) State {
 	old := s.authority(a.dealing.Enterprise.Code)

@@ -27,9 +27,9 @@ func (a *app) printComparison(q comparison, made *keyMade, columns []*compared) 
 	}
 	line := func(label string, cell func(c *compared) string) {
 		var b strings.Builder
-		fmt.Fprintf(&b, "%-28s", label)
+		fmt.Fprintf(&b, "%-27s", label)
 		for _, c := range had {
-			fmt.Fprintf(&b, " %*s", max(len(c.Name), 11), cell(c))
+			fmt.Fprintf(&b, " %*s", max(len(c.Name), 10), cell(c))
 		}
 		a.say("%s", strings.TrimRight(b.String(), " "))
 	}

@@ -1,8 +1,8 @@
 // Package integer shares an RSA key by a polynomial over the integers, of which
 // nobody ever has to divide a value: Frankel, Gemmell, MacKenzie and Yung,
-// "Optimal-Resilience Proactive Public-Key Cryptosystems" (FOCS 1997), §3 and §4,
-// of CertCo; B [0028] and [0029]. It takes any RSA key: the primes need not be
-// safe.
+// "Optimal-Resilience Proactive Public-Key Cryptosystems" (FOCS 1997), and
+// CertCo's US patent 6,035,041 of nearly the same title; B [0028] and [0029]. It
+// takes any RSA key: the primes need not be safe.
 //
 // # The sharing
 //

@@ -1,6 +1,6 @@
 // Package ittc shares an RSA key by groups, as the Intrusion Tolerance via
 // Threshold Cryptography project did: Wu, Malkin and Boneh, "Building Intrusion
-// Tolerant Applications" (8th USENIX Security Symposium, 1999), §3; B [0020] to
+// Tolerant Applications" (8th USENIX Security Symposium, 1999); B [0020] to
 // [0025].
 //
 // # The sharing

@@ -10,7 +10,7 @@ const (
 	// searchBudget bounds the search: how many tries for one group times how many
 	// sets are still open. With it and maxSample the search for 5 of 9 devices
 	// takes milliseconds, and the longest there is a few seconds.
-	searchBudget = 20000
+	searchBudget = 8000
 
 	// maxSample is how many of the open sets a try looks at.
 	maxSample = 400

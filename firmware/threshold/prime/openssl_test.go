@@ -55,3 +55,13 @@ func TestGenerateSafeOpenSSLCancel(t *testing.T) {
 		t.Errorf("%d searches are left", len(searches.running))
 	}
 }
+
+func BenchmarkGenerateSafeOpenSSL1024(b *testing.B) {
+	tests := 0
+	for range b.N {
+		if _, err := GenerateSafeOpenSSL(1024, func(int) bool { tests++; return true }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(tests)/float64(b.N), "candidates/op")
+}

@@ -8,7 +8,7 @@
 //
 // has a denominator that divides Δ = n!, so that Δ·λ_i is an integer: both
 // i−1 and n−i are at most n − 1, and (i−1)!·(n−i)! divides n! (Shoup 2000, §2.2;
-// Frankel, Gemmell, MacKenzie, Yung 1997, §3).
+// Frankel, Gemmell, MacKenzie, Yung 1997).
 package lagrange
 
 import (

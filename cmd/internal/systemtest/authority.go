@@ -103,7 +103,8 @@ func (o *Online) deal(a *Authority, deal func(dealing.Inputs, ledger.State, *dea
 	in := dealing.Inputs{Now: time.Now().Unix(), Rand: rand.Reader, Isolated: true}
 	draft, err := dealing.Draft(in, s, a.Plan, nil)
 	o.check(err)
-	out, back := o.Conn("s1"), o.Conn("s2")
+	// Any server reaches any device.
+	out, back := o.Conn("s1"), o.Conn(fmt.Sprintf("s%d", len(o.sites)))
 	var invitations [][]byte
 	for _, device := range a.Plan.Devices() {
 		if draft.Fresh(device) {

@@ -241,7 +241,7 @@ func (o *Online) testLostPackets(t *testing.T) {
 	defer o.Lose(0)
 	began := time.Now()
 	var asked []*client.Signed
-	for i := range 3 {
+	for i := range 2 {
 		r, err := o.Ask("ca-11", fmt.Sprintf("host-%d.example", i), "s1")
 		o.check(err)
 		asked = append(asked, r)
@@ -412,7 +412,10 @@ func (o *Online) testGrowth(t *testing.T, a *Authority) {
 			}
 		})
 	}
+	began := time.Now()
+	step := func(what string) { t.Logf("%v %s", time.Since(began), what) }
 	after := func(n int) {
+		defer step(fmt.Sprint("after ", n))
 		mu.Lock()
 		from := issued
 		mu.Unlock()
@@ -431,23 +434,35 @@ func (o *Online) testGrowth(t *testing.T, a *Authority) {
 	p.Combiners = append(p.Combiners, dealing.Machine{Number: 4, Device: "d10"})
 	staff(p, []string{"a1", "a2"})
 	o.Extend(a)
-	after(4)
+	step("extended")
+	after(3)
 	// Without most of the old machines the new ones have to work.
 	p.Calculators = p.Calculators[1:]
 	p.Reserve, p.KeepReserve = nil, true
 	staff(p, []string{"a1", "a2"})
 	o.Extend(a)
-	after(4)
+	step("extended")
+	after(2)
 	for _, id := range []string{"d2", "d3", "d6", "d7", "d8"} {
 		o.Kill(id)
 	}
 	after(2)
 	close(stop)
 	load.Wait()
+	step("over")
 	mu.Lock()
 	defer mu.Unlock()
 	t.Logf("%d issued, by %v", issued, by)
 	if by["d9"] < 2 || by["d10"] < 2 {
 		t.Errorf("the new machines did not work: %v", by)
 	}
+}
+
+// TestAuthorityOfOneSite: without a bus, the channels are within the server.
+func TestAuthorityOfOneSite(t *testing.T) {
+	o := GoOnline(t, 1, 5, "a1", "a2")
+	o.OnDuty("o1", "o2", "a1", "a2")
+	o.Deal(AuthorityPlan(11, 3, 2, 2, []string{"a1", "a2"}, "s1"))
+	o.Kill("d5")
+	o.Issue("ca-11", "www.example", "s1")
 }

@@ -101,8 +101,8 @@ func TestGrowth(t *testing.T) {
 
 	// A calculator is taken away: its combinations go, the others move up, and no
 	// share is dealt.
-	last := w.begin(b, "seventh", "device-1", "device-2", "device-6", "device-4")
-	gone := w.mustPowers(last, "device-1", "device-2", "device-6")
+	last := w.begin(b, "seventh", "device-1", "device-2", "device-3", "device-4")
+	gone := w.mustPowers(last, "device-1", "device-2", "device-3")
 	c := w.DealNext(t, b, plan.Without([]uint64{1}, nil))
 	w.enter(c)
 	machine("device-1", "superseded 1")
@@ -110,7 +110,10 @@ func TestGrowth(t *testing.T) {
 	w.want("no machine any more", err, firmware.CodeShare, "holds no share of key ca-1")
 	_, _, err = w.powers("device-1", last.powers("device-1"))
 	w.want("no machine any more", err, firmware.CodeShare, "holds no share of key ca-1")
-	w.want("powers of what is gone", combine(last, gone[0], gone[1]), firmware.CodePartial, "it is no calculator")
+	w.want("powers of what is gone", combine(last, gone[0], gone[1]), firmware.CodeMessage, "powers of 1 calculators")
+	stranger := w.lie(gone[1], "device-7", func(*firmware.Powers) {})
+	w.want("powers of what never was", combine(last, stranger, gone[1], gone[2]), firmware.CodePartial, "device-7: it is no calculator")
+	w.check(combine(last, gone...)) // the others do
 	for _, combiner := range []string{"device-4", "device-5"} {
 		for _, pair := range [][2]string{{"device-2", "device-3"}, {"device-2", "device-6"}, {"device-3", "device-6"}} {
 			if serves(c, combiner, pair) {

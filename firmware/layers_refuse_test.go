@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/privyseal/privyseal/firmware"
@@ -102,8 +103,8 @@ func TestWorkRefused(t *testing.T) {
 		_, _, err := w.combine("device-4", x.combine("device-4", powers...))
 		w.want(name, err, code, text)
 	}
-	combine("too few", firmware.CodeMessage, "powers of 1 calculators, 2 to 3 are needed", raws[0])
-	combine("too many", firmware.CodeMessage, "powers of 4 calculators", raws[0], raws[1], raws[2], raws[2])
+	combine("too few", firmware.CodeMessage, "powers of 1 calculators of key ca-1, 2 to 3 are needed", raws[0])
+	combine("too many", firmware.CodeMessage, "powers of 16 calculators, at most 15", slices.Repeat(raws[:1], 16)...)
 	combine("one twice", firmware.CodeMessage, "powers of calculator 1 come twice", raws[0], raws[0])
 	change := func(device string, edit func(*firmware.Powers)) []byte { return w.lie(raws[0], device, edit) }
 	for _, tc := range []struct {

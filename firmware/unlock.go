@@ -8,6 +8,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/share"
+	"github.com/privyseal/privyseal/firmware/threshold"
 )
 
 // unlocking is the one-time key of a locked device, in memory.
@@ -192,7 +193,9 @@ func (m *Machine) describe(s *state, boot int64) *Status {
 	out.System, out.LedgerHead, out.Height = s.ledger.System(), s.ledger.Head(), s.ledger.Height()
 	for _, k := range s.ledger.Keys() {
 		if h, ok := s.ledger.HolderOf(k.ID, d.ID); ok {
-			out.Shares = append(out.Shares, h.Share)
+			if k.Scheme != threshold.TwoLayer || s.dealtAs(k.ID, h) != nil {
+				out.Shares = append(out.Shares, h.Share)
+			}
 		}
 	}
 	out.Machines = m.machines(s)

@@ -213,14 +213,18 @@ func (m *Machine) packet(c *ctx, a *asked, raw []byte) (*Distribution, error) {
 }
 
 // powers verifies the messages that a combiner is given: each by its
-// calculator's token, for this very task.
+// calculator's token, for this very task. Those of calculators that were taken
+// away since are passed over.
 func (m *Machine) powers(w *work, raws [][]byte) ([]twolayer.Powers, error) {
 	k := &w.key
-	if n := uint64(len(raws)); n < k.T || n > k.N {
-		return nil, refuse(CodeMessage, "powers of %d calculators, %d to %d are needed", n, k.T, k.N)
+	if len(raws) > grouping.MaxCalculators {
+		return nil, refuse(CodeMessage, "powers of %d calculators, at most %d", len(raws), grouping.MaxCalculators)
 	}
 	var out []twolayer.Powers
 	for _, raw := range raws {
+		if m.left(k, raw) {
+			continue
+		}
 		p, err := VerifyPowers(m.state.ledger, k, w.packet, raw)
 		if err != nil {
 			return nil, faulty(CodePartial, err)
@@ -230,7 +234,26 @@ func (m *Machine) powers(w *work, raws [][]byte) ([]twolayer.Powers, error) {
 		}
 		out = append(out, twolayer.Powers{Calculator: p.Number, Y: p.Y})
 	}
+	if n := uint64(len(out)); n < k.T {
+		return nil, refuse(CodeMessage, "powers of %d calculators of key %s, %d to %d are needed", n, k.ID, k.T, k.N)
+	}
 	return out, nil
+}
+
+// left reports whether a message names as its signer a machine that the key had
+// and has no more. Nothing is believed for it.
+func (m *Machine) left(k *ledger.Key, raw []byte) bool {
+	u, err := envelope.Parse(raw)
+	if err != nil {
+		return false
+	}
+	s := m.state.ledger
+	d, ok := s.DeviceOfKey(u.Header().Signer)
+	if !ok || !s.WasMachine(k.ID, d.ID) {
+		return false
+	}
+	_, is := s.HolderOf(k.ID, d.ID)
+	return !is
 }
 
 // reach is the sharing without what this combiner's share has no part for: the

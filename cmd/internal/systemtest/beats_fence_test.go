@@ -102,13 +102,17 @@ func TestFence(t *testing.T) {
 func TestWaitingRefuses(t *testing.T) {
 	s := New(t, Only(Pair), Beats(mixed(), "d1"))
 	r := s.File(Pair, []byte("release"), Via("d1", "d4"))
-	for _, typ := range []string{firmware.TypeOfferAsk, firmware.TypeTask, firmware.TypeCheckAsk} {
+	for _, typ := range []string{firmware.TypeOfferAsk, firmware.TypeTask, firmware.TypeCheckAsk, firmware.TypePowersTask, firmware.TypeCombineTask} {
 		var body any = firmware.OfferAsk{Request: r.Raw}
 		switch typ {
 		case firmware.TypeTask:
 			body = firmware.Task{Request: r.Raw, Order: order(1, 4)}
 		case firmware.TypeCheckAsk:
 			body = firmware.CheckAsk{Task: firmware.Task{Request: r.Raw, Order: order(1, 4)}}
+		case firmware.TypePowersTask:
+			body = firmware.PowersTask{Request: r.Raw}
+		case firmware.TypeCombineTask:
+			body = firmware.CombineTask{Request: r.Raw}
 		}
 		_, err := s.Send("d1", typ, body)
 		wantRefusal(t, err, firmware.CodeLease, "waits for its beats", "'privyseal heartbeat status d1'")

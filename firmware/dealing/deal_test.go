@@ -110,7 +110,7 @@ func TestExtend(t *testing.T) {
 	r.officers(p)
 	_, err := dealing.Extend(r.inputs(), r.State, p, r.invite(p), first.Reserve, r.pieces(first.Reserve, "officer-2a", "requester"), nil)
 	wants(t, err, "made before", "take the newest")
-	_ = extend(p, second.Reserve, "officer-1a", "officer-2a")
+	third := extend(p, second.Reserve, "officer-1a", "officer-2a")
 
 	// Away with a calculator and a combiner: nobody's reserve and no invitation is
 	// needed, and the reserve there is stays good.
@@ -127,12 +127,72 @@ func TestExtend(t *testing.T) {
 	r.enter(&fourth.Dealing)
 	r.signs(fourth.Dealing.Key)
 	p.Reserve, p.KeepReserve = keepers, false
+	p.Combiners = append(p.Combiners, machines(5, "device-9")...)
+	if fifth := extend(p, third.Reserve, "officer-1a", "requester"); fifth.Dealing.Revision != 5 {
+		t.Errorf("revision %d", fifth.Dealing.Revision)
+	}
 	// Who was there never comes back: he still knows what he was dealt.
 	p.Combiners = append(p.Combiners, machines(6, "device-4")...)
 	r.officers(p)
 	if _, err := dealing.Prepare(r.inputs(), r.State, p, r.invite(p), nil); err != nil {
 		wants(t, err, "device-4")
 	}
+}
+
+// TestDealAgain gives machines that are there new shares: where officers change,
+// whose pieces open them, and where a device lost its own.
+func TestDealAgain(t *testing.T) {
+	r := newRig(t, 7)
+	p := r.plan()
+	first := r.deal(p)
+	r.install(first)
+	r.enter(&first.Dealing)
+	p.Officers[0].Person = "officer-6a" // in the place of officer-1a at device-1
+	p.Combiners[1].Again = true
+	r.now += 100
+	d, err := dealing.Prepare(r.inputs(), r.State, p, [][]byte{r.invitation("device-1", nil), r.invitation("device-5", nil)}, nil)
+	r.check(err)
+	out, err := d.Extend(r.inputs(), first.Reserve, r.pieces(first.Reserve, "officer-1a", "officer-2a"), nil)
+	r.check(err)
+	r.check(out.Confirm(rand.Reader, r.now, r.State, r.Persons[p.Operator].Card().Sign))
+	if len(out.Sealed) != 2 || out.Sealed["device-1"] == nil || out.Sealed["device-5"] == nil {
+		t.Errorf("%d sealed", len(out.Sealed))
+	}
+	for device, version := range map[string]uint64{"device-1": 2, "device-2": 1, "device-4": 1, "device-5": 2} {
+		for _, h := range out.Dealing.Key.Holders {
+			if h.Device == device && h.Version != version {
+				t.Errorf("%s: version %d", device, h.Version)
+			}
+		}
+	}
+	r.install(out)
+	r.enter(&out.Dealing)
+	r.signs(out.Dealing.Key)
+	// Without a new reserve nothing is dealt, to nobody.
+	p.Reserve, p.KeepReserve = nil, true
+	_, err = dealing.Draft(r.inputs(), r.State, p, nil)
+	wants(t, err, "combiners.1", "device-5 would get a new share")
+	p.Combiners[1].Again, p.Officers[2].Person = false, "officer-6b"
+	_, err = dealing.Draft(r.inputs(), r.State, p, nil)
+	wants(t, err, "calculators.1", "device-2 would get a new share")
+}
+
+// TestSpare: a plan may ask that a combiner can fail, and the one that is dealt
+// can.
+func TestSpare(t *testing.T) {
+	r := newRig(t, 7)
+	p := r.plan()
+	p.Spare, p.Redundant = 1, 0
+	out := r.deal(p)
+	g := &out.Dealing.Key.Layers.Grouping
+	for _, c := range g.Combiners {
+		left, err := g.Without(nil, []uint64{c.Number})
+		r.check(err)
+		r.check(left.Check())
+	}
+	p.Spare = 2
+	_, err := dealing.Draft(r.inputs(), r.State, p, nil)
+	wants(t, err, "spare", "one has to be left")
 }
 
 // wants looks for words in an error.

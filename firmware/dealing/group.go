@@ -40,7 +40,8 @@ func (d *Prepared) group(progress func(string)) error {
 func (d *Prepared) params() grouping.Params {
 	p := d.plan
 	out := grouping.Params{
-		K: uint64(len(p.Calculators)), T: p.Need, L: p.SubKeys, M: uint64(len(p.Combiners)), Redundant: p.Redundant, Budget: searchSteps,
+		K: uint64(len(p.Calculators)), T: p.Need, L: p.SubKeys, M: uint64(len(p.Combiners)), Spare: p.Spare, Redundant: p.Redundant,
+		Budget: searchSteps,
 	}
 	// That all combiners without a calculator learn nothing holds for every
 	// grouping, and so does the default.
@@ -100,7 +101,11 @@ func (d *Prepared) change(progress func(string)) (*grouping.Grouping, error) {
 			return g, nil
 		}
 	}
-	g, err = g.Grow(newCalculators, newCombiners, d.params(), searching(progress))
+	p := d.params()
+	if ever, ok := d.state.EverDealt(d.plan.Enterprise.Code); ok {
+		p.Dealt = []*grouping.Grouping{&ever}
+	}
+	g, err = g.Grow(newCalculators, newCombiners, p, searching(progress))
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}

@@ -24,8 +24,11 @@ type Plan struct {
 	// Resist is the coalition that shall learn nothing. The zero value means one
 	// combiner with any Need − 1 calculators; nothing less can be asked for.
 	Resist Resist
+	// Spare is how many combiners may fail, whichever they are, with every machine
+	// set still served.
+	Spare uint64
 	// Redundant is how many combinations each combiner may have besides those
-	// that are needed to serve every machine set once.
+	// that are needed for that.
 	Redundant    uint64
 	Calculators  []Machine // ascending by number
 	Combiners    []Machine // ascending by number
@@ -177,6 +180,8 @@ func (p *Plan) checkMachines() error {
 		return planErr("need", "%d calculators, but there are only %d", p.Need, k)
 	case p.SubKeys > grouping.MaxKeys:
 		return planErr("sub_keys", "%d: at most %d; leave it out for the smallest that is found", p.SubKeys, grouping.MaxKeys)
+	case p.Spare >= uint64(len(p.Combiners)):
+		return planErr("spare", "%d of %d combiners cannot all fail: one has to be left", p.Spare, len(p.Combiners))
 	case p.Redundant > MaxRedundant:
 		return planErr("redundant", "%d: at most %d", p.Redundant, MaxRedundant)
 	}

@@ -21,6 +21,7 @@ type plan struct {
 	Need         uint64            `yaml:"need"`
 	SubKeys      uint64            `yaml:"sub_keys"`
 	Resist       planResist        `yaml:"resist"`
+	Spare        uint64            `yaml:"spare"`
 	Redundant    uint64            `yaml:"redundant"`
 	Calculators  []planMachine     `yaml:"calculators"`
 	Combiners    []planMachine     `yaml:"combiners"`
@@ -153,7 +154,7 @@ func (p *Plan) Explain(err error) error {
 func (f *plan) plan() dealing.Plan {
 	p := dealing.Plan{
 		Enterprise: ledger.Enterprise(f.Enterprise), Key: dealing.PlanKey(f.Key), Need: f.Need, SubKeys: f.SubKeys,
-		Resist: dealing.Resist(f.Resist), Redundant: f.Redundant, Quorum: f.Quorum, Pieces: f.Pieces, OfficerDays: f.OfficerDays,
+		Resist: dealing.Resist(f.Resist), Spare: f.Spare, Redundant: f.Redundant, Quorum: f.Quorum, Pieces: f.Pieces, OfficerDays: f.OfficerDays,
 		Operator: f.Operator, NoReserve: f.Reserve.word == "none", KeepReserve: f.Reserve.word == "keep",
 	}
 	for _, m := range f.Calculators {

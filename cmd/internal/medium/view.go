@@ -16,12 +16,15 @@ import (
 // View is an authority in two layers as people and programs read it: one that is
 // to be dealt, was dealt, or is in the ledger.
 type View struct {
-	Enterprise   uint64        `json:"enterprise"`
-	Name         string        `json:"name"`
-	Revision     uint64        `json:"revision"`
-	Key          ViewKey       `json:"key"`
-	Need         uint64        `json:"need"` // calculators that sign
-	SubKeys      uint64        `json:"sub_keys"`
+	Enterprise uint64  `json:"enterprise"`
+	Name       string  `json:"name"`
+	Revision   uint64  `json:"revision"`
+	Key        ViewKey `json:"key"`
+	Need       uint64  `json:"need"` // calculators that sign
+	SubKeys    uint64  `json:"sub_keys"`
+	// Spare is how many combiners may fail, whichever they are, with every machine
+	// set still served.
+	Spare        uint64        `json:"spare"`
 	Machines     []ViewMachine `json:"machines"`
 	Officers     []ViewOfficer `json:"officers"`
 	Distributors []ViewServer  `json:"distributors"`
@@ -186,6 +189,7 @@ func (v *View) fill(s ledger.State, g *grouping.Grouping, holders []ledger.Holde
 	if g.Validate() != nil {
 		return
 	}
+	v.Spare = g.Spare()
 	v.table = g.Table()
 	for _, c := range v.table.Cells {
 		learns := "?"
@@ -299,6 +303,14 @@ func (v *View) Lines() []string {
 		field("WARNING", "%s", w)
 	}
 	say("\nMachines: any %d calculators sign with one combiner that serves them", v.Need)
+	switch v.Spare {
+	case 0:
+		say("  no combiner may fail: then some calculators are served by none")
+	case 1:
+		say("  one combiner may fail, whichever it is")
+	default:
+		say("  %d combiners may fail, whichever they are", v.Spare)
+	}
 	for _, m := range v.Machines {
 		holds := fmt.Sprintf("%d sub-keys", v.SubKeys)
 		if m.Layer == "combiner" {

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/share"
 	"github.com/privyseal/privyseal/firmware/threshold"
 	"github.com/privyseal/privyseal/firmware/threshold/thresholdtest"
@@ -290,3 +292,64 @@ func (mirror) Reveal(n, wrapped []byte) ([]byte, error) {
 }
 
 func unsealed(_ *share.Stored, err error) error { return err }
+
+// TestPartsBoundary: a corrupt quorum without the token has what the officers'
+// key opens, a thief of disk and open token what the token unwraps; neither finds
+// a part. Both together do, so the search is able.
+func TestPartsBoundary(t *testing.T) {
+	rec := &recorder{}
+	tok := hsmtest.NewTraced(t, rec.trace)
+	tok.MustUnlock(t)
+	if err := tok.GenerateKEK(kek, hsm.InHost); err != nil {
+		t.Fatal(err)
+	}
+	token := share.Bind(tok.Token, kek)
+	n := thresholdtest.Key(2048, false).Public().N
+	facts := share.Facts{Key: "ca", Epoch: 1, ShareID: "ca.7", Index: 7, Modulus: n, Version: 1, Layer: share.LayerCalculator}
+	secret := make([]byte, facts.Width())
+	rand.Read(secret)
+	officers, err := share.NewOfficersKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := share.SealParts(rand.Reader, token, officers, facts, []threshold.Secret{threshold.NewSecret(bytes.Clone(secret))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if newAdversary(secret, rec.forget()...).found() {
+		t.Error("a part went through the token at its installation")
+	}
+	disk := [][]byte{st.N, st.KeyCheck[:], st.PartsKey.Nonce, st.PartsKey.Ciphertext, st.Subs[0].Nonce, st.Subs[0].Ciphertext}
+	search := func(known ...[]byte) bool {
+		a := newAdversary(secret, append(slices.Clone(disk), known...)...)
+		num := func(x uint64) []byte { return new(big.Int).SetUint64(x).FillBytes(make([]byte, 8)) }
+		for label := range uint64(2) {
+			h := envelope.HashOf("privyseal share at rest v2", st.N, []byte(st.Key), num(st.Epoch), []byte(st.ShareID), num(st.Index),
+				num(st.Version), num(label), num(st.Layer), num(1))
+			a.aads = append(a.aads, h[:])
+		}
+		return a.combine() || a.combine() || a.combine()
+	}
+	if search(officers.Reveal()) {
+		t.Error("a quorum without the token opens a part")
+	}
+	// Whatever the token makes of what lies on the disk.
+	for _, b := range [][]byte{st.PartsKey.Ciphertext, st.Subs[0].Ciphertext} {
+		if d, err := token.Reveal(n, b); err == nil {
+			t.Errorf("the token unwraps %d bytes of a sealed share", len(d))
+		}
+	}
+	if search(rec.forget()...) {
+		t.Error("an open token without the officers opens a part")
+	}
+	if _, err := st.OpenParts(token, newMemory(t), facts, officers); err != nil {
+		t.Fatal(err)
+	}
+	var key [][]byte // as the token revealed it
+	for _, b := range rec.forget() {
+		key = append(key, b, bytes.TrimLeft(b, "\x00"))
+	}
+	if !search(append(key, officers.Reveal())...) {
+		t.Error("who has the parts' key does not open a part: the search misses something")
+	}
+}

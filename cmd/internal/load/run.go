@@ -69,7 +69,7 @@ func run(ctx context.Context, o *options) error {
 // request asks for one certificate after the other until ctx ends, and then
 // waits for those that are open.
 func (l *load) request(ctx context.Context) error {
-	server, err := l.home.Server("")
+	server, err := l.home.ServerFor(l.key, "")
 	if err != nil {
 		return err
 	}

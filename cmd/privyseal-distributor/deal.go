@@ -148,17 +148,26 @@ func (a *app) agree(b *brought, d *dealing.Prepared) error {
 	return term.Confirm(a.in, a.err, b.plan.Key.ID)
 }
 
-// work runs what takes long, with progress. It cannot be interrupted in the
-// middle; nothing is written before it is over.
+// work runs what takes long, with progress. Whoever interrupts it ends the
+// process: nothing was written, and the kernel takes the memory back.
 func (a *app) work(ctx context.Context, label string, f func(progress func(string)) (*dealing.Result, error)) (*dealing.Result, error) {
 	p := term.StartProgress(a.err, a.terminal, label)
 	defer p.Done()
-	out, err := f(p.Set)
-	if err == nil && ctx.Err() != nil {
-		out.Wipe()
+	type result struct {
+		out *dealing.Result
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		out, err := f(p.Set)
+		done <- result{out, err}
+	}()
+	select {
+	case r := <-done:
+		return r.out, r.err
+	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	return out, err
 }
 
 // grow opens the reserve and deals of it. When the pieces do not fit, another

@@ -307,6 +307,7 @@ func TestAuthority(t *testing.T) {
 	for _, name := range []string{"7", "bank-ca"} {
 		says(ok("authority", "show", name).out, "7, Example Bank", "combiner   2    device-5 (Seal 5) at server-5", "officer-5a, card 51", "isolated     yes", "distributor  1: server-2")
 	}
+	says(ok("system", "show").out, "2 of 3 calculators with one combiner, two-layer", "combiner 2: device-5 (2 officers)", "privyseal authority show bank-ca")
 	var views []medium.View
 	if err := json.Unmarshal([]byte(ok("--json", "authority", "show").out), &views); err != nil || len(views) != 1 || len(views[0].Machines) != 5 || !*views[0].Isolated {
 		t.Errorf("%v, %+v", err, views)

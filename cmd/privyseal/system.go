@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	ceremonydesk "github.com/privyseal/privyseal/cmd/internal/desk"
+	"github.com/privyseal/privyseal/cmd/internal/medium"
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
@@ -128,6 +129,10 @@ type holderJSON struct {
 	Share  string `json:"share"`
 	Device string `json:"device"`
 	Quorum uint64 `json:"quorum"`
+	// Layer is "calculator" or "combiner" in a key of two layers, where Index is
+	// the machine's number in its layer, and Version that of its share.
+	Layer   string `json:"layer,omitempty"`
+	Version uint64 `json:"version,omitempty"`
 }
 
 type personJSON struct {
@@ -188,8 +193,15 @@ func tablesOf(s ledger.State, now int64) (tablesJSON, error) {
 			ID: k.ID, Name: k.Name, Family: k.Family, Mode: document.ModeOf(&k), T: k.T, N: k.N, Bits: k.Public.Bits(), Epoch: k.Epoch,
 			Algorithms: k.Algorithms, Digests: k.AllowDigest, SPKI: envelope.KeyIDOfSPKI(spki).String(),
 		}
+		if k.Layers != nil {
+			j.Mode = "two-layer"
+		}
 		for _, h := range k.Holders {
-			j.Holders = append(j.Holders, holderJSON{h.Index, h.Share, h.Device, h.Quorum})
+			x := holderJSON{Index: h.Index, Share: h.Share, Device: h.Device, Quorum: h.Quorum, Version: h.Version}
+			if h.Layer != 0 {
+				x.Layer = medium.Layer(h.Layer)
+			}
+			j.Holders = append(j.Holders, x)
 		}
 		out.Keys = append(out.Keys, j)
 	}
@@ -231,13 +243,24 @@ func (a *app) printTables(t tablesJSON, s ledger.State) {
 	}
 	a.say("\nKeys")
 	for _, k := range t.Keys {
-		a.say("  %-12s %s: family %s, RSA %d, %d of %d devices, %s, %s", k.ID, k.Name, k.Family, k.Bits, k.T, k.N, k.Mode, strings.Join(k.Algorithms, " "))
+		devices := "devices"
+		if k.Mode == "two-layer" {
+			devices = "calculators with one combiner"
+		}
+		a.say("  %-12s %s: family %s, RSA %d, %d of %d %s, %s, %s", k.ID, k.Name, k.Family, k.Bits, k.T, k.N, devices, k.Mode, strings.Join(k.Algorithms, " "))
 		a.say("  %-12s SHA-256 of the public key %s", "", k.SPKI)
 		var holders []string
 		for _, h := range k.Holders {
-			holders = append(holders, fmt.Sprintf("%s (%d officers)", h.Device, h.Quorum))
+			name := h.Device
+			if h.Layer != "" {
+				name = fmt.Sprintf("%s %d: %s", h.Layer, h.Index, h.Device)
+			}
+			holders = append(holders, fmt.Sprintf("%s (%d officers)", name, h.Quorum))
 		}
 		a.say("  %-12s held by %s", "", strings.Join(holders, ", "))
+		if k.Mode == "two-layer" {
+			a.say("  %-12s more: privyseal authority show %s", "", k.ID)
+		}
 	}
 	a.say("\nDevices")
 	for _, d := range t.Devices {

@@ -1,6 +1,9 @@
 package dealing
 
-import "github.com/privyseal/privyseal/firmware/share"
+import (
+	"github.com/privyseal/privyseal/firmware/share"
+	"github.com/privyseal/privyseal/firmware/threshold/grouping"
+)
 
 const (
 	// maxKeepers bounds the keepers of a reserve.
@@ -35,6 +38,7 @@ const (
 	ClockSkew = 300
 
 	// searchSteps bounds the search for a grouping, for each number of sub-keys
-	// tried. A plan that needs more should say how many sub-keys it wants.
-	searchSteps = 50_000_000
+	// tried: some ten seconds. A plan that needs more should say how many sub-keys
+	// it wants, or have more combiners.
+	searchSteps = 4 * grouping.DefaultBudget
 )

@@ -320,6 +320,9 @@ func TestCrashOfMachines(t *testing.T) {
 			w.check(w.catchup(id, b.Entry))
 		}
 	}
+	// The others go ahead: it says that it is behind.
+	_, err := w.offer("device-4", w.begin(b, "newer", "device-3", "device-6").r)
+	w.want("behind", err, firmware.CodeLedger, "hand it the newer entries")
 	entry := func() error { return w.catchup("device-4", b.Entry) }
 	crash("entry", false, entry)
 	if got := w.machine("device-4", 1); got != "ready 1, pending 2" {
@@ -346,7 +349,7 @@ func TestCrashOfMachines(t *testing.T) {
 	z.distribution = w.distributionBy("server-1", firmware.Distribution{
 		Enterprise: 1, Distributor: 1, Task: w.tasks - 1, Request: z.r.digest, Hash: z.r.checked.Digest(), Created: w.Now, Expires: w.Now + 60,
 	}, z.r.Key)
-	_, _, err := w.powers("device-1", z.powers("device-1"))
+	_, _, err = w.powers("device-1", z.powers("device-1"))
 	w.want("its number", err, firmware.CodeTask, "under this number")
 	w.check(calculate())
 }

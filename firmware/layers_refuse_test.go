@@ -53,6 +53,7 @@ func TestWorkRefused(t *testing.T) {
 		{"the hash of something else", by("server-1", func(p *packet, _ *header) { p.Hash = other.r.checked.Digest() }), firmware.CodeTask, "its hash is not that of the document"},
 		{"another request", by("server-1", func(p *packet, _ *header) { p.Request = other.r.digest }), firmware.CodeTask, "is for request"},
 		{"under a ledger that the device has not", by("server-1", func(_ *packet, h *header) { h.LedgerHead[0] ^= 1 }), firmware.CodeLedger, "hand it the newer entries"},
+		{"of a distributor under a ledger that the device has not", by("server-1", func(p *packet, h *header) { p.Distributor = 9; h.LedgerHead[0] ^= 1 }), firmware.CodeLedger, "hand it the newer entries"},
 		{"signed by a device", resigned(t, w, by("server-1", func(*packet, *header) {}), w.Devices["device-1"].Sign), firmware.CodeTask, "no message server's"},
 	} {
 		for _, device := range []string{"device-1", "device-4"} {

@@ -176,6 +176,14 @@ func (m *Machine) work(c *ctx, layer uint64, distribution, request []byte, appro
 // brings, has to be the device's own hash of the document (B [0110]).
 func (m *Machine) packet(c *ctx, a *asked, raw []byte) (*Distribution, error) {
 	s := m.state.ledger
+	u, err := envelope.Parse(raw)
+	if err != nil {
+		return nil, faulty(CodeTask, fmt.Errorf("task packet: %w", err))
+	}
+	// First: what a device that is behind does not know may be the distributor.
+	if err := m.knows(u.Header().LedgerHead); err != nil {
+		return nil, err
+	}
 	p, err := VerifyDistribution(s, raw, c.Now)
 	var expired *envelope.ExpiredError
 	switch {
@@ -183,13 +191,6 @@ func (m *Machine) packet(c *ctx, a *asked, raw []byte) (*Distribution, error) {
 		return nil, faulty(CodeExpired, err)
 	case err != nil:
 		return nil, faulty(CodeTask, err)
-	}
-	u, err := envelope.Parse(raw)
-	if err != nil {
-		return nil, faulty(CodeTask, err)
-	}
-	if err := m.knows(u.Header().LedgerHead); err != nil {
-		return nil, err
 	}
 	name := fmt.Sprintf("task %d of distributor %d of enterprise %d", p.Task, p.Distributor, p.Enterprise)
 	e, ok := s.EnterpriseOf(a.key.ID)

@@ -22,7 +22,11 @@ import (
 type flags struct {
 	rounds, starts, requests int
 	cuts, beats              int
+	certificates, sites      int
+	steps                    uint64
+	bits                     sizeList
 	device, source, system   string
+	server                   string
 	json, restart            bool
 }
 
@@ -34,6 +38,12 @@ func main() {
 	flag.IntVar(&f.starts, "starts", 7, "how often the device is started; 0 leaves it out")
 	flag.IntVar(&f.cuts, "cuts", 100, "how often the beats of a device at work are cut; 0 leaves it out")
 	flag.IntVar(&f.beats, "beats", 60, "for how many seconds the cost of beats is measured; 0 leaves it out")
+	flag.Uint64Var(&f.steps, "grouping", 1<<14, "steps of the search for each grouping; 0 leaves groupings out")
+	flag.StringVar(&f.server, "server", "", "the program privyseal-server; empty leaves the authority in two layers out")
+	flag.IntVar(&f.certificates, "tolerant", 60, "certificates of an authority in two layers, at once; 0 leaves it out")
+	flag.IntVar(&f.sites, "sites", 1, "message servers of its devices")
+	f.bits = sizes
+	flag.Var(&f.bits, "bits", "lengths of its keys, with commas")
 	flag.StringVar(&f.system, "system", "", "directory of a running system; empty leaves it out")
 	flag.BoolVar(&f.restart, "restart", false, "start the system's devices anew, too, and leave them stopped")
 	flag.IntVar(&f.requests, "requests", 60, "signatures one after the other, and as many at once, with each key")
@@ -59,6 +69,16 @@ func (f *flags) run(ctx context.Context) error {
 			return fmt.Errorf("primitives: %w", err)
 		}
 		r.addPrimitives(f.rounds, ops)
+	}
+	if f.steps > 0 {
+		if err := measureGroupings(ctx, f, r); err != nil {
+			return fmt.Errorf("groupings: %w", err)
+		}
+	}
+	if f.device != "" && f.server != "" && f.certificates > 0 {
+		if err := measureTolerant(ctx, f, r); err != nil {
+			return fmt.Errorf("authority in two layers: %w", err)
+		}
 	}
 	if f.device != "" && f.starts > 0 {
 		f.tell("device: %d starts", f.starts)

@@ -22,19 +22,22 @@ const (
 
 // report is all that one run found out. Times are in milliseconds.
 type report struct {
-	CPU        string           `json:"cpu"`
-	CPUs       int              `json:"cpus"`
-	Load       string           `json:"load"` // of the machine when it began
-	Go         string           `json:"go"`
-	OpenSSL    string           `json:"openssl"`
-	Rounds     int              `json:"rounds,omitempty"`
-	Primitives []primitiveTimes `json:"primitives,omitempty"`
-	Starts     []startTimes     `json:"starts,omitempty"`
-	LockDowns  *lockDowns       `json:"lock_downs,omitempty"`
-	Beats      *beatCost        `json:"beats,omitempty"`
-	Memory     []memory         `json:"memory,omitempty"`
-	Signatures []signatures     `json:"signatures,omitempty"`
-	Targets    []target         `json:"targets"`
+	CPU          string           `json:"cpu"`
+	CPUs         int              `json:"cpus"`
+	Load         string           `json:"load"` // of the machine when it began
+	Go           string           `json:"go"`
+	OpenSSL      string           `json:"openssl"`
+	Rounds       int              `json:"rounds,omitempty"`
+	Primitives   []primitiveTimes `json:"primitives,omitempty"`
+	Groupings    []groupingTime   `json:"groupings,omitempty"`
+	Tolerant     []tolerantRun    `json:"tolerant,omitempty"`
+	Conventional []conventional   `json:"conventional,omitempty"`
+	Starts       []startTimes     `json:"starts,omitempty"`
+	LockDowns    *lockDowns       `json:"lock_downs,omitempty"`
+	Beats        *beatCost        `json:"beats,omitempty"`
+	Memory       []memory         `json:"memory,omitempty"`
+	Signatures   []signatures     `json:"signatures,omitempty"`
+	Targets      []target         `json:"targets"`
 }
 
 type primitiveTimes struct {
@@ -76,13 +79,11 @@ type target struct {
 	Limit    float64 `json:"limit"`
 	Unit     string  `json:"unit"`
 	OK       bool    `json:"ok"`
+	Least    bool    `json:"least,omitempty"` // it has to be at least the limit
 }
 
 func newReport() *report {
-	r := &report{CPU: cpuModel(), CPUs: runtime.NumCPU(), Go: runtime.Version(), OpenSSL: libcryptoVersion()}
-	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
-		r.Load = strings.Join(strings.Fields(string(load))[:3], " ")
-	}
+	r := &report{CPU: cpuModel(), CPUs: runtime.NumCPU(), Load: loadAverage(), Go: runtime.Version(), OpenSSL: libcryptoVersion()}
 	return r
 }
 
@@ -99,7 +100,12 @@ func cpuModel() string {
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 func (r *report) addTarget(name string, measured, limit float64, unit string) {
-	r.Targets = append(r.Targets, target{name, measured, limit, unit, measured <= limit})
+	r.Targets = append(r.Targets, target{name, measured, limit, unit, measured <= limit, false})
+}
+
+// addLeast is addTarget for what should be as much as possible.
+func (r *report) addLeast(name string, measured, limit float64, unit string) {
+	r.Targets = append(r.Targets, target{name, measured, limit, unit, measured >= limit, true})
 }
 
 func (r *report) addPrimitives(rounds int, ops []*operation) {
@@ -157,19 +163,24 @@ func (r *report) print(w io.Writer) error {
 	b := new(strings.Builder)
 	fmt.Fprintf(b, "%s, %d CPUs, load %s\n%s, %s\n", r.CPU, r.CPUs, r.Load, r.Go, r.OpenSSL)
 	r.printPrimitives(b)
+	r.printGroupings(b)
+	r.printTolerant(b)
 	r.printSignatures(b)
 	r.printProcesses(b)
 	r.printLockDowns(b)
 	r.printBeats(b)
 	if len(r.Targets) > 0 {
 		b.WriteString("\nTargets\n")
-		rows := [][]string{{"", "measured", "at most", ""}}
+		rows := [][]string{{"", "measured", "limit", ""}}
 		for _, x := range r.Targets {
-			verdict := "ok"
+			verdict, bound := "ok", "≤"
+			if x.Least {
+				bound = "≥"
+			}
 			if !x.OK {
 				verdict = "MISSED"
 			}
-			rows = append(rows, []string{x.Name, fmt.Sprintf("%.2f", x.Measured), fmt.Sprintf("%g %s", x.Limit, x.Unit), verdict})
+			rows = append(rows, []string{x.Name, fmt.Sprintf("%.2f", x.Measured), fmt.Sprintf("%s %g %s", bound, x.Limit, x.Unit), verdict})
 		}
 		table(b, rows)
 	}

@@ -76,6 +76,15 @@ func threadTime() time.Duration {
 	return time.Duration(t.Nano())
 }
 
+// processorTime is what f takes of its thread.
+func processorTime(f func()) time.Duration {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	c := threadTime()
+	f()
+	return threadTime() - c
+}
+
 // over compares the processor time of two operations of one run: the median of
 // the ratios of each round, and the ratio of the best times. The second is the
 // one nearest to a machine with nothing else to do.

@@ -305,8 +305,8 @@ func (s *system) approveAll(ctx context.Context, conn *client.Conn, o ledger.Off
 
 // each does something with all requests, several at a time, and returns the
 // first error.
-func each(requests []*prepared, do func(*prepared) error) error {
-	todo := make(chan *prepared, len(requests))
+func each[T any](requests []T, do func(T) error) error {
+	todo := make(chan T, len(requests))
 	for _, p := range requests {
 		todo <- p
 	}

@@ -217,7 +217,7 @@ func (r *Request) Awake(now int64, device string) Effects {
 	return r.step(now, func() {
 		for _, d := range r.devices {
 			if d.id == device {
-				d.wait, d.retry = 0, 0
+				d.machine.tries, d.wait, d.retry = 0, 0, 0
 			}
 		}
 	})

@@ -109,7 +109,7 @@ func (r *Request) sleep(d *device, locked bool, why string) {
 	if locked && d.offer != nil {
 		r.dropOffer(d, why)
 	}
-	d.wait, d.retry = 0, r.now+sleepWait
+	d.machine.tries, d.wait, d.retry = 0, 0, r.now+sleepWait
 	if d.text != why {
 		d.text, r.dirty = why, true
 	}

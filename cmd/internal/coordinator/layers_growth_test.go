@@ -10,6 +10,7 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/coordinator/coordtest"
 	"github.com/privyseal/privyseal/cmd/internal/tolerant"
 	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 )
 
@@ -223,6 +224,19 @@ func TestHostile(t *testing.T) {
 		return n
 	}
 	before := approvals()
+	var offer, approvals1 = []byte(nil), [][]byte(nil)
+	for _, p := range w.seen {
+		switch {
+		case p.Kind == tolerant.KindAck && p.Device == device(3):
+			offer = offerOf(t, p)
+		case p.Kind == tolerant.KindConfirmed && p.Device == device(1):
+			approvals1 = p.Approvals
+		}
+	}
+	mixed := old[0]
+	mixed.Kind, mixed.Device, mixed.Distribution, mixed.Message, mixed.Acked = tolerant.KindConfirmed, device(3), nil, nil, nil
+	mixed.Offer, mixed.Approvals = offer, approvals1
+	w.broadcast("server-3", mixed) // the device fails the test if it is asked
 	for range 3 {
 		for _, p := range old {
 			w.broadcast("server-3", p)
@@ -264,6 +278,76 @@ func TestHostile(t *testing.T) {
 	w.over()
 	if len(w.kept) > 0 {
 		t.Errorf("illegal: %+v", w.kept)
+	}
+}
+
+func offerOf(t *testing.T, ack tolerant.Packet) []byte {
+	t.Helper()
+	u, err := envelope.Parse(ack.Message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var in firmware.Offered
+	if err := envelope.Unmarshal(u.UnverifiedPayload(), &in); err != nil {
+		t.Fatal(err)
+	}
+	return in.Offer
+}
+
+// TestOldWords: an offer that is gone, and a refusal of then, do not come back.
+func TestOldWords(t *testing.T) {
+	w, a := small(t)
+	w.hush(numbers(2, 5)...)
+	g := w.start("server-1", w.request(a))
+	w.cut = func(p tolerant.Packet, _ string) bool { return p.Kind == tolerant.KindPowers }
+	for range 2 { // the device loses its one-time key just before it could work
+		w.before = func(int) {
+			if d := g.r.Tracking().Devices[0]; len(d.Missing) == 0 && w.devices[device(1)].Tasks() == 0 {
+				w.before = nil
+				w.devices[device(1)].Restart()
+			}
+		}
+		w.devices[device(1)].Restart()
+		w.carry("server-1", w.desks["server-1"].Awake(w.now, device(1)))
+		w.pass(20)
+	}
+	first := func() (acks, refusals []tolerant.Packet) {
+		for _, p := range w.seen {
+			switch {
+			case p.Device != device(1):
+			case p.Kind == tolerant.KindAck:
+				acks = append(acks, p)
+			case p.Kind == tolerant.KindFailed && len(p.Message) > 0:
+				refusals = append(refusals, p)
+			}
+		}
+		return
+	}
+	acks, refusals := first()
+	if len(acks) < 2 || len(refusals) < 1 {
+		t.Fatalf("%d offers, %d refusals", len(acks), len(refusals))
+	}
+	// It made a new offer, which its operators approved; a refusal of before is
+	// sent again.
+	standing := g.r.Tracking().Devices[0]
+	for range 2 {
+		for _, p := range append(refusals, acks...) {
+			g.do(g.r.Packet(w.now, tolerant.B1, p))
+		}
+	}
+	if after := g.r.Tracking().Devices[0]; after.Offered != standing.Offered || len(after.Approved) != len(standing.Approved) {
+		t.Errorf("%+v became %+v", standing, after)
+	}
+	// It is locked, and says nothing: its offers are gone.
+	g.do(g.r.Asleep(w.now, device(1), true, "locked"))
+	for _, p := range acks[:len(acks)-1] {
+		if offerOf(t, p); slices.Equal(offerOf(t, p), offerOf(t, acks[len(acks)-1])) {
+			continue
+		}
+		g.do(g.r.Packet(w.now, tolerant.B1, p))
+	}
+	if g.r.Tracking().Devices[0].Offered {
+		t.Error("an old offer counts again")
 	}
 }
 

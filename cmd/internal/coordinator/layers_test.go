@@ -143,6 +143,30 @@ func TestRestartedDevice(t *testing.T) {
 	w.over()
 }
 
+// TestLateOperators: a combiner that was confirmed long before the calculators,
+// and whose desk has forgotten everything since, is told at once when there is
+// something to combine.
+func TestLateOperators(t *testing.T) {
+	w, a := newWorld(t)
+	w.hush(numbers(1, 5)...)
+	g := w.start("server-1", w.request(a))
+	w.pass(600)
+	before := len(w.seen)
+	w.pass(600)
+	if n := len(w.seen) - before; n > 10 {
+		t.Errorf("%d packets while everybody waits for people", n)
+	}
+	for _, s := range w.sys.Genesis.Servers {
+		w.restartDesk(s.ID)
+	}
+	clear(w.silent)
+	for i := range 5 {
+		g.approveAll(device(i + 1))
+	}
+	w.pass(10)
+	g.signed()
+}
+
 // TestLossy: whatever the channels lose, double, delay and disorder.
 func TestLossy(t *testing.T) {
 	sys, a := printed(t)
@@ -157,9 +181,14 @@ func TestLossy(t *testing.T) {
 				w.fault(coordtest.Silent, device(i+1))
 			}
 			g := w.start("server-1", raw)
+			w.until("signed", func() bool { return !g.r.Open() })
+			took := w.now - sys.State.Time()
 			w.pass(900)
 			g.signed()
-			t.Logf("lost %d%%, doubled %d%%, delay %d, dead %v: signed after %d s, %d packets", w.lost, w.doubled, w.delay, dead, w.now-sys.State.Time(), len(w.seen))
+			t.Logf("lost %d%%, doubled %d%%, delay %d, dead %v: signed after %d s, %d packets", w.lost, w.doubled, w.delay, dead, took, len(w.seen))
+			if took > 30 {
+				t.Errorf("it took %d s", took)
+			}
 			if n := len(w.seen); n > 700 {
 				t.Errorf("%d packets: pauses do not grow", n)
 			}
@@ -200,7 +229,7 @@ func TestLiars(t *testing.T) {
 	}{
 		{coordtest.Random, []int{1}, false}, {coordtest.Random, []int{3}, false}, {coordtest.Random, []int{1, 2}, false},
 		{coordtest.Zero, []int{2}, false}, {coordtest.Negated, []int{1}, false}, {coordtest.OtherInput, []int{2}, false},
-		{coordtest.SwappedKeys, []int{3}, false}, {coordtest.Equivocal, []int{1}, false},
+		{coordtest.SwappedKeys, []int{3}, false}, {coordtest.Equivocal, []int{1}, false}, {coordtest.Repentant, []int{2}, false},
 		{coordtest.BadProof, []int{1}, true}, // its powers are right
 		{coordtest.NoProof, []int{1}, true},
 		{coordtest.Refuser, []int{1, 2}, true}, {coordtest.Stranger, []int{1, 2}, true}, {coordtest.Locked, []int{1, 2}, true},
@@ -244,6 +273,33 @@ func TestLiars(t *testing.T) {
 				t.Error("not idle")
 			}
 		})
+	}
+}
+
+// TestSuspicionSurvives: the distributor dies between the word against a
+// calculator and its proofs. It has forgotten the powers, not the word.
+func TestSuspicionSurvives(t *testing.T) {
+	for _, f := range []coordtest.Fault{coordtest.Repentant, coordtest.Random, coordtest.Good} {
+		w, a := newWorld(t)
+		w.fault(f, device(1))
+		if f == coordtest.Good {
+			w.fault(coordtest.FalseAccuser, device(6))
+		}
+		w.cut = func(p tolerant.Packet, _ string) bool { return p.Prove }
+		g := w.start("server-1", w.request(a))
+		w.settle()
+		if out := g.r.Tracking(); out.State != api.StateDone || len(out.Wrong) > 0 || !strings.Contains(out.Text, "finding out") {
+			t.Fatalf("%s: %s %v", f, out.Text, out.Wrong)
+		}
+		g.restart()
+		w.cut = nil
+		w.pass(100)
+		if f == coordtest.Good {
+			g.signed(device(6))
+		} else {
+			g.signed(device(1))
+		}
+		w.over()
 	}
 }
 

@@ -20,9 +20,15 @@ const (
 	// the next attempt is made without it.
 	inquiryWait = 120
 
+	// shortWait is how long the distributor of a task waits at most before it says
+	// again what a machine did not answer, the first shortTries times: a minute in
+	// which a lost packet costs seconds. Then pauses double up to waitMax.
+	shortWait  = 5
+	shortTries = 12
+
 	// combineWait is how long a combiner is given to combine before what it needs
 	// is sent again: a few exponentiations, behind those of other tasks.
-	combineWait = 3
+	combineWait = 2
 
 	// proveFor is how long a calculator may take to prove its powers before the
 	// word against it is let rest.

@@ -56,6 +56,8 @@ func (r *Request) takePowers(d *device, raw []byte) {
 	if m.result == nil {
 		m.result, m.y = bytes.Clone(raw), y
 		d.wait, d.text, r.dirty = 0, "", true
+		d.machine.tries = 0
+		r.moved()
 		r.wakeCombiners()
 	} else if y != m.y {
 		r.convict(d, "signed two different powers for one task")
@@ -97,7 +99,7 @@ func (r *Request) wakeCombiners() {
 	}
 	for _, d := range r.devices {
 		if !d.calculates() && !d.out() && d.machine.sent && d.complete() && r.serves(d, have) {
-			d.wait, d.retry = 0, r.now+combineWait
+			d.machine.tries, d.wait, d.retry = 0, 0, r.now+combineWait
 		}
 	}
 }
@@ -228,7 +230,7 @@ func (r *Request) suspect(combiner, x *device, given envelope.Hash, certain bool
 	r.task.accusations = append(r.task.accusations, &accusation{combiner, x, given, certain, r.now + proveFor})
 	r.dirty = true
 	if x.machine.proved.IsZero() && !x.machine.asked {
-		x.wait, x.retry = 0, 0 // it is asked at once
+		x.machine.tries, x.wait, x.retry = 0, 0, 0 // it is asked at once
 	}
 }
 

@@ -50,6 +50,7 @@ type machine struct {
 	sent   bool          // its confirmation went out at least once
 	asked  bool          // for proofs
 	failed envelope.Hash // the last refusal that counted
+	tries  int64         // times that it was told something in vain
 }
 
 func (r *Request) layered() bool { return r.task != nil }
@@ -245,11 +246,27 @@ func (r *Request) broadcast(p tolerant.Packet) {
 	r.actions = append(r.actions, Broadcast{Channel: p.Channel(), Packet: p})
 }
 
-// pause leaves a machine alone for a while, longer each time, because nothing
-// is heard of it. That is no news to record.
+// pause leaves a machine alone for a while because nothing is heard of it. That
+// is no news to record. Packets are lost: for the first minute the pauses are
+// short. Later it is a machine that does not work, and they grow.
 func (r *Request) pause(d *device) {
-	d.wait = min(max(silenceWait, 2*d.wait), waitMax)
+	d.machine.tries++
+	d.wait = min(max(silenceWait, 2*d.wait), shortWait)
+	if n := d.machine.tries - shortTries; n > 0 {
+		d.wait = min(int64(shortWait)<<min(n, 16), waitMax)
+	}
 	d.retry = r.now + d.wait
+}
+
+// moved shortens the pauses again, since the channels bring something: others
+// may be missing because a packet was lost.
+func (r *Request) moved() {
+	for _, d := range r.devices {
+		if d.machine.tries == 0 || d.out() || !d.calculates() && d.offer != nil {
+			continue // a combiner waits for powers
+		}
+		d.machine.tries, d.wait, d.retry = 0, 0, min(d.retry, r.now+1)
+	}
 }
 
 // lacking reports whether a machine is to be asked for its acknowledgement.
@@ -374,7 +391,10 @@ func (r *Request) acknowledged(d *device, raw []byte) {
 	}
 	if err := r.takeOffer(d, in); err != nil {
 		d.text, r.dirty = clip(err.Error()), true
+		return
 	}
+	d.machine.tries = 0
+	r.moved()
 }
 
 // machineFailed takes a desk's word that a device did not do its part.
@@ -412,6 +432,7 @@ func (r *Request) refusedTask(d *device, v *envelope.Verified) {
 	}
 	if r.state == api.StateOpen && d.machine.result == nil {
 		r.failed(d, f.Code, clip(f.Text))
+		d.machine.tries = 0 // it answers: it rests for its reason
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 // and BadProof of all.
 const (
 	Equivocal    Fault = "equivocal"     // calculator: other powers each time
+	Repentant    Fault = "repentant"     // calculator: wrong powers, and right ones when it has to prove them
 	SwappedKeys  Fault = "swapped keys"  // calculator: its powers in another order
 	FalseAccuser Fault = "false accuser" // combiner: a right signature, and says that all calculators were wrong
 	Forger       Fault = "forger"        // combiner: a signature that does not verify
@@ -99,7 +100,11 @@ func (d *Device) powersTask(in firmware.PowersTask) (string, any, bool) {
 	}
 	for i, s := range share.Keys {
 		right := power(d.t, &a.key, a.x, s)
-		out.Y = append(out.Y, d.wrongPower(a, share, i, right))
+		if y := right; d.Fault == Repentant && in.Prove {
+			out.Y = append(out.Y, y)
+		} else {
+			out.Y = append(out.Y, d.wrongPower(a, share, i, y))
+		}
 		if !in.Prove {
 			continue
 		}
@@ -136,7 +141,7 @@ func (d *Device) prove(a *accepted, i int, y []byte, key threshold.Secret) *thre
 func (d *Device) wrongPower(a *accepted, share twolayer.CalculatorShare, i int, y []byte) []byte {
 	n := new(big.Int).SetBytes(a.key.Public.N)
 	switch d.Fault {
-	case Random, NoProof, Equivocal:
+	case Random, NoProof, Equivocal, Repentant:
 		r, _ := rand.Int(rand.Reader, new(big.Int).Rsh(n, 1))
 		if d.Fault != Equivocal { // the same each time
 			h := sha256.Sum256(append(bytes.Clone(y), "random"...))

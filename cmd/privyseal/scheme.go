@@ -6,10 +6,12 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/threshold"
@@ -41,8 +43,9 @@ func newSchemeCompare(a *app) *cobra.Command {
 		Short: "Print what each scheme costs and promises, computed and measured",
 		Long: `Print what each scheme costs and promises when any t of n devices sign.
 
-Sizes, exponents and who learns the key are computed; times are medians, measured
-here, in one process, with a key that is made for the comparison and forgotten.`,
+Sizes, exponents and who learns the key are computed. Times are medians of processor
+times of one thread, so that what else the machine does matters little; they are
+taken here, with a key that is made for the comparison and forgotten.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.compareSchemes(c.Context(), q) },
 	}
@@ -68,7 +71,7 @@ type compared struct {
 	scheme scheme.Scheme
 }
 
-// schemeTimesMS are measured times in milliseconds.
+// schemeTimesMS are measured processor times in milliseconds.
 type schemeTimesMS struct {
 	Deal      float64 `json:"deal"`      // once, all shares and check values
 	Device    float64 `json:"device"`    // a device's part of one signature
@@ -211,13 +214,15 @@ func (a *app) measureScheme(ctx context.Context, c *compared, k *threshold.Whole
 	if err != nil {
 		return nil, err
 	}
-	began := time.Now()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	began := threadTime()
 	d, err := c.scheme.Deal(a.rand, k, q.Params)
 	if err != nil {
 		return nil, err
 	}
 	defer d.Wipe()
-	t := &schemeTimesMS{Deal: milliseconds(time.Since(began))}
+	t := &schemeTimesMS{Deal: milliseconds(threadTime() - began)}
 
 	partials := make([]*scheme.Partial, q.T)
 	var sig []byte
@@ -254,11 +259,11 @@ func (a *app) measureScheme(ctx context.Context, c *compared, k *threshold.Whole
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			began := time.Now()
+			began := threadTime()
 			if err := s.do(); err != nil {
 				return nil, err
 			}
-			took = append(took, time.Since(began))
+			took = append(took, threadTime()-began)
 			if s.into == nil {
 				break
 			}
@@ -275,6 +280,15 @@ func (a *app) measureScheme(ctx context.Context, c *compared, k *threshold.Whole
 		return nil, threshold.ErrSignature
 	}
 	return t, nil
+}
+
+// threadTime is the processor time of the calling thread, which has to be locked.
+func threadTime() time.Duration {
+	var now unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &now) != nil {
+		return 0 // there is no Linux without this clock
+	}
+	return time.Duration(now.Nano())
 }
 
 // milliseconds to three digits after the point.

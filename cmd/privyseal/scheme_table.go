@@ -16,7 +16,7 @@ func (a *app) printComparison(q comparison, made *keyMade, columns []*compared) 
 	if made.SafePrimes {
 		kind = "safe primes"
 	}
-	a.say("any %d of %d devices sign; RSA with %d bits; times in milliseconds, medians of %d", q.T, q.N, q.Bits, q.rounds)
+	a.say("any %d of %d devices sign; RSA with %d bits; processor times in milliseconds, medians of %d", q.T, q.N, q.Bits, q.rounds)
 	a.say("the key: %s, made in %.1f s (%s, %d candidates tested)\n", kind, made.MS/1000, made.By, made.Tests)
 
 	var had []*compared

@@ -26,7 +26,7 @@ type comparisonJSON struct {
 	Schemes []*compared `json:"schemes"`
 }
 
-// TestCompareSchemes: all six, with the numbers that follow from the schemes.
+// TestCompareSchemes: all of them, with the numbers that follow from the schemes.
 func TestCompareSchemes(t *testing.T) {
 	code, out, errs := runScheme(t.Context(), "compare", "--n", "5", "--t", "3", "--rounds", "1", "--json")
 	if code != 0 {
@@ -44,7 +44,7 @@ func TestCompareSchemes(t *testing.T) {
 		joining int // what old devices get
 	}{
 		"multiplicative": {6 * 256, []int{2048}, 3, 3, 4 * 256}, "additive": {6 * 256, []int{2048}, 1, 3, 4 * 256}, "groups": {3 * 256, []int{2048}, 1, 3, 0},
-		"shoup": {256, []int{2048}, 1, 1, 0}, "integer": {531, []int{8 * 531}, 1, 1, 532}, "two-layer": {2 * 144, []int{1152, 1152}, 1, 1, 0},
+		"shoup": {256, []int{2048}, 1, 1, 0}, "integer": {531, []int{8 * 531}, 1, 1, 532}, "half": {146, []int{8 * 146}, 1, 1, 147}, "two-layer": {2 * 144, []int{1152, 1152}, 1, 1, 0},
 	}
 	if len(got.Schemes) != len(want) {
 		t.Errorf("%d schemes", len(got.Schemes))

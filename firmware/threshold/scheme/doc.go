@@ -1,6 +1,6 @@
 // Package scheme is the family of ways to share an RSA private key, behind one
 // small interface: to choose from, to compare and to test by the same tests. The
-// mathematics is in packages threshold, ittc, shoup, integer and twolayer; here
+// mathematics is in packages threshold, ittc, shoup, integer, half and twolayer; here
 // are adapters, and for each scheme the facts that can be computed of it.
 //
 // Any t of n devices sign together, fewer learn nothing, and the signature is an

@@ -34,7 +34,7 @@ func TestLimits(t *testing.T) {
 	}
 	// What is beyond one scheme is within others.
 	var can []string
-	for _, name := range []string{"multiplicative", "additive", "shoup", "integer"} {
+	for _, name := range []string{"multiplicative", "additive", "shoup", "integer", "half"} {
 		s, err := scheme.Lookup(name)
 		if err != nil {
 			t.Fatal(err)
@@ -45,7 +45,7 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%s: %v", s.Name(), err)
 		}
 	}
-	if fmt.Sprint(can) != "[shoup integer]" {
+	if fmt.Sprint(can) != "[shoup integer half]" {
 		t.Errorf("8 of 16 devices can be had by %q", can)
 	}
 }
@@ -67,6 +67,7 @@ func TestFacts(t *testing.T) {
 		"groups":         {3 * w, 0, 12 * w, "[2048]", 1, 3, 3 * w, 0, 0, 1019},
 		"shoup":          {w, 0, 6 * w, "[2048]", 1, 1, w, 0, 0, 1021},
 		"integer":        {531, 0, 6 * w, "[4248]", 1, 1, 532, 532, 0, 2176},
+		"half":           {146, 0, 6*w + 8, "[1168]", 1, 1, 147, 147, 0, 128},
 		"two-layer":      {288, 10 * w, 11 * w, "[1152 1152]", 1, 1, 288, 0, 10 * w, 0},
 	}
 	for _, s := range scheme.All() {
@@ -85,7 +86,7 @@ func TestFacts(t *testing.T) {
 			t.Errorf("%s: %+v, not %+v", s.Name(), got, want[s.Name()])
 		}
 		perSet := slices.Contains([]string{"multiplicative", "additive", "groups"}, s.Name())
-		if f.Synchronised != perSet || f.Chained != (s.Name() == "multiplicative") || f.Wrong.Sound != s.SafePrimes() || f.Join.Anew != (s.Name() == "integer") {
+		if f.Synchronised != perSet || f.Chained != (s.Name() == "multiplicative") || f.Wrong.Sound != s.SafePrimes() || f.Join.Anew != (s.Name() == "integer" || s.Name() == "half") {
 			t.Errorf("%s: %+v", s.Name(), f)
 		}
 	}

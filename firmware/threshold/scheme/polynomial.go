@@ -4,6 +4,7 @@ import (
 	"io"
 
 	"github.com/privyseal/privyseal/firmware/threshold"
+	"github.com/privyseal/privyseal/firmware/threshold/half"
 	"github.com/privyseal/privyseal/firmware/threshold/integer"
 	"github.com/privyseal/privyseal/firmware/threshold/shoup"
 )
@@ -117,12 +118,69 @@ func (polynomialOverZ) Deal(rand io.Reader, k *threshold.WholeKey, p Params) (*D
 	return d, nil
 }
 
+// halfLength is package half.
+type halfLength struct{}
+
+func (halfLength) Name() string { return "half" }
+
+func (halfLength) Paper() string {
+	return "Shoup (2000) with shares over the integers as Damgård, Koprowski (Eurocrypt 2001), of the lower half of d: Boneh, Durfee, Frankel (Asiacrypt 1998)"
+}
+
+func (halfLength) SafePrimes() bool { return false }
+
+func (halfLength) Facts(p Params) (*Facts, error) {
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	width := half.ShareLen(p.Bits, p.T, p.N)
+	f := &Facts{
+		ShareLen: width, PublicLen: int(p.N+1)*p.Bits/8 + 8,
+		Device: []int{8 * width}, Combiner: half.CombineExponents(p.Bits, p.N, last(p)), Rounds: 1,
+		Wrong:  Wrong{Again: 1, Rounds: 1},
+		Secret: Secret{Devices: p.T, Distance: half.SlackBits},
+	}
+	if p.T == 1 {
+		f.Secret.Exact = true // fewer than one device hold nothing
+	}
+	f.Wrong.proof(8 * width)
+	if p.N < threshold.MaxDevices { // the hiding polynomial needs (n + 1)!
+		anew := half.ShareLen(p.Bits, p.T, p.N+1)
+		f.Join = Join{NewLen: anew, OldLen: anew, Anew: true, Possible: true}
+	}
+	return f, nil
+}
+
+func (halfLength) Deal(rand io.Reader, k *threshold.WholeKey, p Params) (*Dealing, error) {
+	if err := p.fits(k); err != nil {
+		return nil, err
+	}
+	shares, public, err := half.Deal(rand, k, p.T, p.N)
+	if err != nil {
+		return nil, err
+	}
+	c := &pointCombiner{k.Public(), public}
+	d := &Dealing{Combiner: c}
+	for _, s := range shares {
+		e, err := public.NewExponentiator(c.pub, &s)
+		if err != nil {
+			return nil, err
+		}
+		d.Devices = append(d.Devices, &pointDevice{c, s.Index, s.Value,
+			func(x []byte) ([]byte, error) { return public.Partial(c.pub, x, e) },
+			func(rand io.Reader, b threshold.Binding, x, y []byte) (*threshold.Proof, error) {
+				return public.Prove(rand, c.pub, b, x, y, &s)
+			}})
+	}
+	return d, nil
+}
+
 // last is the set of the last t devices, whose coefficients are longest.
 func last(p Params) threshold.Subset {
 	return threshold.Subset((1<<p.T - 1) << (p.N - p.T))
 }
 
-// points is what shoup.Public and integer.Public have in common.
+// points is what shoup.Public, integer.Public and half.Public have in common.
 type points interface {
 	CombineVarTime(pub *threshold.PublicKey, a threshold.Algorithm, digest, em []byte, partials []threshold.PartialSignature) ([]byte, error)
 	VerifyPartials(pub *threshold.PublicKey, b threshold.Binding, em []byte, partials []threshold.PartialSignature) error

@@ -45,7 +45,7 @@ type Scheme interface {
 
 // All returns the family.
 func All() []Scheme {
-	return []Scheme{bySets{threshold.Multiplicative}, bySets{threshold.Additive}, groups{}, polynomialModM{}, polynomialOverZ{}, twoLayers{}}
+	return []Scheme{bySets{threshold.Multiplicative}, bySets{threshold.Additive}, groups{}, polynomialModM{}, polynomialOverZ{}, halfLength{}, twoLayers{}}
 }
 
 // Lookup returns the scheme of a name, or ErrUnknown.

@@ -25,7 +25,7 @@ func (p *Public) Base(pub *threshold.PublicKey, x []byte) ([]byte, error) {
 		return nil, err
 	}
 	two := lagrange.Delta(p.N)
-	return mod.ExpVarTime(x, two.Lsh(two, 1).Bytes())
+	return mod.Exp(x, two.Lsh(two, 1).Bytes())
 }
 
 // Partial returns the partial signature of an encoded message x by the share that

@@ -13,6 +13,7 @@ import (
 	"math/big"
 	mathrand "math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -265,10 +266,7 @@ func (a *Authority) share(t testing.TB, old *Authority, g grouping.Grouping) {
 	random := mathrand.NewChaCha8(sha256.Sum256(fmt.Appendf(nil, "privyseal ledgertest %s %v", k.ID, g)))
 	var err error
 	if old == nil {
-		x := primes[authorityName(a.Dealing.Enterprise.Code)]
-		p, _ := hex.DecodeString(x[0])
-		q, _ := hex.DecodeString(x[1])
-		whole, err := threshold.WholeKeyFromPrimes(p, q, k.SafePrimes)
+		whole, err := wholeKey(authorityName(a.Dealing.Enterprise.Code), k.SafePrimes)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -288,6 +286,27 @@ func (a *Authority) share(t testing.TB, old *Authority, g grouping.Grouping) {
 		a.Combiners[c.Number] = twolayer.CombinerShare{Number: c.Number, Parts: cloneSecrets(c.Parts)}
 	}
 }
+
+// wholeKey checks the primes of a key once for a test binary: for safe ones that takes longer than a dealing.
+func wholeKey(name string, safe bool) (*threshold.WholeKey, error) {
+	wholeMu.Lock()
+	defer wholeMu.Unlock()
+	if k := wholeKeys[name]; k != nil {
+		return k, nil
+	}
+	p, _ := hex.DecodeString(primes[name][0])
+	q, _ := hex.DecodeString(primes[name][1])
+	k, err := threshold.WholeKeyFromPrimes(p, q, safe)
+	if err == nil {
+		wholeKeys[name] = k
+	}
+	return k, err
+}
+
+var (
+	wholeMu   sync.Mutex
+	wholeKeys = make(map[string]*threshold.WholeKey)
+)
 
 // authorityRoot is a root as the document package makes them, which devices insist on: an authority over end entities, the key's identifier
 // by SHA-256 (RFC 7093), and nothing else, in its order.

@@ -90,14 +90,20 @@ and their officers, task distributors, the combinations of each combiner, what
 coalitions of machines learn together, whether the distributor had a network, and
 whether there is a reserve. CODE is an enterprise's, KEY the id of its key.`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			s, err := a.system()
 			if err != nil {
 				return err
 			}
 			all := s.State().Enterprises()
+			if len(all) == 0 && a.refresh(c.Context(), s) {
+				all = s.State().Enterprises()
+			}
 			if len(args) == 1 {
 				d, ok := authority(s, args[0])
+				if !ok && a.refresh(c.Context(), s) {
+					d, ok = authority(s, args[0])
+				}
 				if !ok {
 					return usage(fmt.Sprintf("there is no authority %q", args[0]), "privyseal authority show lists them")
 				}

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/privyseal/privyseal/cmd/internal/client"
 	ceremonydesk "github.com/privyseal/privyseal/cmd/internal/desk"
 	"github.com/privyseal/privyseal/cmd/internal/medium"
 	"github.com/privyseal/privyseal/firmware/document"
@@ -324,6 +326,17 @@ func (a *app) printTables(t tablesJSON, s ledger.State) {
 	}
 }
 
+// refresh takes newer entries of the ledger, and reports whether a server
+// answered: a key may be younger than what this home knows.
+func (a *app) refresh(ctx context.Context, s *client.System) bool {
+	conn, _, err := a.dial(ctx, s, a.server)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
 func newSystemExport(a *app) *cobra.Command {
 	var public bool
 	var out string
@@ -331,19 +344,22 @@ func newSystemExport(a *app) *cobra.Command {
 		Use:   "export KEY",
 		Short: "Write a key's root certificate or public key in PEM, for other programs",
 		Args:  cobra.ExactArgs(1),
-		RunE:  func(_ *cobra.Command, args []string) error { return a.systemExport(args[0], public, out) },
+		RunE:  func(c *cobra.Command, args []string) error { return a.systemExport(c.Context(), args[0], public, out) },
 	}
 	c.Flags().BoolVar(&public, "public", false, "the public key, not the certificate")
 	c.Flags().StringVar(&out, "out", "", "file; nothing is overwritten (default: standard output)")
 	return c
 }
 
-func (a *app) systemExport(key string, public bool, out string) error {
+func (a *app) systemExport(ctx context.Context, key string, public bool, out string) error {
 	s, err := a.system()
 	if err != nil {
 		return err
 	}
 	k, ok := s.State().Key(key)
+	if !ok && a.refresh(ctx, s) {
+		k, ok = s.State().Key(key)
+	}
 	if !ok {
 		return usage(fmt.Sprintf("there is no key %q", key), "privyseal system show lists the keys")
 	}

@@ -190,8 +190,24 @@ func TestSpare(t *testing.T) {
 		r.check(err)
 		r.check(left.Check())
 	}
+	// B's sizes with as few sub-keys as possible leave weak coalitions, of which the
+	// operator is told the remedy.
+	p = r.plan()
+	d, err := dealing.Draft(r.inputs(), r.State, p, nil)
+	r.check(err)
+	advised := slices.ContainsFunc(d.Warnings, func(w string) bool { return strings.Contains(w, "sub_keys: 3") })
+	if weak := len(d.Grouping.Table().Weak) > 0; weak != advised {
+		t.Errorf("weak coalitions: %t, %q", weak, d.Warnings)
+	}
+	p.SubKeys = 3
+	p.Resist = dealing.Resist{Combiners: 2, Calculators: 1}
+	d, err = dealing.Draft(r.inputs(), r.State, p, nil)
+	r.check(err)
+	if len(d.Grouping.Table().Weak) > 0 || len(d.Warnings) > 0 {
+		t.Errorf("%v, %q", d.Grouping.Table(), d.Warnings)
+	}
 	p.Spare = 2
-	_, err := dealing.Draft(r.inputs(), r.State, p, nil)
+	_, err = dealing.Draft(r.inputs(), r.State, p, nil)
 	wants(t, err, "spare", "one has to be left")
 }
 

@@ -62,7 +62,26 @@ func (d *Prepared) find(progress func(string)) (*grouping.Grouping, error) {
 	default:
 		d.Searched = fmt.Sprintf("%d sub-keys a calculator: the fewest that were found for %d combiners", g.L, len(g.Combiners))
 	}
+	d.advise(g)
 	return g, nil
+}
+
+// advise looks whether some more sub-keys would leave no coalition weak.
+func (d *Prepared) advise(g *grouping.Grouping) {
+	m := uint64(len(g.Combiners))
+	if g.CheckAgainst(m, g.T-1) == nil {
+		return
+	}
+	p := d.params()
+	p.Combiners, p.Calculators, p.Budget = m, g.T-1, adviceSteps
+	for p.L = g.L + 1; p.L <= min(g.L+maxAdvice, grouping.MaxKeys); p.L++ {
+		if _, err := grouping.Find(p, nil); err == nil {
+			d.Warnings = append(d.Warnings, fmt.Sprintf(
+				"some coalitions with fewer than %d calculators learn something (see below); with \"sub_keys: %d\" none would, for %d more exponentiations of a calculator in every signature",
+				g.T, p.L, p.L-g.L))
+			return
+		}
+	}
 }
 
 func searching(progress func(string)) func(grouping.Progress) {

@@ -41,4 +41,9 @@ const (
 	// tried: some ten seconds. A plan that needs more should say how many sub-keys
 	// it wants, or have more combiners.
 	searchSteps = 4 * grouping.DefaultBudget
+
+	// maxAdvice is how many more sub-keys are tried to leave no coalition weak, and
+	// adviceSteps how long for each: it is advice, and a second is enough.
+	maxAdvice   = 3
+	adviceSteps = grouping.DefaultBudget / 8
 )

@@ -26,7 +26,9 @@ import (
 type accusation struct {
 	combiner   *device
 	calculator *device
-	// given are the powers that the combiner had, as far as it showed them.
+	// given are the powers that the combiner had, signed by the calculator; zero:
+	// they were not shown, and then nothing is decided. What the distributor was
+	// sent need not be what the combiner was sent.
 	given envelope.Hash
 	// certain: it says that they are wrong; otherwise that they may be.
 	certain bool
@@ -106,7 +108,7 @@ func (r *Request) wakeCombiners() {
 
 // takeCombined takes a combiner's signature from B3.
 func (r *Request) takeCombined(d *device, p tolerant.Packet) {
-	if d.out() || d.calculates() || d.machine.result != nil && bytes.Equal(d.machine.result, p.Message) {
+	if d.out() || d.calculates() || d.machine.result != nil && bytes.Equal(d.machine.result, p.Message) && !r.unshown(d) {
 		return
 	}
 	c, err := firmware.VerifyCombined(r.State, &r.key, &r.task.facts, p.Message)
@@ -219,11 +221,11 @@ func (r *Request) suspect(combiner, x *device, given envelope.Hash, certain bool
 		r.convict(x, "signed two different powers for one task")
 		return
 	}
-	if given.IsZero() {
-		given = x.machine.y
-	}
 	for _, a := range r.task.accusations {
 		if a.combiner == combiner && a.calculator == x {
+			if a.given.IsZero() {
+				a.given = given
+			}
 			return
 		}
 	}
@@ -232,6 +234,13 @@ func (r *Request) suspect(combiner, x *device, given envelope.Hash, certain bool
 	if x.machine.proved.IsZero() && !x.machine.asked {
 		x.machine.tries, x.wait, x.retry = 0, 0, 0 // it is asked at once
 	}
+}
+
+// unshown reports whether a combiner accuses calculators and nobody has shown
+// yet what they had sent it: packets are not signed, and one that lacks the
+// evidence may be somebody else's.
+func (r *Request) unshown(combiner *device) bool {
+	return slices.ContainsFunc(r.task.accusations, func(a *accusation) bool { return a.combiner == combiner && a.given.IsZero() })
 }
 
 // accused reports whether a calculator owes proofs.

@@ -133,8 +133,8 @@ func (d *dealtShare) facts(k *ledger.Key) share.Facts {
 
 // useless says why a dealt share serves nothing any more, or "".
 func (m *Machine) useless(s *state, d *dealtShare, now int64) string {
-	e, ok := s.ledger.Enterprise(d.Enterprise)
 	if !s.dealings[d.Dealing] {
+		e, ok := s.ledger.Enterprise(d.Enterprise)
 		switch {
 		case ok && e.Revision >= d.Revision:
 			return fmt.Sprintf("the ledger has another revision %d of enterprise %d", d.Revision, d.Enterprise)

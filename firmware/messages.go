@@ -174,7 +174,7 @@ type Status struct {
 	Unattended bool          `cbor:"10,keyasint"`
 	Use        string        `cbor:"11,keyasint"` // "in token" or "in host"
 	Shares     []string      `cbor:"12,keyasint"` // share ids held
-	Partials   uint64        `cbor:"13,keyasint"` // partial signatures made since the start
+	Partials   uint64        `cbor:"13,keyasint"` // partial signatures, powers and combined signatures made since the start
 	Token      string        `cbor:"14,keyasint"` // health, as text
 	Certified  bool          `cbor:"15,keyasint"` // holds its SWA certificate
 	Officers   []string      `cbor:"16,keyasint"` // registered with SWA certificates

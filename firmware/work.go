@@ -193,9 +193,8 @@ func (m *Machine) packet(c *ctx, a *asked, raw []byte) (*Distribution, error) {
 		return nil, faulty(CodeTask, err)
 	}
 	name := fmt.Sprintf("task %d of distributor %d of enterprise %d", p.Task, p.Distributor, p.Enterprise)
-	e, ok := s.EnterpriseOf(a.key.ID)
 	switch {
-	case !ok || e.Enterprise.Code != p.Enterprise:
+	case u.Header().Key != a.key.ID: // the packet's is its enterprise's
 		return nil, refuse(CodeTask, "%s: key %s is another enterprise's", name, a.key.ID)
 	case p.Request != a.digest:
 		return nil, refuse(CodeTask, "%s: is for request %s, not for %s", name, p.Request, a.digest)

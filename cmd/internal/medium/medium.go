@@ -395,6 +395,9 @@ func read(dir, list string) (map[string][]byte, error) {
 			return nil, &DamagedError{list, "is no list of checksums"}
 		}
 		data, err := readFile(root, name, maxFile)
+		if name == FileReserve && errors.Is(err, fs.ErrNotExist) {
+			continue // taken to a place of its own, as it should be
+		}
 		if err != nil {
 			return nil, &DamagedError{name, err.Error()}
 		}

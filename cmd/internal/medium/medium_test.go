@@ -92,6 +92,16 @@ func TestMedium(t *testing.T) {
 			t.Errorf("%s: %q, %v", path, r, err)
 		}
 	}
+	// The reserve belongs elsewhere; the rest of the medium is as good without it.
+	if err := os.Remove(filepath.Join(dir, medium.FileReserve)); err != nil {
+		t.Fatal(err)
+	}
+	if x, err := medium.ReadDealt(dir); err != nil || x.Reserve != nil || x.Shares["device-1"] == nil {
+		t.Errorf("%v, %+v", err, x)
+	}
+	if _, err := medium.ReadReserve(dir); err == nil {
+		t.Error("a reserve that is not there")
+	}
 }
 
 // TestHalfWritten: whatever was made before the list is no medium.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 
 	"github.com/privyseal/privyseal/firmware/threshold"
 	"github.com/privyseal/privyseal/firmware/threshold/grouping"
@@ -23,15 +24,24 @@ func (twoLayers) Paper() string {
 
 func (twoLayers) SafePrimes() bool { return false }
 
+// found keeps groupings, which are searched for seconds where there are many
+// calculators: facts and dealing are of the same. Nobody changes one.
+var found sync.Map // of Params without Bits: *grouping.Grouping
+
 // find returns the grouping with the fewest sub-keys and combiners found.
 func find(p Params) (*grouping.Grouping, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
+	wanted := Params{T: p.T, N: p.N}
+	if g, ok := found.Load(wanted); ok {
+		return g.(*grouping.Grouping), nil
+	}
 	g, err := grouping.Find(grouping.Params{K: p.N, T: p.T}, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrParams, err)
 	}
+	found.Store(wanted, g)
 	return g, nil
 }
 
@@ -171,7 +181,7 @@ func (c *layerCombiner) Combine(task *Task, partials []*Partial) ([]byte, error)
 		if len(g.Match(s.Number, set.Indices())) == 0 {
 			continue
 		}
-		found, err := twolayer.Solve(c.pub, task.Algorithm, task.Digest, &c.dealt.Public, s.Number, powers, func(part int) ([]byte, error) {
+		solution, err := twolayer.Solve(c.pub, task.Algorithm, task.Digest, &c.dealt.Public, s.Number, powers, func(part int) ([]byte, error) {
 			e, err := twolayer.NewExponentiator(c.pub, c.dealt.Combiners[i].Parts[part])
 			if err != nil {
 				return nil, err
@@ -185,7 +195,7 @@ func (c *layerCombiner) Combine(task *Task, partials []*Partial) ([]byte, error)
 		if err != nil {
 			return nil, err
 		}
-		return found.Signature, nil
+		return solution.Signature, nil
 	}
 	return nil, fmt.Errorf("%w: no combiner serves %v", threshold.ErrSubset, set)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,6 +12,7 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/client"
 	"github.com/privyseal/privyseal/cmd/internal/medium"
 	"github.com/privyseal/privyseal/cmd/internal/term"
+	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
@@ -129,4 +131,56 @@ func (a *app) installOne(ctx context.Context, conn *client.Conn, s ledger.State,
 		return fmt.Errorf("it installed share %.130q, version %d", got.Share, got.Version)
 	}
 	return nil
+}
+
+// allInstalled asks the devices that a dealing gives shares to whether they have
+// them: one that has not, when the dealing comes into force, goes without until
+// it is dealt again. Who does not answer is named, and nothing more.
+func (a *app) allInstalled(ctx context.Context, s *client.System, d *ledger.Dealing, incomplete bool) error {
+	digest, err := d.Digest()
+	if err != nil {
+		return err
+	}
+	conn, err := a.anyServer(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	got, err := conn.Status(ctx)
+	if err != nil {
+		return err
+	}
+	status := map[string]*firmware.Status{}
+	for _, x := range got.Servers {
+		for _, device := range x.Devices {
+			status[device.Device] = device.Status
+		}
+	}
+	row, _ := s.State().Enterprise(d.Enterprise.Code)
+	var lacking, silent []string
+	for _, h := range d.Key.Holders {
+		if old, ok := row.Key.Machine(h.Layer, h.Index); ok && old.Version == h.Version {
+			continue // it keeps the one it has
+		}
+		st := status[h.Device]
+		switch {
+		case st == nil:
+			silent = append(silent, h.Device)
+		case !slices.ContainsFunc(st.Machines, func(m firmware.MachineStatus) bool { return m.Dealing == digest && m.Share == h.Share }):
+			lacking = append(lacking, h.Device)
+		}
+	}
+	if len(silent) > 0 {
+		a.warn(fmt.Errorf("whether they have installed their shares is not known, as they do not answer: %s", strings.Join(silent, ", ")))
+	}
+	if len(lacking) == 0 {
+		return nil
+	}
+	err = term.WithHint(fmt.Errorf("these devices have not installed their shares of this dealing, and would be without: %s", strings.Join(lacking, ", ")),
+		"privyseal authority install MEDIUM; or go on with --incomplete, and deal to them again later")
+	if incomplete {
+		a.warn(err)
+		return nil
+	}
+	return err
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/privyseal/privyseal/card/virtual"
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/coordinator/coordtest"
 	"github.com/privyseal/privyseal/cmd/internal/medium"
 	"github.com/privyseal/privyseal/cmd/internal/transport/web"
 	"github.com/privyseal/privyseal/firmware"
@@ -385,8 +386,14 @@ func TestRequestDealing(t *testing.T) {
 		t.Fatal(err)
 	}
 	distribute(t, r.State, r.Persons["requester"], dir, now)
+	// These devices installed nothing, and one of them does not even answer.
+	r.Sites.Devices["device-5"].Fault = coordtest.Silent
+	refused := r.fails(exitFailed, r.nobody(), "would be without: device-1, device-2, device-3, device-4", "request", "entry", "dealing", dir, "--requester-key", r.programKey())
+	if !strings.Contains(refused.err, "do not answer: device-5") {
+		t.Error(refused.err)
+	}
 	for _, path := range []string{dir, filepath.Join(dir, medium.FileDealing)} {
-		asked := r.ok("", "--json", "request", "entry", "dealing", path, "--requester-key", r.programKey())
+		asked := r.ok("", "--json", "request", "entry", "dealing", path, "--incomplete", "--requester-key", r.programKey())
 		digest := decode[submitted](t, asked).Request.String()
 		if !strings.Contains(asked.err, "Example Bank") {
 			t.Errorf("the requester is not shown what he asks for:\n%s", asked.err)
@@ -404,4 +411,26 @@ func TestRequestDealing(t *testing.T) {
 	r.fails(exitFailed, r.nobody(), "ledger: dealing", "request", "entry", "dealing", file(t, "x", []byte("x")), "--requester-key", r.programKey())
 	r.fails(exitFailed, r.nobody(), "no such file", "request", "entry", "dealing", dir+"x", "--requester-key", r.programKey())
 	r.fails(exitUsage, r.nobody(), "arg(s)", "request", "entry", "dealing")
+}
+
+// TestMachineStatus: a device says what it is in each authority, and a missing
+// share stands out.
+func TestMachineStatus(t *testing.T) {
+	s := ledgertest.New(t)
+	site := siteOf(s.State, api.ServerStatus{ID: "server-1", Devices: []api.DeviceStatus{{Device: "device-1", Status: &firmware.Status{Machines: []firmware.MachineStatus{
+		{Enterprise: 7, Key: "bank-ca", Layer: ledger.LayerCalculator, Number: 3, Version: 1, State: firmware.MachineReady},
+		{Enterprise: 8, Key: "other-ca", Layer: ledger.LayerCombiner, Number: 2, Version: 4, State: firmware.MachineMissing},
+		{Enterprise: 9, Key: "third-ca", Layer: ledger.LayerCombiner, Number: 1, Version: 1, State: firmware.MachinePending},
+	}}}}}, s.Now)
+	var out bytes.Buffer
+	(&app{out: &out}).printSite(site)
+	for _, want := range []string{
+		"calculator 3 of enterprise 7 (bank-ca), share version 1: ready",
+		"combiner 2 of enterprise 8 (other-ca), share version 4: WARNING: its share is MISSING: deal it again",
+		"combiner 1 of enterprise 9 (third-ca), share version 1: has its share, which the ledger does not have yet",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in:\n%s", want, out.String())
+		}
+	}
 }

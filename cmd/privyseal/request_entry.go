@@ -116,6 +116,7 @@ TIME is a day (2026-01-31) or a moment (2026-01-31T18:00Z).` + entryLong,
 
 func newEntryDealing(a *app) *cobra.Command {
 	var q asking
+	var incomplete bool
 	c := &cobra.Command{
 		Use:   "dealing FILE",
 		Short: "Put a certificate authority in two layers into force, or a new revision of one",
@@ -134,10 +135,14 @@ before: privyseal authority install.` + entryLong,
 				return err
 			}
 			a.tell("%s\n", strings.Join(medium.ViewDealing(s.State(), d, nil).Lines(), "\n"))
+			if err := a.allInstalled(c.Context(), s, d, incomplete); err != nil {
+				return err
+			}
 			q.Kind, q.command = document.KindEntry, &command{ledger.KindDealing, d}
 			return a.request(c.Context(), &q)
 		},
 	}
+	c.Flags().BoolVar(&incomplete, "incomplete", false, "go on although a device has not installed its share: it stays without until it is dealt again")
 	q.flags(c)
 	return c
 }

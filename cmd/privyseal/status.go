@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/cmd/internal/medium"
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
@@ -61,7 +62,29 @@ type deviceStatusJSON struct {
 	Log        uint64        `json:"log"`
 	Officers   []string      `json:"officers"`
 	Lease      *leaseJSON    `json:"lease,omitempty"` // absent: it needs no beats, or does not answer
+	Machines   []machineJSON `json:"machines"`
 	Warnings   []string      `json:"warnings"`
+}
+
+// machineJSON is what a device is in an authority in two layers.
+type machineJSON struct {
+	Enterprise uint64 `json:"enterprise"`
+	Key        string `json:"key"`
+	Layer      string `json:"layer"`
+	Number     uint64 `json:"number"`
+	Version    uint64 `json:"version"`
+	State      string `json:"state"` // ready, pending, missing or superseded
+}
+
+func (m *machineJSON) text() string {
+	state := m.State
+	switch state {
+	case firmware.MachinePending:
+		state = "has its share, which the ledger does not have yet"
+	case firmware.MachineMissing:
+		state = "WARNING: its share is MISSING: deal it again"
+	}
+	return fmt.Sprintf("%s %d of enterprise %d (%s), share version %d: %s", m.Layer, m.Number, m.Enterprise, m.Key, m.Version, state)
 }
 
 func (a *app) status(ctx context.Context) error {
@@ -108,7 +131,7 @@ func siteOf(s ledger.State, x api.ServerStatus, now int64) siteJSON {
 	for _, d := range x.Devices {
 		j := deviceStatusJSON{
 			ID: d.Device, Name: d.Name, Linked: d.Linked, Silent: d.Silent, Text: d.Text,
-			Shares: []string{}, Officers: []string{}, Warnings: []string{},
+			Shares: []string{}, Officers: []string{}, Machines: []machineJSON{}, Warnings: []string{},
 		}
 		row, known := s.Device(d.Device)
 		j.Unattended = row.Unattended
@@ -116,6 +139,9 @@ func siteOf(s ledger.State, x api.ServerStatus, now int64) siteJSON {
 			j.Phase, j.Firmware, j.Use, j.Certified, j.Partials = st.Phase, st.Firmware, st.Use, st.Certified, st.Partials
 			j.Token, j.Height, j.LogHead, j.Log = st.Token, st.Height, st.LogHead, st.Log
 			j.Shares, j.Officers = append(j.Shares, st.Shares...), append(j.Officers, st.Officers...)
+			for _, m := range st.Machines {
+				j.Machines = append(j.Machines, machineJSON{m.Enterprise, m.Key, medium.Layer(m.Layer), m.Number, m.Version, m.State})
+			}
 			j.Unattended = j.Unattended || st.Unattended
 			if j.Lease = leaseOf(row, st.Lease); beatsOfDevice(row, d).Verdict == verdictLast {
 				j.Warnings = append(j.Warnings, "one more of its sources lost, and it falls silent: see 'privyseal heartbeat status "+d.Device+"'")
@@ -157,6 +183,9 @@ func (a *app) printSite(x siteJSON) {
 	a.say("%s", line)
 	for _, d := range x.Devices {
 		a.say("  %-14s %-20s %s", d.ID, d.Name, d.text())
+		for _, m := range d.Machines {
+			a.say("  %-14s %s", "", m.text())
+		}
 		for _, w := range d.Warnings {
 			a.say("  %-14s WARNING: %s", "", w)
 		}

@@ -127,7 +127,15 @@ func (s *Server) packetLog(what string, p tolerant.Packet) {
 
 // hear brings a packet, of whatever site, to whom it concerns here.
 func (s *Server) hear(p tolerant.Packet) {
+	s.hearAtDesk(p)
+	s.hearAtOutput(p)
+}
+
+func (s *Server) hearAtDesk(p tolerant.Packet) {
 	s.deskStep(func(d *tolerant.Desk, now int64) tolerant.Effects { return d.Packet(now, p) })
+}
+
+func (s *Server) hearAtOutput(p tolerant.Packet) {
 	if s.system().distributor(p.Enterprise, s.cfg.ID) != p.Distributor {
 		return // the output interface is where the task came from
 	}
@@ -156,7 +164,8 @@ func (s *Server) sendBroadcasts() {
 				continue
 			}
 			s.packetLog("packet out", p)
-			s.hear(p)
+			s.hearAtDesk(p)
+			s.spawn(func() { s.hearAtOutput(p) }) // it writes to the disk: the next packet does not wait for that
 			if err := s.publish(p); err != nil && s.ctx.Err() == nil {
 				s.audit.refused(s.cfg.ID, "packet", err)
 			}

@@ -141,6 +141,7 @@ make_sites() {
     [[ -S $run/d$i ]] || ln -s "$(site_of "$i")" "$run/d$i"
     start "d$i" privyseal-device run --dir "$sys/d$i"
   done
+  for ((i = 1; i <= ${#officers[@]}; i++)); do until_true 60 grep -q 'link is up' "$sys/d$i.log"; done
 }
 
 # The ceremony's file, from its beginning to the officers; keys are the story's.

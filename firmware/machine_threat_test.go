@@ -165,3 +165,32 @@ func TestThiefOfMachine(t *testing.T) {
 		}
 	}
 }
+
+// TestCombinerNeedsItsOperators: powers that were confirmed at their
+// calculators are combined for nobody but the combiner's own operators.
+func TestCombinerNeedsItsOperators(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.authority(1)
+	x := w.begin(a, "www.example.org", "device-1", "device-2", "device-4", "device-5")
+	other := w.begin(a, "www.example.com", "device-4")
+	powers := w.mustPowers(x, "device-1", "device-2")
+	for name, approvals := range map[string][][]byte{
+		"nobody":                    nil,
+		"one of two":                x.approvals["device-4"][:1],
+		"one of two, twice":         {x.approvals["device-4"][0], x.approvals["device-4"][0]},
+		"a calculator's":            x.approvals["device-1"],
+		"another combiner's":        x.approvals["device-5"],
+		"its own, of another task":  other.approvals["device-4"],
+		"its own with a stranger's": append(slices.Clone(x.approvals["device-4"]), x.approvals["device-1"][0]),
+	} {
+		in := x.combine("device-4", powers...)
+		in.Approvals = approvals
+		_, _, err := w.combine("device-4", in)
+		w.want(name, err, firmware.CodeQuorum, "")
+	}
+	c, _, err := w.combine("device-4", x.combine("device-4", powers...))
+	w.check(err)
+	_, err = x.r.checked.Assemble(c.Signature)
+	w.check(err)
+}

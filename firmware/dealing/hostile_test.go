@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/privyseal/privyseal/firmware"
@@ -28,6 +29,11 @@ func TestPlanRefused(t *testing.T) {
 		"code 0":              {func(p *dealing.Plan) { p.Enterprise.Code = 0 }, "enterprise.code", nil},
 		"code too large":      {func(p *dealing.Plan) { p.Enterprise.Code = 1_000_000 }, "enterprise.code", nil},
 		"no name":             {func(p *dealing.Plan) { p.Enterprise.Name = "" }, "enterprise.name", nil},
+		"lines in a name":     {func(p *dealing.Plan) { p.Enterprise.Name = "Bank\nisolated     yes" }, "enterprise.name", nil},
+		"a turned name":       {func(p *dealing.Plan) { p.Key.Name = "Bank \u202eAC" }, "key.name", nil},
+		"a long name":         {func(p *dealing.Plan) { p.Key.Name = strings.Repeat("x", 129) }, "key.name", nil},
+		"strange key id":      {func(p *dealing.Plan) { p.Key.ID = "../x" }, "key.id", nil},
+		"key id with a space": {func(p *dealing.Plan) { p.Key.ID = "a b" }, "key.id", nil},
 		"no key id":           {func(p *dealing.Plan) { p.Key.ID = "" }, "key.id", nil},
 		"a key that is there": {func(p *dealing.Plan) { p.Key.ID = ledgertest.KeyCertificates }, "key.id", []string{"there is a key"}},
 		"no root's name":      {func(p *dealing.Plan) { p.Key.Name = "" }, "key.name", nil},

@@ -6,6 +6,10 @@ import (
 )
 
 const (
+	// maxName and maxID are as in the ledger, in bytes.
+	maxName = 128
+	maxID   = 64
+
 	// maxKeepers bounds the keepers of a reserve.
 	maxKeepers = share.MaxPieces
 

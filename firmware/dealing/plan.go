@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/threshold"
@@ -122,12 +124,12 @@ func (p *Plan) checkKey() error {
 	switch {
 	case p.Enterprise.Code < 1 || p.Enterprise.Code > ledger.MaxEnterpriseCode:
 		return planErr("enterprise.code", "%d: choose one from 1 to %d", p.Enterprise.Code, ledger.MaxEnterpriseCode)
-	case p.Enterprise.Name == "":
-		return planErr("enterprise.name", "is missing")
-	case k.ID == "":
-		return planErr("key.id", "is missing")
-	case k.Name == "":
-		return planErr("key.name", "is missing: the common name of the root certificate")
+	case !printable(p.Enterprise.Name):
+		return planErr("enterprise.name", "%q: a name has 1 to %d bytes that print, without space around", p.Enterprise.Name, maxName)
+	case !isID(k.ID):
+		return planErr("key.id", "%q: an id has 1 to %d letters, digits and -_.:@#+, and begins with a letter or digit", k.ID, maxID)
+	case !printable(k.Name):
+		return planErr("key.name", "%q: the common name of the root certificate has 1 to %d bytes that print, without space around", k.Name, maxName)
 	case !slices.Contains([]uint64{2048, 3072, 4096}, k.Bits):
 		return planErr("key.bits", "%d: choose 2048, 3072 or 4096", k.Bits)
 	case len(k.Algorithms) == 0:
@@ -146,6 +148,19 @@ func (p *Plan) checkKey() error {
 		}
 	}
 	return nil
+}
+
+// printable reports whether people can be shown a name without being deceived:
+// before there is a dealing that the ledger refuses, there is a screen.
+func printable(name string) bool {
+	return name != "" && len(name) <= maxName && utf8.ValidString(name) && strings.TrimSpace(name) == name &&
+		!strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+func isID(s string) bool {
+	return len(s) >= 1 && len(s) <= maxID && !strings.ContainsRune("-_.:@#+", rune(s[0])) && !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.:@#+", r))
+	})
 }
 
 func (p *Plan) checkMachines() error {

@@ -246,6 +246,8 @@ func nameOf(d *api.DeviceTracking) string {
 func Situation(d *api.DeviceTracking) string {
 	var parts []string
 	switch {
+	case d.Wrong && d.Layer > 0:
+		parts = append(parts, "was found lying")
 	case d.Wrong:
 		parts = append(parts, "made a wrong partial signature")
 	case d.Signed:

@@ -58,6 +58,7 @@ func (s *Server) dealWith(ctx context.Context, source, device, typ string, paylo
 	if err != nil {
 		return nil, err
 	}
+	s.audit.log.Info("dealing", "source", source, "device", device, "type", typ)
 	raw, err := s.ask(ctx, device, typ, msg)
 	if err == nil {
 		err = s.decodeAnswer(device, raw, want, into)

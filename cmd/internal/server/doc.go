@@ -4,8 +4,10 @@
 //
 // It relays the ceremony, takes requests and coordinates them (package
 // coordinator), keeps officers' inboxes, carries unlock approvals, and writes
-// down every message in and out. It is the devices' firewall: what is
-// malformed, unsigned, unknown or too much ends here.
+// down every message in and out. For authorities in two layers it is the task
+// distributor and output interface, and the desk of its own calculators and
+// combiners (package tolerant), on channels that all sites hear. It is the
+// devices' firewall: what is malformed, unsigned, unknown or too much ends here.
 //
 // It is trusted with nothing. What counts is signed by requesters, officers and
 // devices, and checked by those whom it concerns.

@@ -127,6 +127,11 @@ const (
 	// until it is answered, so that what is too much is lost without harm.
 	maxBroadcasts = 4096
 
+	// maxPacketLines bounds the lines on packets in the audit log in a minute:
+	// those of fifty certificates. What devices were asked and answered is there
+	// besides.
+	maxPacketLines = 3000
+
 	// keepPause is between two writes of the illegal tasks.
 	keepPause = 200 * time.Millisecond
 

@@ -32,6 +32,27 @@ type machines struct {
 	keep   chan struct{}              // holds a token when the illegal tasks changed
 	out    chan tolerant.Packet       // on their way to all sites
 	lose   func(tolerant.Packet) bool // a test's: does not arrive anywhere
+	lines  lines
+}
+
+// lines bounds what packets write into the audit log: any site can make up as
+// many as it likes.
+type lines struct {
+	mu     sync.Mutex
+	minute time.Time
+	n      int
+}
+
+// take reports whether a line may be written, and whether it is the last for
+// this minute.
+func (l *lines) take(now time.Time) (ok, last bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now.Sub(l.minute) >= time.Minute {
+		l.minute, l.n = now, 0
+	}
+	l.n++
+	return l.n <= maxPacketLines, l.n == maxPacketLines
 }
 
 func newMachines(lose func(tolerant.Packet) bool) *machines {
@@ -111,7 +132,7 @@ func (s *Server) hearChannel(code uint64, channel string) bus.Handler {
 			return nil, nil // our own: we have heard it
 		}
 		if err != nil {
-			s.audit.refused(tolerant.Subject(code, channel), "packet", err)
+			s.packetRefused(tolerant.Subject(code, channel), err)
 			return nil, err
 		}
 		s.packetLog("packet in", p)
@@ -121,8 +142,26 @@ func (s *Server) hearChannel(code uint64, channel string) bus.Handler {
 }
 
 func (s *Server) packetLog(what string, p tolerant.Packet) {
+	if !s.packetLine() {
+		return
+	}
 	s.audit.log.Info(what, "kind", p.Kind, "site", p.Site, "enterprise", p.Enterprise, "distributor", p.Distributor, "task", p.Task,
 		"request", p.Request.String(), "device", p.Device)
+}
+
+func (s *Server) packetRefused(peer string, err error) {
+	if s.packetLine() {
+		s.audit.refused(peer, "packet", err)
+	}
+}
+
+// packetLine reports whether one more line on packets may go into the audit log.
+func (s *Server) packetLine() bool {
+	ok, last := s.machines.lines.take(time.Now())
+	if last {
+		s.audit.log.Warn("more packets of this minute are not logged")
+	}
+	return ok
 }
 
 // hear brings a packet, of whatever site, to whom it concerns here.
@@ -151,7 +190,7 @@ func (s *Server) broadcast(p tolerant.Packet) {
 	select {
 	case s.machines.out <- p:
 	default:
-		s.audit.refused(s.cfg.ID, "packet", errors.New("too many packets wait for the bus: one is dropped"))
+		s.packetRefused(s.cfg.ID, errors.New("too many packets wait for the bus: one is dropped"))
 	}
 }
 
@@ -167,7 +206,7 @@ func (s *Server) sendBroadcasts() {
 			s.hearAtDesk(p)
 			s.spawn(func() { s.hearAtOutput(p) }) // it writes to the disk: the next packet does not wait for that
 			if err := s.publish(p); err != nil && s.ctx.Err() == nil {
-				s.audit.refused(s.cfg.ID, "packet", err)
+				s.packetRefused(s.cfg.ID, err)
 			}
 		case <-s.ctx.Done():
 			return

@@ -259,3 +259,25 @@ func TestChannels(t *testing.T) {
 		t.Errorf("%d packets are in the audit log, 1 was to be heard", n)
 	}
 }
+
+// TestPacketLines: whoever makes up packets does not fill the disk.
+func TestPacketLines(t *testing.T) {
+	var l lines
+	now := time.Unix(1_800_000_000, 0)
+	written, lasts := 0, 0
+	for range 3 * maxPacketLines {
+		ok, last := l.take(now)
+		if ok {
+			written++
+		}
+		if last {
+			lasts++
+		}
+	}
+	if written != maxPacketLines || lasts != 1 {
+		t.Errorf("%d lines, %d times the last", written, lasts)
+	}
+	if ok, _ := l.take(now.Add(time.Minute)); !ok {
+		t.Error("no line in the next minute")
+	}
+}

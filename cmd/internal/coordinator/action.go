@@ -10,7 +10,11 @@ import (
 type Effects struct {
 	// Record, if not nil, has to be durable before any action is carried out
 	// and before anybody is told of the step.
-	Record  []byte
+	Record []byte
+	// Changed says that there is something new to tell ([Request.Tracking]). Not
+	// all of that is in a record: after a crash a revision may come twice, with
+	// what is asked for again.
+	Changed bool
 	Actions []Action
 }
 

@@ -62,7 +62,8 @@ type Request struct {
 	// Of the step under way.
 	now     int64
 	actions []Action
-	dirty   bool
+	dirty   bool // something that has to survive a crash
+	news    bool // something that need not: it is asked for again
 }
 
 // ask is a message that a device has not answered.
@@ -240,13 +241,16 @@ func (r *Request) Asleep(now int64, device string, locked bool, why string) Effe
 
 // step runs one event to its end.
 func (r *Request) step(now int64, event func()) Effects {
-	r.now, r.actions, r.dirty = max(now, r.now), nil, false
+	r.now, r.actions, r.dirty, r.news = max(now, r.now), nil, false, false
 	event()
 	r.advance()
 	r.present()
 	var e Effects
-	if r.dirty {
+	if r.dirty || r.news {
 		r.revision++
+		e.Changed = true
+	}
+	if r.dirty {
 		e.Record = r.record()
 	}
 	for i, a := range r.actions {

@@ -311,7 +311,7 @@ func (r *Request) closeDevices() {
 				if in.Request != r.digest {
 					return errors.New("it closed another request")
 				}
-				d.closed, d.asking, r.dirty = true, false, true
+				d.closed, d.asking, r.news = true, false, true
 				return nil
 			},
 			func(code, text string) {

@@ -6,6 +6,11 @@
 // every approval themselves, and whatever it releases verifies under the
 // public key. It can only delay.
 //
+// For the key of an authority in two layers it is the task distributor and the
+// output interface (B [0097]): it chooses nobody, broadcasts the task and the
+// operators' confirmations, verifies what combiners send, and judges who is
+// accused (package tolerant has the other side).
+//
 // [Request] is a pure state machine: no clock, no network, no goroutine. What
 // happens comes in through its methods, what is to be done goes out as
 // [Effects]. A record that an effect carries has to be durable before its

@@ -294,61 +294,105 @@ func offerOf(t *testing.T, ack tolerant.Packet) []byte {
 	return in.Offer
 }
 
-// TestOldWords: an offer that is gone, and a refusal of then, do not come back.
+// TestOldWords: an offer that is gone, and a refusal of then, do not come back;
+// nor does a word on another channel or of another task count.
 func TestOldWords(t *testing.T) {
 	w, a := small(t)
-	w.hush(numbers(2, 5)...)
+	w.hush(numbers(1, 5)...)
 	g := w.start("server-1", w.request(a))
-	w.cut = func(p tolerant.Packet, _ string) bool { return p.Kind == tolerant.KindPowers }
-	for range 2 { // the device loses its one-time key just before it could work
-		w.before = func(int) {
-			if d := g.r.Tracking().Devices[0]; len(d.Missing) == 0 && w.devices[device(1)].Tasks() == 0 {
-				w.before = nil
-				w.devices[device(1)].Restart()
-			}
-		}
-		w.devices[device(1)].Restart()
-		w.carry("server-1", w.desks["server-1"].Awake(w.now, device(1)))
-		w.pass(20)
-	}
-	first := func() (acks, refusals []tolerant.Packet) {
-		for _, p := range w.seen {
-			switch {
-			case p.Device != device(1):
-			case p.Kind == tolerant.KindAck:
-				acks = append(acks, p)
-			case p.Kind == tolerant.KindFailed && len(p.Message) > 0:
-				refusals = append(refusals, p)
-			}
-		}
-		return
-	}
-	acks, refusals := first()
-	if len(acks) < 2 || len(refusals) < 1 {
-		t.Fatalf("%d offers, %d refusals", len(acks), len(refusals))
-	}
-	// It made a new offer, which its operators approved; a refusal of before is
-	// sent again.
-	standing := g.r.Tracking().Devices[0]
-	for range 2 {
-		for _, p := range append(refusals, acks...) {
-			g.do(g.r.Packet(w.now, tolerant.B1, p))
+	w.settle()
+	task := g.r.Tracking().Task
+	refusal := func() tolerant.Packet {
+		return tolerant.Packet{
+			Kind: tolerant.KindFailed, Site: "server-1", Enterprise: 1, Distributor: 1, Task: task, Request: g.r.Digest(), Device: device(1),
+			Message: w.devices[device(1)].Sign(firmware.TypeRefusal, firmware.Refusal{
+				Request: g.r.Digest(), Device: device(1), Code: firmware.CodeOffer, Text: "the one-time key is gone",
+			}, [16]byte{3}),
 		}
 	}
-	if after := g.r.Tracking().Devices[0]; after.Offered != standing.Offered || len(after.Approved) != len(standing.Approved) {
-		t.Errorf("%+v became %+v", standing, after)
+	standing := func() (bool, int) {
+		d := g.r.Tracking().Devices[0]
+		return d.Offered, len(d.Approved)
 	}
-	// It is locked, and says nothing: its offers are gone.
-	g.do(g.r.Asleep(w.now, device(1), true, "locked"))
-	for _, p := range acks[:len(acks)-1] {
-		if offerOf(t, p); slices.Equal(offerOf(t, p), offerOf(t, acks[len(acks)-1])) {
-			continue
-		}
-		g.do(g.r.Packet(w.now, tolerant.B1, p))
+	first := w.seen[slices.IndexFunc(w.seen, func(p tolerant.Packet) bool { return p.Kind == tolerant.KindAck && p.Device == device(1) })]
+	old := refusal()
+	w.pass(5)
+	w.devices[device(1)].Restart()
+	w.carry("server-1", w.desks["server-1"].Awake(w.now, device(1)))
+	w.settle()
+	delete(w.silent, "officer-1a")
+	g.approveAll(device(1))
+	w.settle()
+	if offered, n := standing(); !offered || n != 1 {
+		t.Fatal(offered, n)
 	}
-	if g.r.Tracking().Devices[0].Offered {
-		t.Error("an old offer counts again")
+	now := refusal()
+	other := now
+	other.Task++
+	g.do(g.r.Packet(w.now, tolerant.B1, first))
+	g.do(g.r.Packet(w.now, tolerant.B1, old))
+	g.do(g.r.Packet(w.now, tolerant.B2, now))
+	g.do(g.r.Packet(w.now, tolerant.B1, other))
+	if offered, n := standing(); !offered || n != 1 {
+		t.Errorf("undone: %v, %d approvals", offered, n)
 	}
+	w.fault(coordtest.Silent, device(1))
+	g.do(g.r.Packet(w.now, tolerant.B1, now))
+	if offered, _ := standing(); offered {
+		t.Error("a refusal of now does not count")
+	}
+	g.do(g.r.Packet(w.now, tolerant.B1, first))
+	if offered, _ := standing(); offered {
+		t.Error("an offer that is gone counts again")
+	}
+}
+
+// TestTwoWords: who signed two different powers for one task has convicted
+// itself, also if nobody asked.
+func TestTwoWords(t *testing.T) {
+	w, a := small(t)
+	w.hush(device(4), device(5))
+	g := w.start("server-1", w.request(a))
+	w.settle()
+	p := w.seen[slices.IndexFunc(w.seen, func(p tolerant.Packet) bool { return p.Kind == tolerant.KindPowers && p.Device == device(2) })]
+	u, err := envelope.Parse(p.Message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var x firmware.Powers
+	if err := envelope.Unmarshal(u.UnverifiedPayload(), &x); err != nil {
+		t.Fatal(err)
+	}
+	p.Message = w.devices[device(2)].Sign(firmware.TypePowers, x, [16]byte{4})
+	g.do(g.r.Packet(w.now, tolerant.B2, p))
+	if out := g.r.Tracking(); len(out.Wrong) > 0 {
+		t.Fatalf("the same powers, signed once more: %v", out.Liars)
+	}
+	x.Y[0], x.Y[1] = x.Y[1], x.Y[0]
+	p.Message = w.devices[device(2)].Sign(firmware.TypePowers, x, [16]byte{5})
+	g.do(g.r.Packet(w.now, tolerant.B2, p))
+	if out := g.r.Tracking(); !slices.Equal(out.Wrong, []string{device(2)}) || !strings.Contains(out.Liars[0].Text, "two different powers") {
+		t.Errorf("%+v", out.Liars)
+	}
+}
+
+// TestProgress: when something arrives, what is missing is asked for at once.
+func TestProgress(t *testing.T) {
+	w, a := small(t)
+	w.hush(device(2), device(3))
+	w.cut = func(p tolerant.Packet, _ string) bool {
+		return p.Kind == tolerant.KindConfirmed && p.Device == device(1)
+	}
+	g := w.start("server-1", w.request(a))
+	w.pass(20)
+	for n := len(w.seen); len(w.seen) == n; { // until its confirmation was repeated, in vain
+		w.pass(1)
+	}
+	w.cut = nil
+	clear(w.silent)
+	g.approveAll(device(2))
+	w.pass(2)
+	g.signed()
 }
 
 // TestFlood: packets that ask for repetitions do not bring more and more of

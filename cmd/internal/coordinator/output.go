@@ -57,7 +57,7 @@ func (r *Request) takePowers(d *device, raw []byte) {
 	y := powersHash(p)
 	if m.result == nil {
 		m.result, m.y = bytes.Clone(raw), y
-		d.wait, d.text, r.dirty = 0, "", true
+		d.wait, d.text, r.news = 0, "", true
 		d.machine.tries = 0
 		r.moved()
 		r.wakeCombiners()
@@ -119,7 +119,7 @@ func (r *Request) takeCombined(d *device, p tolerant.Packet) {
 		r.convict(d, "sent a signature that does not verify")
 		return
 	}
-	d.machine.result, d.text, r.dirty = bytes.Clone(p.Message), "", true
+	d.machine.result, d.text, r.news = bytes.Clone(p.Message), "", true
 	if r.state == api.StateOpen {
 		r.release(d, c)
 	}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -150,7 +151,12 @@ func (l *load) follow(conn *client.Conn, r *client.Signed, n int) ([]string, err
 			return nil, err
 		}
 	}
-	return t.Attempts[len(t.Attempts)-1].Devices, nil
+	for _, a := range slices.Backward(t.Attempts) {
+		if len(a.Wrong) == 0 { // the others are those that lied on the way
+			return a.Devices, nil
+		}
+	}
+	return nil, errors.New("nobody signed")
 }
 
 func (l *load) told(begun time.Time, signers []string, err error) {

@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"math/big"
+	"slices"
 
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/document"
@@ -184,17 +186,7 @@ func (d *Prepared) finish(in Inputs, key ledger.Key, dealt *twolayer.Dealing, wr
 			return nil, err
 		}
 	}
-	out := &Result{Sealed: map[string][]byte{}, WrongPieces: wrong}
-	out.Dealing = ledger.Dealing{
-		Enterprise: d.plan.Enterprise, Revision: d.Revision(), Key: key, Distributors: d.plan.Distributors, Officers: d.officers,
-		Operator: d.plan.Operator, Created: in.Now, Isolated: in.Isolated,
-	}
-	switch {
-	case d.plan.KeepReserve:
-		out.Dealing.Reserve = d.row.Reserve
-	case d.plan.Reserve != nil:
-		out.Dealing.Reserve = uint64(len(d.keepers))
-	}
+	out := &Result{Sealed: map[string][]byte{}, WrongPieces: wrong, Dealing: d.revision(in, key)}
 	// What the ledger would refuse is not let out.
 	if err := ledger.CheckUnconfirmed(d.state, &out.Dealing, in.Now); err != nil {
 		return nil, err
@@ -216,6 +208,49 @@ func (d *Prepared) finish(in Inputs, key ledger.Key, dealt *twolayer.Dealing, wr
 		}
 	}
 	return out, nil
+}
+
+// revision is the row to come, of a key that has its layers.
+func (d *Prepared) revision(in Inputs, key ledger.Key) ledger.Dealing {
+	out := ledger.Dealing{
+		Enterprise: d.plan.Enterprise, Revision: d.Revision(), Key: key, Distributors: d.plan.Distributors, Officers: d.officers,
+		Operator: d.plan.Operator, Created: in.Now, Isolated: in.Isolated,
+	}
+	switch {
+	case d.plan.KeepReserve:
+		out.Reserve = d.row.Reserve
+	case d.plan.Reserve != nil:
+		out.Reserve = uint64(len(d.keepers))
+	}
+	return out
+}
+
+// rehearse shows the ledger an extension before devices are asked for
+// invitations and keepers for their cards: its check values are missing yet, and
+// others stand in for them.
+func (d *Prepared) rehearse(in Inputs) error {
+	if d.row == nil {
+		return nil // there is no key yet that the ledger could look at
+	}
+	key, old := d.row.Key, d.row.Key.Layers
+	key.N, key.Holders = uint64(len(d.Grouping.Calculators)), d.machines
+	layers := d.fewer(old)
+	layers.V = nil
+	l := int(old.Grouping.L)
+	n, x := new(big.Int).SetBytes(key.Public.N), new(big.Int).SetBytes(old.H)
+	for _, c := range d.Grouping.Calculators {
+		if at := slices.Index(old.Grouping.Calculators, c); at >= 0 {
+			layers.V = append(layers.V, old.V[at*l:(at+1)*l]...)
+			continue
+		}
+		for range l { // powers of h are as good as any
+			x.Mul(x, new(big.Int).SetBytes(old.H)).Mod(x, n)
+			layers.V = append(layers.V, x.FillBytes(make([]byte, len(key.Public.N))))
+		}
+	}
+	key.Layers = &layers
+	row := d.revision(in, key)
+	return ledger.CheckUnconfirmed(d.state, &row, max(in.Now, d.state.Time()))
 }
 
 // seal seals each device that gets one its share.

@@ -134,9 +134,19 @@ func TestExtend(t *testing.T) {
 	// Who was there never comes back: he still knows what he was dealt.
 	p.Combiners = append(p.Combiners, machines(6, "device-4")...)
 	r.officers(p)
-	if _, err := dealing.Prepare(r.inputs(), r.State, p, r.invite(p), nil); err != nil {
-		wants(t, err, "device-4")
-	}
+	_, err = dealing.Draft(r.inputs(), r.State, p, nil)
+	wants(t, err, "device-4", "still knows what it was dealt")
+	// Nor does a number, or the number of a distributor at another server.
+	p.Combiners = p.Combiners[:len(p.Combiners)-1]
+	p.Calculators = append(machines(1, "device-5"), p.Calculators...)
+	r.officers(p)
+	_, err = dealing.Draft(r.inputs(), r.State, p, nil)
+	wants(t, err, "device-5 is calculator 1 already")
+	p.Calculators = p.Calculators[1:]
+	p.Distributors[0].Server = "server-2"
+	r.officers(p)
+	_, err = dealing.Draft(r.inputs(), r.State, p, nil)
+	wants(t, err, "distributor 1", "server-1")
 }
 
 // TestDealAgain gives machines that are there new shares: where officers change,

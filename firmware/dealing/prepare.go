@@ -94,7 +94,10 @@ func Draft(in Inputs, s ledger.State, p *Plan, progress func(string)) (*Prepared
 	if err := d.group(progress); err != nil {
 		return nil, err
 	}
-	return d, d.hold()
+	if err := d.hold(); err != nil {
+		return nil, err
+	}
+	return d, d.rehearse(in)
 }
 
 // Revision is the number that the dealing will have: 1 for a new authority.

@@ -140,7 +140,7 @@ func (a *app) reserve(b *brought, d *dealing.Prepared, path string) ([]byte, *de
 
 // agree shows what is about to happen and asks for the word.
 func (a *app) agree(b *brought, d *dealing.Prepared) error {
-	a.print(a.err, b.state, medium.ViewPrepared(b.state, d))
+	a.print(a.err, b, medium.ViewPrepared(b.state, d))
 	if a.notIsolated {
 		a.tell("WARNING      the dealing will say for ever that this machine may have had a network")
 	}

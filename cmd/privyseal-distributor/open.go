@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ const idDigits = 20
 // brought is what came on the medium, verified.
 type brought struct {
 	dir         string
+	sum         [sha256.Size]byte // of the plan's file, which people reviewed
 	plan        *medium.Plan
 	state       ledger.State
 	invitations [][]byte
@@ -38,7 +40,7 @@ func (a *app) read(dir string, sure bool) (*brought, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &brought{dir: dir}
+	b := &brought{dir: dir, sum: sha256.Sum256(x.Plan)}
 	if b.state, err = x.System.State(id); err != nil {
 		return nil, fmt.Errorf("the system on the medium: %w", err)
 	}
@@ -106,10 +108,12 @@ func (b *brought) explain(err error) error {
 }
 
 // print shows an authority with the system it is for.
-func (a *app) print(w io.Writer, s ledger.State, v *medium.View) {
+func (a *app) print(w io.Writer, b *brought, v *medium.View) {
+	s := b.state
 	line := func(format string, args ...any) { fmt.Fprintln(w, term.Clean(fmt.Sprintf(format, args...))) }
 	line("system       %s, %s", s.Name(), s.System())
 	line("             ledger position %d, head %s", s.Height(), s.Head())
+	line("plan         SHA-256 of the file %x", b.sum)
 	line("clock        %s, by this machine", a.now().UTC().Format("2006-01-02 15:04:05 UTC"))
 	line("%s", strings.Join(v.Lines(), "\n"))
 }

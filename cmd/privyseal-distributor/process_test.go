@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -324,7 +325,7 @@ func TestDealAndExtend(t *testing.T) {
 
 	// Shown to whoever asks, and nothing done.
 	x := r.ok("", "show", dir)
-	for _, want := range []string{id, "Example Bank", "any 2 calculators sign", "device-4 (Seal 4)", "learned at most by", "any 2 of Officer 1a (officer-1a)", "gets its share"} {
+	for _, want := range []string{id, fmt.Sprintf("%x", sha256.Sum256([]byte(r.plan(2, kept)))), "Example Bank", "any 2 calculators sign", "device-4 (Seal 4)", "learned at most by", "any 2 of Officer 1a (officer-1a)", "gets its share"} {
 		if !strings.Contains(x.out, want) {
 			t.Errorf("show does not say %q\n%s", want, x.out)
 		}

@@ -56,7 +56,7 @@ func (a *app) show(dir string) error {
 			*medium.View
 		}{b.state.System().String(), stage, v})
 	} else {
-		a.print(a.out, b.state, v)
+		a.print(a.out, b, v)
 	}
 	if half != nil {
 		return half

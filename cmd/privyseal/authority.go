@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/medium"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/dealing"
+	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
 
@@ -76,7 +78,14 @@ func newAuthorityCheck(a *app) *cobra.Command {
 				return err
 			}
 			v := medium.ViewPrepared(s.State(), p.draft)
-			return a.result(v, func() { a.say("%s", strings.Join(v.Lines(), "\n")) })
+			sum := sha256.Sum256(p.raw)
+			return a.result(struct {
+				File envelope.Hash `json:"file_sha256"`
+				*medium.View
+			}{sum, v}, func() {
+				a.say("plan         SHA-256 of the file %x", sum)
+				a.say("%s", strings.Join(v.Lines(), "\n"))
+			})
 		},
 	}
 }

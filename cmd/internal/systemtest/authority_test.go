@@ -63,6 +63,16 @@ func (o *Online) testCertificate(t *testing.T) {
 	if out := openssl(t, dir, "verify", "-CAfile", "root.pem", "-verify_hostname", "www.example", "cert.pem"); !strings.Contains(out, "OK") {
 		t.Error(out)
 	}
+	// A home that has never heard of the authority learns of it from any server.
+	old, err := client.Verify(o.Home.ID(), "s3", o.Home.Bundle(), nil)
+	o.check(err)
+	if _, _, err := client.VerifyCertificate(old.State(), der, time.Now().Unix()); !errors.Is(err, client.ErrIssuer) {
+		t.Errorf("a home that is behind: %v", err)
+	}
+	o.check(old.Refresh(t.Context(), o.Conn("s3")))
+	if k, _, err := client.VerifyCertificate(old.State(), der, time.Now().Unix()); err != nil || k.ID != "ca-11" {
+		t.Errorf("key %s: %v", k.ID, err)
+	}
 	if tr.Enterprise != 11 || tr.Distributor != 1 || tr.Task == 0 || len(tr.Liars) != 0 {
 		t.Errorf("%+v", tr)
 	}

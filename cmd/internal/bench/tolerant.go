@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -227,7 +228,7 @@ func (p *plant) enter(ctx context.Context, kind string, body any) error {
 	if err := p.approve(ctx, []*asked{one}, r.Route.Devices); err != nil {
 		return err
 	}
-	if err := one.post(ctx); err != nil {
+	if err := post(ctx, []*asked{one}); err != nil {
 		return err
 	}
 	t, err := conn.Follow(ctx, one.Digest, nil)
@@ -256,25 +257,34 @@ type asked struct {
 	words []word
 }
 
+// word is an officer's approval at a device.
 type word struct {
+	from   string // officer and device
 	to     *client.Conn
 	sealed []byte
 }
 
-// post posts them, in the order of devices. The server refuses what comes when
-// others have signed already: how the request ended is seen elsewhere.
-func (a *asked) post(ctx context.Context) error {
-	for _, w := range a.words {
-		_, err := w.to.Say(ctx, w.sealed)
-		var refused *client.RefusedError
-		switch {
-		case errors.As(err, &refused):
-			return nil
-		case err != nil:
-			return err
+// post posts the approvals of requests: every officer those for a device, in
+// the order of the requests, and all of them at the same time. The server
+// refuses what comes when others have signed already: how a request ended is
+// seen elsewhere.
+func post(ctx context.Context, requests []*asked) error {
+	streams := map[string][]word{}
+	for _, r := range requests {
+		for _, w := range r.words {
+			streams[w.from] = append(streams[w.from], w)
 		}
 	}
-	return nil
+	return each(slices.Collect(maps.Values(streams)), func(words []word) error {
+		for _, w := range words {
+			_, err := w.to.Say(ctx, w.sealed)
+			var refused *client.RefusedError
+			if err != nil && !errors.As(err, &refused) {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // approve has the officers of the devices, which have to be alive, approve all
@@ -327,7 +337,7 @@ func (p *plant) approve(ctx context.Context, requests []*asked, devices []string
 						return err
 					}
 					done[name] = true
-					r.words = append(r.words, word{conn, raw})
+					r.words = append(r.words, word{who + " " + item.Device.ID, conn, raw})
 				}
 			}
 		}
@@ -375,14 +385,19 @@ func (a *plantAuthority) prepare(ctx context.Context, n int) ([]*asked, error) {
 	return out, a.approve(ctx, out, a.alive())
 }
 
-// finish posts a request's approvals and waits for its certificate, which is
-// verified.
-func (a *plantAuthority) finish(ctx context.Context, r *asked) error {
+// issue posts the approvals of requests and waits for all certificates, which
+// are verified.
+func (a *plantAuthority) issue(ctx context.Context, requests []*asked) error {
+	posted := make(chan error, 1)
+	go func() { posted <- post(ctx, requests) }()
+	err := each(requests, func(r *asked) error { return a.await(ctx, r) })
+	return errors.Join(err, <-posted)
+}
+
+// await waits for one.
+func (a *plantAuthority) await(ctx context.Context, r *asked) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("no certificate in time"))
 	defer cancel()
-	if err := r.post(ctx); err != nil {
-		return err
-	}
 	t, err := a.conns[r.Server].Follow(ctx, r.Digest, nil)
 	switch {
 	case err != nil:
@@ -414,7 +429,7 @@ func (a *plantAuthority) run(ctx context.Context, n int, what string) (*tolerant
 	var latency []time.Duration
 	for _, r := range requests {
 		t := time.Now()
-		if err := a.finish(ctx, r); err != nil {
+		if err := a.issue(ctx, []*asked{r}); err != nil {
 			return nil, err
 		}
 		latency = append(latency, time.Since(t))
@@ -440,7 +455,7 @@ func (a *plantAuthority) run(ctx context.Context, n int, what string) (*tolerant
 		return nil, err
 	}
 	t := time.Now()
-	if err := each(requests, func(r *asked) error { return a.finish(ctx, r) }); err != nil {
+	if err := a.issue(ctx, requests); err != nil {
 		return nil, err
 	}
 	took := time.Since(t)

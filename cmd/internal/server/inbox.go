@@ -42,7 +42,13 @@ type inboxEntry struct {
 
 // inbox is what officers of this site's devices are asked. Contents are on the
 // disk; in memory there is only who has something.
+//
+// What is asked of anybody is durable before its coordinator hears that it is
+// here. That others have approved meanwhile, or that an officer is asked no
+// more, is written soon after: a crash before that makes an officer see a
+// question again that he has answered.
 type inbox struct {
+	disk    sync.Mutex // one writer at a time; taken before mu
 	mu      sync.Mutex
 	sets    map[envelope.Hash]*heldSet
 	seq     uint64
@@ -56,7 +62,8 @@ type heldSet struct {
 	device      string
 	revision    uint64
 	expires     int64
-	officers    []envelope.KeyID
+	officers    map[envelope.KeyID]envelope.Hash // digests of what each is asked
+	pending     []byte                           // the content that is not on the disk yet
 }
 
 func newInbox() *inbox {
@@ -124,36 +131,146 @@ func (s *Server) takeSet(set *inboxSet) error {
 			return fmt.Errorf("key %s is no officer's", e.Officer)
 		}
 	}
-	data, err := envelope.Marshal(set)
+	h, data, err := hold(set)
 	if err != nil {
 		return err
 	}
 	key := set.key()
 	x := s.inbox
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	old := x.sets[key]
-	if old != nil && old.revision > set.Revision {
-		return nil // overtaken
+	done, err := x.update(key, h, data)
+	if err != nil || done {
+		return err
 	}
-	if old == nil && len(x.sets) >= maxSets {
-		return errors.New("the inboxes of this site are full")
+	x.disk.Lock()
+	defer x.disk.Unlock()
+	if x.overtaken(key, h) {
+		return nil
 	}
 	if err := atomicfile.Write(s.inboxFile(key), data, 0o600); err != nil {
 		return err
 	}
-	x.put(key, set)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if old := x.sets[key]; old == nil || old.revision <= h.revision { // else what is pending has overtaken it
+		x.put(key, h)
+	}
 	s.audit.log.Info("inbox", "coordinator", set.Coordinator, "request", set.Request.String(), "device", set.Device, "revision", set.Revision, "items", len(set.Items))
 	return nil
 }
 
-// put notes a set; the caller holds the lock.
-func (x *inbox) put(key envelope.Hash, set *inboxSet) {
-	x.seq++
-	h := &heldSet{seq: x.seq, coordinator: set.Coordinator, request: set.Request, device: set.Device, revision: set.Revision, expires: set.Expires}
-	for _, e := range set.Items {
-		h.officers = append(h.officers, e.Officer)
+// hold is what is kept of a set in memory, and on the disk.
+func hold(set *inboxSet) (*heldSet, []byte, error) {
+	h := &heldSet{
+		coordinator: set.Coordinator, request: set.Request, device: set.Device, revision: set.Revision, expires: set.Expires,
+		officers: map[envelope.KeyID]envelope.Hash{},
 	}
+	for _, e := range set.Items {
+		e.Content.Approved = nil // is for people to see
+		asked, err := envelope.Marshal(e.Content)
+		if err != nil {
+			return nil, nil, err
+		}
+		h.officers[e.Officer] = envelope.HashOf("privyseal inbox item", asked)
+	}
+	data, err := envelope.Marshal(set)
+	return h, data, err
+}
+
+// update takes a set that asks nobody anything new, and reports whether nothing
+// more is to be done now.
+func (x *inbox) update(key envelope.Hash, h *heldSet, data []byte) (bool, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	old := x.sets[key]
+	switch {
+	case old == nil && len(x.sets) >= maxSets:
+		return false, errors.New("the inboxes of this site are full")
+	case old == nil:
+		return false, nil
+	case old.revision > h.revision:
+		return true, nil // overtaken
+	}
+	for officer, asked := range h.officers {
+		if old.officers[officer] != asked {
+			return false, nil
+		}
+	}
+	h.pending = data
+	x.put(key, h)
+	return true, nil
+}
+
+func (x *inbox) overtaken(key envelope.Hash, h *heldSet) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	old := x.sets[key]
+	return old != nil && old.revision > h.revision
+}
+
+// keepInbox writes what is pending, now and then.
+func (s *Server) keepInbox() {
+	t := time.NewTicker(tickEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-s.ctx.Done():
+			s.writeInbox()
+			return
+		}
+		s.writeInbox()
+	}
+}
+
+func (s *Server) writeInbox() {
+	x := s.inbox
+	x.mu.Lock()
+	var keys []envelope.Hash
+	for key, h := range x.sets {
+		if h.pending != nil {
+			keys = append(keys, key)
+		}
+	}
+	x.mu.Unlock()
+	for _, key := range keys {
+		if err := s.writeSet(key); err != nil {
+			s.audit.refused(s.cfg.ID, "inbox", err)
+		}
+	}
+}
+
+// writeSet writes a set as it is now, if that is pending. One that asks nobody
+// anything needs no file.
+func (s *Server) writeSet(key envelope.Hash) error {
+	x := s.inbox
+	x.disk.Lock()
+	defer x.disk.Unlock()
+	x.mu.Lock()
+	h := x.sets[key]
+	x.mu.Unlock()
+	if h == nil || h.pending == nil {
+		return nil
+	}
+	var err error
+	if len(h.officers) == 0 {
+		if err = os.Remove(s.inboxFile(key)); errors.Is(err, os.ErrNotExist) {
+			err = nil
+		}
+	} else {
+		err = atomicfile.Write(s.inboxFile(key), h.pending, 0o600)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err == nil {
+		h.pending = nil
+	}
+	return err
+}
+
+// put notes a set; the caller holds the lock.
+func (x *inbox) put(key envelope.Hash, h *heldSet) {
+	x.seq++
+	h.seq = x.seq
 	x.sets[key] = h
 	close(x.changed)
 	x.changed = make(chan struct{})
@@ -176,7 +293,11 @@ func (s *Server) loadInbox() error {
 		if err := envelope.Unmarshal(data, &set); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
-		s.inbox.put(set.key(), &set)
+		h, _, err := hold(&set)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		s.inbox.put(set.key(), h)
 	}
 	return nil
 }
@@ -202,7 +323,7 @@ func (x *inbox) due(officer envelope.KeyID, since uint64, now int64) (keys []env
 	}
 	var found []entry
 	for key, h := range x.sets {
-		if h.seq > since && h.expires > now && slices.Contains(h.officers, officer) {
+		if _, ok := h.officers[officer]; ok && h.seq > since && h.expires > now {
 			found = append(found, entry{key, h.seq})
 		}
 	}
@@ -281,12 +402,28 @@ func (s *Server) sealItems(sys *system, source string, officer ledger.Identity, 
 	return batch, nil
 }
 
-func (s *Server) sealItem(sys *system, source string, officer ledger.Identity, key envelope.Hash) ([]byte, error) {
+// content is a set, encoded; nil if there is none any more.
+func (s *Server) content(key envelope.Hash) ([]byte, error) {
+	s.inbox.mu.Lock()
+	h := s.inbox.sets[key]
+	var data []byte
+	if h != nil {
+		data = h.pending
+	}
+	s.inbox.mu.Unlock()
+	if data != nil {
+		return data, nil
+	}
 	data, err := os.ReadFile(s.inboxFile(key))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
-	if err != nil {
+	return data, err
+}
+
+func (s *Server) sealItem(sys *system, source string, officer ledger.Identity, key envelope.Hash) ([]byte, error) {
+	data, err := s.content(key)
+	if data == nil || err != nil {
 		return nil, err
 	}
 	var set inboxSet

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +39,19 @@ type running struct {
 	over    bool          // its result is on the disk
 	layers  bool          // its key is shared in two layers
 	liars   int           // of its tracking, that were told of
+
+	// Effects of steps are carried out in their order. Those of steps that are
+	// taken while a record is being written wait, and then need one record, the
+	// last one's.
+	waiting []coordinator.Effects
+	writing bool
+	settled *sync.Cond // nothing waits; of mu
+}
+
+func newRunning(r *coordinator.Request, owner envelope.KeyID) *running {
+	q := &running{r: r, owner: owner, changed: make(chan struct{})}
+	q.settled = sync.NewCond(&q.mu)
+	return q
 }
 
 func newRequests() *requests { return &requests{open: map[envelope.Hash]*running{}} }
@@ -167,7 +181,7 @@ func (s *Server) find(digest envelope.Hash) *running {
 
 // run lets a coordinator work.
 func (s *Server) run(r *coordinator.Request, owner envelope.KeyID) {
-	q := &running{r: r, owner: owner, changed: make(chan struct{})}
+	q := newRunning(r, owner)
 	q.layers = s.system().authorityOf(r.Tracking().Key) != nil
 	s.requests.mu.Lock()
 	s.requests.open[r.Digest()] = q
@@ -185,13 +199,56 @@ func (s *Server) step(q *running, event func(now int64) coordinator.Effects) {
 	s.carryOut(q, event(s.unix()))
 }
 
-// carryOut makes the record durable, then acts. The caller holds the lock.
+// carryOut makes the record durable, then acts; it returns when that is done.
+// The caller holds the lock, which is open while the disk is written to.
 func (s *Server) carryOut(q *running, e coordinator.Effects) {
-	if e.Record != nil {
-		if err := atomicfile.Write(s.requestFile(q.r.Digest(), suffixState), e.Record, 0o600); err != nil {
+	q.waiting = append(q.waiting, e)
+	if q.writing {
+		q.settle()
+		return
+	}
+	q.writing = true
+	for len(q.waiting) > 0 && s.ctx.Err() == nil {
+		batch := q.waiting
+		q.waiting = nil
+		if err := s.writeRecord(q, batch); err != nil {
 			s.fatal(err)
-			return
+			break
 		}
+		for _, e := range batch {
+			s.act(q, e)
+		}
+	}
+	if q.waiting = nil; q.r.Idle() && s.ctx.Err() == nil {
+		s.conclude(q)
+	}
+	q.writing = false
+	q.settled.Broadcast()
+}
+
+// settle waits until what the steps so far want is done. The caller holds the
+// lock.
+func (q *running) settle() {
+	for q.writing {
+		q.settled.Wait()
+	}
+}
+
+// writeRecord makes the last record of some steps durable.
+func (s *Server) writeRecord(q *running, batch []coordinator.Effects) error {
+	for _, e := range slices.Backward(batch) {
+		if e.Record != nil {
+			q.mu.Unlock()
+			defer q.mu.Lock()
+			return atomicfile.Write(s.requestFile(q.r.Digest(), suffixState), e.Record, 0o600)
+		}
+	}
+	return nil
+}
+
+// act does what a step wants, after its record.
+func (s *Server) act(q *running, e coordinator.Effects) {
+	if e.Changed {
 		close(q.changed)
 		q.changed = make(chan struct{})
 		s.tellLiars(q)
@@ -205,9 +262,6 @@ func (s *Server) carryOut(q *running, e coordinator.Effects) {
 		case coordinator.Broadcast:
 			s.broadcast(a.Packet)
 		}
-	}
-	if q.r.Idle() {
-		s.conclude(q)
 	}
 }
 
@@ -346,6 +400,7 @@ func (s *Server) tracking(digest envelope.Hash) (*api.Tracking, <-chan struct{},
 	if q := s.find(digest); q != nil {
 		q.mu.Lock()
 		defer q.mu.Unlock()
+		q.settle() // nobody is told what is not durable
 		t := q.r.Tracking()
 		return &t, q.changed, nil
 	}

@@ -32,6 +32,7 @@ func (s *Server) join() error {
 		}
 	}
 	s.spawn(s.sendQueued)
+	s.spawn(s.keepInbox)
 	return nil
 }
 

@@ -30,13 +30,14 @@ type revision struct {
 func small(t *testing.T) (*world, *ledgertest.Authority) {
 	t.Helper()
 	revisions.Do(func() {
-		sys := ledgertest.New(t, ledgertest.WithDevices(7))
+		printed(t)
+		sys := *dealt.bare
 		a := sys.Authority(t, ledgertest.SmallPlan(1))
 		next := func(p ledgertest.Plan) *revision {
-			copied := *sys
+			copied := sys
 			return &revision{a: copied.Extend(t, a, p), sys: copied}
 		}
-		revisions.first = &revision{*sys, a}
+		revisions.first = &revision{sys, a}
 		revisions.grown = next(ledgertest.GrownPlan(1))
 		revisions.left = next(ledgertest.SmallPlan(1).Without([]uint64{1}, []uint64{1}))
 	})

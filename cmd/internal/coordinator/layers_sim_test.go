@@ -59,19 +59,21 @@ type given struct {
 	epoch  int // rises at a restart: answers to what was asked before are lost
 }
 
-// dealt is the worked example of B, made once: no test changes it but those that
-// make their own.
+// dealt is a system of eight devices without an authority, and the same with the
+// worked example of B. States are immutable, so that a copy of a system goes its
+// own way.
 var dealt struct {
 	sync.Once
-	sys *ledgertest.System
-	a   *ledgertest.Authority
+	bare, sys *ledgertest.System
+	a         *ledgertest.Authority
 }
 
 func printed(t *testing.T) (*ledgertest.System, *ledgertest.Authority) {
 	t.Helper()
 	dealt.Do(func() {
-		dealt.sys = ledgertest.New(t, ledgertest.WithDevices(8))
-		dealt.a = dealt.sys.Authority(t, ledgertest.PrintedPlan(1))
+		dealt.bare = ledgertest.New(t, ledgertest.WithDevices(8))
+		copied := *dealt.bare
+		dealt.sys, dealt.a = &copied, copied.Authority(t, ledgertest.PrintedPlan(1))
 	})
 	return dealt.sys, dealt.a
 }

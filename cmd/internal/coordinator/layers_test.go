@@ -171,7 +171,7 @@ func TestLateOperators(t *testing.T) {
 func TestLossy(t *testing.T) {
 	sys, a := printed(t)
 	raw := coordtest.LayersRequest(t, sys, a, sys.State.Time(), 3600)
-	for seed := range uint64(10) {
+	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			w := newWorldOf(t, sys, a)
 			w.rng = mathrand.New(mathrand.NewPCG(seed, 1))
@@ -310,7 +310,7 @@ func TestLiarsInAnyOrder(t *testing.T) {
 	raw := coordtest.LayersRequest(t, sys, a, sys.State.Time(), 3600)
 	calculators := []coordtest.Fault{coordtest.Random, coordtest.Equivocal, coordtest.NoProof, coordtest.BadProof, coordtest.SwappedKeys, coordtest.Refuser}
 	combiners := []coordtest.Fault{coordtest.Forger, coordtest.FalseAccuser, coordtest.Helpless, coordtest.Refuser}
-	for seed := range uint64(6) {
+	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			w := newWorldOf(t, sys, a)
 			w.rng = mathrand.New(mathrand.NewPCG(seed, 2))
@@ -410,9 +410,9 @@ func TestRestartAnywhere(t *testing.T) {
 	sys, a := printed(t)
 	raw := coordtest.LayersRequest(t, sys, a, sys.State.Time(), 3600)
 	last := 183
-	for n := 1; n <= last; n += 11 {
+	for n := 1; n <= last; n += 16 {
 		for _, what := range []string{"distributor", "desk", "all"} {
-			if (n/11)%3 != map[string]int{"distributor": 0, "desk": 1, "all": 2}[what] {
+			if (n/16)%3 != map[string]int{"distributor": 0, "desk": 1, "all": 2}[what] {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s before event %d", what, n), func(t *testing.T) {
@@ -457,7 +457,7 @@ func TestRestartAnywhere(t *testing.T) {
 // TestSiteDown: a site is gone for a while. Without the distributor's own nothing
 // begins; without another everything does.
 func TestSiteDown(t *testing.T) {
-	for i := 1; i <= 5; i++ {
+	for _, i := range []int{1, 2, 4} {
 		w, a := newWorld(t)
 		site := fmt.Sprintf("server-%d", i)
 		w.down[site] = true
@@ -491,9 +491,10 @@ func TestNotADistributor(t *testing.T) {
 // TestTwoEnterprises on the same devices, with the same numbers at the same
 // distributor, at the same time: nothing of one is the other's.
 func TestTwoEnterprises(t *testing.T) {
-	sys := ledgertest.New(t, ledgertest.WithDevices(8))
-	a, b := sys.Authority(t, ledgertest.PrintedPlan(1)), sys.Authority(t, ledgertest.PrintedPlan(2))
-	w := newWorldOf(t, sys, a, b)
+	sys, a := printed(t)
+	both := *sys
+	b := both.Authority(t, ledgertest.PrintedPlan(2))
+	w := newWorldOf(t, &both, a, b)
 	w.rng = mathrand.New(mathrand.NewPCG(7, 7))
 	// Somebody tells each enterprise's packets to the other as well.
 	x := w.start("server-1", w.request(a))

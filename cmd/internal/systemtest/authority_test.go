@@ -165,6 +165,16 @@ func (o *Online) testOtherPackets(t *testing.T) {
 	})
 	defer o.TapPackets(nil)
 	o.Issue("ca-11", "www.example", "s1")
+	o.eventually("all kinds of packets", func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, kind := range []string{tolerant.KindAck, tolerant.KindConfirmed, tolerant.KindPowers, tolerant.KindCombined, tolerant.KindDone} {
+			if !slices.ContainsFunc(seen, func(p tolerant.Packet) bool { return p.Kind == kind && p.Enterprise == 11 }) {
+				return errors.New(kind)
+			}
+		}
+		return nil
+	})
 	o.StopSite("s3")
 	defer o.StartSite("s3")
 	x := o.sites["s3"]

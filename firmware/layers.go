@@ -192,12 +192,17 @@ func VerifyCombined(s ledger.State, k *ledger.Key, d *Distribution, raw []byte) 
 		err = fmt.Errorf("names a combination of %d terms, not %d", len(c.Combination), k.T)
 	case len(c.Signature) != len(k.Public.N):
 		err = fmt.Errorf("has a signature of %d bytes", len(c.Signature))
+	case len(c.Given) != len(c.Wrong):
+		err = fmt.Errorf("calls %d calculators wrong, and says of %d what they sent", len(c.Wrong), len(c.Given))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", from, err)
 	}
 	return &c, nil
 }
+
+// PowersHash is what names a calculator's powers of one task.
+func PowersHash(y [][]byte) envelope.Hash { return envelope.HashOf("privyseal powers", y...) }
 
 // PowersBinding is what the proofs of a calculator's powers are bound to; each
 // is also bound to the sub-key it is of (twolayer.Prove).

@@ -151,4 +151,9 @@ type Combined struct {
 	// Suspects are those of combinations that gave no signature, where it cannot
 	// tell which of them was wrong (twolayer.Solution).
 	Suspects []uint64 `cbor:"15,keyasint,omitempty"`
+	// Given are the PowersHash of what those in Wrong had sent it, in their
+	// order. A calculator can send it other powers than it sends, and proves to,
+	// the distributor; and the packets that bring its messages along are not
+	// signed.
+	Given []envelope.Hash `cbor:"16,keyasint,omitempty"`
 }

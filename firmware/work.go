@@ -133,8 +133,18 @@ func (m *Machine) combineTask(c *ctx, in CombineTask) (*Combined, error) {
 		Enterprise: w.packet.Enterprise, Distributor: w.packet.Distributor, Task: w.packet.Task, Request: w.digest,
 		Key: k.ID, Device: m.cfg.Local.ID, Share: w.holder.Share, Number: w.holder.Index,
 		Combination: solved.Combination, Signature: solved.Signature, Wrong: solved.Wrong, Suspects: solved.Suspects,
-		LogHead: c.draft.state.head, Officers: w.quorum.Officers(), Made: c.Now,
+		Given: given(powers, solved.Wrong), LogHead: c.draft.state.head, Officers: w.quorum.Officers(), Made: c.Now,
 	}, nil
+}
+
+// given are the hashes of what some calculators sent.
+func given(powers []twolayer.Powers, of []uint64) []envelope.Hash {
+	var out []envelope.Hash
+	for _, j := range of {
+		i := slices.IndexFunc(powers, func(p twolayer.Powers) bool { return p.Calculator == j })
+		out = append(out, PowersHash(powers[i].Y)) // none other is ever wrong
+	}
+	return out
 }
 
 // work checks a task for a machine of a layer without touching its share.

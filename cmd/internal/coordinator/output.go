@@ -26,16 +26,16 @@ import (
 type accusation struct {
 	combiner   *device
 	calculator *device
-	// given are the powers that the combiner had, signed by the calculator; zero:
-	// they were not shown, and then nothing is decided. What the distributor was
-	// sent need not be what the combiner was sent.
-	given envelope.Hash
-	// certain: it says that they are wrong; otherwise that they may be.
-	certain bool
-	until   int64 // when the calculator has had its time
+	// claimed are the powers that the combiner says it had, and is certain that
+	// they are wrong: it signed that. Zero: it only suspects.
+	claimed envelope.Hash
+	// shown are the powers that it had by the calculator's own signature; zero:
+	// nobody showed them. What the distributor was sent need not be either.
+	shown envelope.Hash
+	until int64 // when the calculator has had its time
 }
 
-func powersHash(p *firmware.Powers) envelope.Hash { return envelope.HashOf("privyseal powers", p.Y...) }
+func powersHash(p *firmware.Powers) envelope.Hash { return firmware.PowersHash(p.Y) }
 
 // takePowers takes a calculator's powers from B2.
 func (r *Request) takePowers(d *device, raw []byte) {
@@ -187,19 +187,22 @@ func (r *Request) accuse(d *device, c *firmware.Combined, evidence [][]byte) {
 	if len(c.Wrong) == 0 && len(c.Suspects) == 0 {
 		return
 	}
-	given := map[uint64]envelope.Hash{}
+	shown := map[uint64]envelope.Hash{}
 	for _, raw := range evidence {
 		if p, err := firmware.VerifyPowers(r.State, &r.key, &r.task.facts, raw); err == nil {
-			given[p.Number] = powersHash(p)
+			shown[p.Number] = powersHash(p)
 		}
 	}
 	for _, x := range r.devices {
 		j := x.holder.Index
-		certain := slices.Contains(c.Wrong, j)
-		if !x.calculates() || !certain && !slices.Contains(c.Suspects, j) {
+		if !x.calculates() {
 			continue
 		}
-		r.suspect(d, x, given[j], certain)
+		if i := slices.Index(c.Wrong, j); i >= 0 {
+			r.suspect(d, x, c.Given[i], shown[j])
+		} else if slices.Contains(c.Suspects, j) {
+			r.suspect(d, x, envelope.Hash{}, shown[j])
+		}
 	}
 }
 
@@ -208,28 +211,28 @@ func (r *Request) accuse(d *device, c *firmware.Combined, evidence [][]byte) {
 func (r *Request) suspectAll(d *device) {
 	for _, x := range r.devices {
 		if x.calculates() && x.machine.result != nil {
-			r.suspect(d, x, x.machine.y, false)
+			r.suspect(d, x, envelope.Hash{}, x.machine.y)
 		}
 	}
 }
 
-func (r *Request) suspect(combiner, x *device, given envelope.Hash, certain bool) {
+func (r *Request) suspect(combiner, x *device, claimed, shown envelope.Hash) {
 	if x.out() {
 		return
 	}
-	if !given.IsZero() && !x.machine.y.IsZero() && given != x.machine.y {
+	if !shown.IsZero() && !x.machine.y.IsZero() && shown != x.machine.y {
 		r.convict(x, "signed two different powers for one task")
 		return
 	}
 	for _, a := range r.task.accusations {
 		if a.combiner == combiner && a.calculator == x {
-			if a.given.IsZero() {
-				a.given = given
+			if a.shown.IsZero() {
+				a.shown = shown
 			}
 			return
 		}
 	}
-	r.task.accusations = append(r.task.accusations, &accusation{combiner, x, given, certain, r.now + proveFor})
+	r.task.accusations = append(r.task.accusations, &accusation{combiner, x, claimed, shown, r.now + proveFor})
 	r.dirty = true
 	if x.machine.proved.IsZero() && !x.machine.asked {
 		x.machine.tries, x.wait, x.retry = 0, 0, 0 // it is asked at once
@@ -240,7 +243,7 @@ func (r *Request) suspect(combiner, x *device, given envelope.Hash, certain bool
 // yet what they had sent it: packets are not signed, and one that lacks the
 // evidence may be somebody else's.
 func (r *Request) unshown(combiner *device) bool {
-	return slices.ContainsFunc(r.task.accusations, func(a *accusation) bool { return a.combiner == combiner && a.given.IsZero() })
+	return slices.ContainsFunc(r.task.accusations, func(a *accusation) bool { return a.combiner == combiner && a.shown.IsZero() })
 }
 
 // accused reports whether a calculator owes proofs.
@@ -260,13 +263,13 @@ func (r *Request) judgeAll() {
 			continue
 		case proved.IsZero():
 			a.calculator.text = fmt.Sprintf("combiner %d suspects it, and it did not show its powers right", a.combiner.holder.Index)
-		case a.given.IsZero():
-			// Nobody showed what the combiner had: it may have had other powers.
-		case a.given != proved:
-			defer r.convict(a.calculator, fmt.Sprintf("proved other powers than it had sent to combiner %d", a.combiner.holder.Index))
-		case a.certain:
+		case a.claimed == proved:
 			defer r.convict(a.combiner, fmt.Sprintf("said that the powers of calculator %d were wrong, which are proved right", a.calculator.holder.Index))
+		case !a.shown.IsZero() && a.shown != proved:
+			defer r.convict(a.calculator, fmt.Sprintf("proved other powers than it had sent to combiner %d", a.combiner.holder.Index))
 		}
+		// Or one of them lied about what the calculator had sent the combiner, and
+		// nobody can show which.
 		r.dirty = true
 	}
 	r.task.accusations = open

@@ -18,8 +18,8 @@ type taskRecord struct {
 type accusationRecord struct {
 	Combiner   string        `cbor:"1,keyasint"` // device ids
 	Calculator string        `cbor:"2,keyasint"`
-	Given      envelope.Hash `cbor:"3,keyasint"`
-	Certain    bool          `cbor:"4,keyasint"`
+	Claimed    envelope.Hash `cbor:"3,keyasint"`
+	Shown      envelope.Hash `cbor:"4,keyasint"`
 	Until      int64         `cbor:"5,keyasint"`
 }
 
@@ -27,7 +27,7 @@ func (r *Request) recordTask() *taskRecord {
 	t := r.task
 	out := &taskRecord{Packet: t.packet, Liars: t.liars}
 	for _, a := range t.accusations {
-		out.Accusations = append(out.Accusations, accusationRecord{a.combiner.id, a.calculator.id, a.given, a.certain, a.until})
+		out.Accusations = append(out.Accusations, accusationRecord{a.combiner.id, a.calculator.id, a.claimed, a.shown, a.until})
 	}
 	return out
 }
@@ -48,7 +48,7 @@ func (r *Request) resumeTask(in *taskRecord) {
 	}
 	for _, x := range in.Accusations {
 		if combiner, calculator := find(x.Combiner), find(x.Calculator); combiner != nil && calculator != nil {
-			t.accusations = append(t.accusations, &accusation{combiner, calculator, x.Given, x.Certain, r.now + proveFor})
+			t.accusations = append(t.accusations, &accusation{combiner, calculator, x.Claimed, x.Shown, r.now + proveFor})
 		}
 	}
 }

@@ -211,6 +211,13 @@ func (d *Device) combineTask(in firmware.CombineTask) (string, any, bool) {
 		out.Signature = bytes.Clone(out.Signature)
 		out.Signature[len(out.Signature)-1] ^= 1
 	}
+	for _, j := range out.Wrong {
+		for _, p := range powers {
+			if p.Calculator == j {
+				out.Given = append(out.Given, firmware.PowersHash(p.Y))
+			}
+		}
+	}
 	return firmware.TypeCombined, out, true
 }
 

@@ -414,7 +414,7 @@ func (m *Machine) unopened(c *ctx, frame []byte) []byte {
 }
 
 func (m *Machine) refusal(c *ctx, v *envelope.Verified, cause error) *Refusal {
-	r := &Refusal{Device: m.cfg.Local.ID, Code: codeOf(cause), Text: cause.Error()}
+	r := &Refusal{Device: m.cfg.Local.ID, Code: codeOf(cause), Text: cause.Error(), Type: v.Header().Type}
 	r.Request = requestOf(v)
 	c.note("refused " + v.Header().Type + ": " + cause.Error())
 	if m.state.genesis != nil && !r.Request.IsZero() && m.mayRecordRefusal(c) {

@@ -245,4 +245,7 @@ type Refusal struct {
 	Device  string        `cbor:"2,keyasint"`
 	Code    string        `cbor:"3,keyasint"` // one of the Code constants
 	Text    string        `cbor:"4,keyasint"` // one line, lower case
+	// Type of the message that is refused; empty where the device could not open
+	// it. Who shows a refusal to others must not pass one off as another.
+	Type string `cbor:"5,keyasint,omitempty"`
 }

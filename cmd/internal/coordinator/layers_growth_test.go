@@ -307,7 +307,7 @@ func TestOldWords(t *testing.T) {
 		return tolerant.Packet{
 			Kind: tolerant.KindFailed, Site: "server-1", Enterprise: 1, Distributor: 1, Task: task, Request: g.r.Digest(), Device: device(1),
 			Message: w.devices[device(1)].Sign(firmware.TypeRefusal, firmware.Refusal{
-				Request: g.r.Digest(), Device: device(1), Code: firmware.CodeOffer, Text: "the one-time key is gone",
+				Request: g.r.Digest(), Device: device(1), Code: firmware.CodeOffer, Text: "the one-time key is gone", Type: firmware.TypePowersTask,
 			}, [16]byte{3}),
 		}
 	}

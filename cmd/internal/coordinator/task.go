@@ -418,7 +418,7 @@ func (r *Request) machineFailed(d *device, p tolerant.Packet) {
 // undo what operators did.
 func (r *Request) refusedTask(d *device, v *envelope.Verified) {
 	var f firmware.Refusal
-	if envelope.Decode(v, firmware.TypeRefusal, firmware.MessageVersion, &f) != nil || !f.Request.IsZero() && f.Request != r.digest {
+	if envelope.Decode(v, firmware.TypeRefusal, firmware.MessageVersion, &f) != nil || !r.ofTask(d, v, &f) {
 		return
 	}
 	if v.Digest() == d.machine.failed || v.CheckFresh(r.now, answerSkew) != nil || d.offer != nil && v.Header().Created < d.offer.Offer().Created {
@@ -434,6 +434,24 @@ func (r *Request) refusedTask(d *device, v *envelope.Verified) {
 		r.failed(d, f.Code, clip(f.Text))
 		d.machine.tries = 0 // it answers: it rests for its reason
 	}
+}
+
+// ofTask reports whether a refusal is one that a task's desk gets. Any site may
+// ask a device what it has to refuse, such as to be unlocked while it is open, or
+// a partial signature, and then show the answer for one to this task.
+func (r *Request) ofTask(d *device, v *envelope.Verified, f *firmware.Refusal) bool {
+	switch f.Type {
+	case firmware.TypeOfferAsk, firmware.TypePowersTask, firmware.TypeCombineTask:
+		return f.Request == r.digest
+	case "":
+		// A locked device cannot read what it refuses, nor use its token to say so.
+		if d.boot == nil {
+			return false
+		}
+		boot, err := envelope.KeyIDOf(d.boot)
+		return err == nil && f.Request.IsZero() && v.Signer() == boot
+	}
+	return false
 }
 
 // feasibleTask gives up when no machines are left that could complete it,

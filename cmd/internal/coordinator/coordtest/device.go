@@ -114,6 +114,12 @@ func (d *Device) SetFault(f Fault) { d.mu.Lock(); defer d.mu.Unlock(); d.Fault =
 func (d *Device) Handle(typ string, body []byte) (answerType string, payload any, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	defer func() {
+		if f, is := payload.(firmware.Refusal); is && d.Fault != Locked { // a locked one cannot read
+			f.Type = typ
+			payload = f
+		}
+	}()
 	switch {
 	case d.Fault == Silent:
 		return "", nil, false

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,9 +13,16 @@ import (
 	"github.com/privyseal/privyseal/firmware/threshold/grouping"
 )
 
-// maxGroupingT is the largest t that is looked for at every k: more calculators
-// for each signature than that are of no use to anybody.
-const maxGroupingT = 7
+const (
+	// maxGroupingT is the largest t that is looked for at every k: more calculators
+	// for each signature than that are of no use to anybody.
+	maxGroupingT = 7
+
+	// maxResistK and maxResistT bound those for which resistance against two
+	// combiners is looked for: larger ones take minutes each.
+	maxResistK = 8
+	maxResistT = 4
+)
 
 // groupingTime is what the search for the smallest grouping took and gave.
 type groupingTime struct {
@@ -34,20 +43,31 @@ type groupingTime struct {
 // measureGroupings looks for the smallest grouping of each k and t, and for one
 // against two combiners together.
 func measureGroupings(ctx context.Context, f *flags, r *report) error {
-	for k := uint64(2); k <= grouping.MaxCalculators; k++ {
-		for t := uint64(2); t <= min(k, maxGroupingT); t++ {
-			for c := uint64(1); c <= 2; c++ {
-				if ctx.Err() != nil {
-					return context.Cause(ctx)
-				}
-				g := groupingTime{K: k, T: t, Combiners: c, Calculators: t - 1}
-				g.measure(f.steps, f.progress())
-				f.tell("grouping: %s", g.line())
-				r.Groupings = append(r.Groupings, g)
+	for _, g := range groupings() {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		g.measure(f.steps, f.progress())
+		f.tell("grouping: %s", g.line())
+		r.Groupings = append(r.Groupings, g)
+	}
+	return nil
+}
+
+// groupings are those that are looked for.
+func groupings() []groupingTime {
+	var all []groupingTime
+	for c, most := range map[uint64]struct{ k, t uint64 }{1: {grouping.MaxCalculators, maxGroupingT}, 2: {maxResistK, maxResistT}} {
+		for k := uint64(2); k <= most.k; k++ {
+			for t := uint64(2); t <= min(k, most.t); t++ {
+				all = append(all, groupingTime{K: k, T: t, Combiners: c, Calculators: t - 1})
 			}
 		}
 	}
-	return nil
+	slices.SortFunc(all, func(a, b groupingTime) int {
+		return cmp.Or(cmp.Compare(a.Combiners, b.Combiners), cmp.Compare(a.K, b.K), cmp.Compare(a.T, b.T))
+	})
+	return all
 }
 
 // progress says now and then what is being tried.

@@ -1,7 +1,8 @@
 // Command bench measures what scripts/bench prints: the mathematics beside
-// what others need for the same, a device's start and memory, lock-downs under
-// load, the cost of beats, and a running system's latency, throughput and
-// memory. It is no part of the product.
+// what others need for the same, groupings of two layers and an authority in
+// two layers, a device's start and memory, lock-downs under load, the cost of
+// beats, and a running system's latency, throughput and memory. It is no part of
+// the product.
 package main
 
 import (
@@ -38,7 +39,7 @@ func main() {
 	flag.IntVar(&f.starts, "starts", 7, "how often the device is started; 0 leaves it out")
 	flag.IntVar(&f.cuts, "cuts", 100, "how often the beats of a device at work are cut; 0 leaves it out")
 	flag.IntVar(&f.beats, "beats", 60, "for how many seconds the cost of beats is measured; 0 leaves it out")
-	flag.Uint64Var(&f.steps, "grouping", 1<<14, "steps of the search for each grouping; 0 leaves groupings out")
+	flag.Uint64Var(&f.steps, "grouping", 1<<11, "steps of the search for each grouping; 0 leaves groupings out")
 	flag.StringVar(&f.server, "server", "", "the program privyseal-server; empty leaves the authority in two layers out")
 	flag.IntVar(&f.certificates, "tolerant", 60, "certificates of an authority in two layers, at once; 0 leaves it out")
 	flag.IntVar(&f.sites, "sites", 1, "message servers of its devices")

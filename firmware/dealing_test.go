@@ -17,8 +17,8 @@ import (
 	"github.com/privyseal/privyseal/hsm"
 )
 
-// TestInvitations: a one-time key serves one share, once, and is gone with the
-// next invitation, in time, at a lock and at a restart.
+// TestInvitations: a one-time key serves one share, once, and is gone in time, at
+// a lock and at a restart, and not because somebody asks for another: anybody can.
 func TestInvitations(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -44,18 +44,29 @@ func TestInvitations(t *testing.T) {
 	w.devices["device-3"].Restart(t)
 	w.want("opened again", w.install("device-3", locked), firmware.CodeOffer, gone)
 
-	older := deal("device-4")
-	newer := deal("device-4")
+	first := w.invite("device-4", 1)
+	older := w.deal(a, first, w.dealt(a, "device-4"))
+	w.Now += firmware.InvitationLife/2 - 1
+	if w.invite("device-4", 1).Digest() != first.Digest() {
+		t.Error("another invitation while the first is new")
+	}
+	w.Now++
+	second := w.invite("device-4", 1)
+	if second.Digest() == first.Digest() || second.Invitation().Expires != w.Now+firmware.InvitationLife {
+		t.Error("an invitation that ends soon is repeated")
+	}
 	w.invite("device-4", 2) // another enterprise's leaves it alone
-	w.want("replaced", w.install("device-4", older), firmware.CodeShare, "not sealed to the invitation that device device-4 made last")
-	for range 2 { // the answer may have been lost
-		w.check(w.install("device-4", newer))
+	for range 2 {           // the answer may have been lost
+		w.check(w.install("device-4", older))
 	}
 	b := w.Deal(t, ledgertest.SmallPlan(1))
 	w.Confirm(t, &b.Dealing)
 	b.Dealing.Officers[0].Expires++
 	w.Confirm(t, &b.Dealing)
-	w.want("used", w.install("device-4", w.deal(b, verified(w, "device-4", 1), w.dealt(b, "device-4"))), firmware.CodeShare, "not sealed to the invitation")
+	for name, used := range map[string]*firmware.VerifiedInvitation{"used": first, "given beside the one that was used": second} {
+		w.invite("device-4", 1)
+		w.want(name, w.install("device-4", w.deal(b, used, w.dealt(b, "device-4"))), firmware.CodeShare, "not sealed to an invitation")
+	}
 	w.check(w.installIn(b, "device-4"))
 
 	for _, code := range []uint64{0, ledger.MaxEnterpriseCode + 1} {
@@ -63,19 +74,14 @@ func TestInvitations(t *testing.T) {
 		w.want("enterprise code", err, firmware.CodeMessage, "enterprise codes")
 	}
 	for code := range uint64(ledger.MaxEnterprises) {
-		w.invite("device-5", code+1)
+		w.invite("device-5", code+10)
 	}
-	w.invite("device-5", 7)
+	w.invite("device-5", 17)
 	_, _, err = ask[firmware.Invited](w, "device-5", firmware.TypeInviteAsk, firmware.InviteAsk{Enterprise: 999}, firmware.TypeInvited)
-	w.want("one enterprise too many", err, firmware.CodeOffer, "are open at device device-5")
-}
-
-// verified is an invitation with another key, which no device has.
-func verified(w *world, device string, code uint64) *firmware.VerifiedInvitation {
-	w.t.Helper()
-	v := w.invite(device, code)
-	w.invite(device, code)
-	return v
+	w.want("one new enterprise too many", err, firmware.CodeOffer, "are open at device device-5")
+	w.Enter(t, b)
+	w.check(w.catchup("device-5", b.Entry))
+	w.invite("device-5", 1) // nobody crowds out one that there is
 }
 
 // TestInvitationsVerified: the distributor takes them from devices' tokens only.
@@ -168,7 +174,7 @@ func TestInstallRefused(t *testing.T) {
 	// Sealed to another device's invitation, and for another dealing.
 	in := w.deal(a, w.invite("device-2", 1), w.dealt(a, "device-2"))
 	w.invite("device-1", 1)
-	w.want("another device's", w.install("device-1", in), share, "not sealed to the invitation")
+	w.want("another device's", w.install("device-1", in), share, "not sealed to an invitation")
 	v := w.invite("device-1", 1)
 	s := w.dealt(a, "device-1")
 	s.Dealing[0] ^= 1

@@ -18,18 +18,27 @@ import (
 // invitation is a one-time key in memory for one share that is to be dealt.
 type invitation struct {
 	key     *ecdh.PrivateKey
+	raw     []byte
 	digest  envelope.Hash // of the message
+	created int64
 	expires int64
 }
 
-// invite makes a one-time key to which the distributor may seal a share. The one
-// before for the same enterprise is gone: whoever dealt to it deals again.
+// invite makes a one-time key to which the distributor may seal a share, or
+// repeats the one that was made lately. Nobody signs that he wants one: whoever
+// asks must not be able to take away the key that others are dealing to, so that
+// the one before stands as long as it said.
 func (m *Machine) invite(c *ctx, in InviteAsk) (*Invited, error) {
 	if in.Enterprise < 1 || in.Enterprise > ledger.MaxEnterpriseCode {
 		return nil, refuse(CodeMessage, "enterprise codes are 1 to %d", ledger.MaxEnterpriseCode)
 	}
-	if m.invitations[in.Enterprise] == nil && len(m.invitations) >= maxInvitations {
-		return nil, refuse(CodeOffer, "invitations for %d enterprises are open at device %s: use them, or lock it", len(m.invitations), m.cfg.Local.ID)
+	open := m.invitations[in.Enterprise]
+	if n := len(open); n > 0 && c.Now < open[n-1].created+invitationRepeats {
+		return &Invited{Invitation: open[n-1].raw}, nil
+	}
+	// Those that the ledger knows are no more than fit, and always have room.
+	if _, known := m.state.ledger.Enterprise(in.Enterprise); len(open) == 0 && !known && m.strangers() >= maxInvitations {
+		return nil, refuse(CodeOffer, "invitations for %d new enterprises are open at device %s: use them, or lock it", maxInvitations, m.cfg.Local.ID)
 	}
 	key, err := ecdh.P256().GenerateKey(c.Rand)
 	if err != nil {
@@ -56,8 +65,19 @@ func (m *Machine) invite(c *ctx, in InviteAsk) (*Invited, error) {
 		return nil, faulty(CodeInternal, err)
 	}
 	// The digest of a message that this token has just signed.
-	m.invitations[in.Enterprise] = &invitation{key: key, digest: u.UnverifiedDigest(), expires: x.Expires}
+	m.invitations[in.Enterprise] = append(open, &invitation{key: key, raw: raw, digest: u.UnverifiedDigest(), created: x.Created, expires: x.Expires})
 	return &Invited{Invitation: raw}, nil
+}
+
+// strangers counts the enterprises with an invitation that the ledger does not
+// know.
+func (m *Machine) strangers() (n int) {
+	for code := range m.invitations {
+		if _, known := m.state.ledger.Enterprise(code); !known {
+			n++
+		}
+	}
+	return n
 }
 
 // install takes a share of a dealing. It is not in force before the ledger has
@@ -147,17 +167,23 @@ func (m *Machine) dealtTo(c *ctx, d *ledger.Dealing, digest envelope.Hash) (*dea
 
 // openDealt opens what the distributor sealed.
 func (m *Machine) openDealt(c *ctx, d *ledger.Dealing, digest envelope.Hash, sealed []byte) (*DealtShare, error) {
-	i := m.invitations[d.Enterprise.Code]
-	if i == nil || i.expires <= c.Now {
+	open := m.invitations[d.Enterprise.Code]
+	if len(open) == 0 {
 		return nil, refuse(CodeOffer, "device %s has no one-time key for a dealing of enterprise %d any more (it was locked, restarted, or the key expired): "+
 			"invite it, and deal again", m.cfg.Local.ID, d.Enterprise.Code)
 	}
 	if len(sealed) > maxSealedShare {
 		return nil, refuse(CodeMessage, "a sealed share of %d bytes, at most %d", len(sealed), maxSealedShare)
 	}
-	plain, err := envelope.OpenWith(i.key, dealtInfo(i.digest, digest), nil, sealed)
+	var plain []byte
+	var err error
+	for _, i := range open {
+		if plain, err = envelope.OpenWith(i.key, dealtInfo(i.digest, digest), nil, sealed); err == nil {
+			break
+		}
+	}
 	if err != nil {
-		return nil, faulty(CodeShare, fmt.Errorf("the share is not sealed to the invitation that device %s made last, or not for this dealing: %w", m.cfg.Local.ID, err))
+		return nil, faulty(CodeShare, fmt.Errorf("the share is not sealed to an invitation of device %s that stands, or not for this dealing: %w", m.cfg.Local.ID, err))
 	}
 	defer clear(plain)
 	c.effect.Sweep = true

@@ -71,8 +71,13 @@ const (
 	// working days.
 	InvitationLife = 48 * 3600
 
-	// maxInvitations is how many enterprises can have one at a time: as many as
-	// the ledger has.
+	// invitationRepeats is how long an invitation is repeated to whoever asks,
+	// in seconds. Later there is a second one beside it, for a full life; there are
+	// never three, and nobody gets one that ends at once.
+	invitationRepeats = InvitationLife / 2
+
+	// maxInvitations is how many enterprises that the ledger does not know yet can
+	// have one at a time: as many as the ledger takes.
 	maxInvitations = ledger.MaxEnterprises
 
 	// maxPending is how many dealings of one enterprise a device keeps that the

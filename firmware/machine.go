@@ -132,7 +132,7 @@ type Machine struct {
 	checks  map[offerKey]*check
 	made    uint64 // partial signatures, powers and combined signatures since the start
 
-	invitations map[uint64]*invitation // by enterprise code
+	invitations map[uint64][]*invitation // by enterprise code, oldest first: those that stand
 
 	// instance is this device until its token is locked; nil: the next one is
 	// made when officers ask for it. enrolment is what they said to open it.
@@ -176,7 +176,7 @@ type offer struct {
 // starts locked; one that was prepared goes on with its ceremony.
 func New(cfg Config, records [][]byte, in Inputs) (*Machine, error) {
 	m := &Machine{cfg: cfg, state: newState(), offers: map[offerKey]*offer{}, checks: map[offerKey]*check{}, refused: map[string]string{},
-		rotations: map[string]rotation{}, invitations: map[uint64]*invitation{}, seen: in.Now}
+		rotations: map[string]rotation{}, invitations: map[uint64][]*invitation{}, seen: in.Now}
 	if err := m.renew(in.Rand); err != nil {
 		return nil, err
 	}
@@ -295,7 +295,11 @@ func (m *Machine) now(in Inputs) int64 {
 // read, and so not answer, what officers send too late.
 func (m *Machine) expire(now int64) {
 	m.dropOffers(func(_ offerKey, o *offer) bool { return o.expires <= now })
-	maps.DeleteFunc(m.invitations, func(_ uint64, i *invitation) bool { return i.expires <= now })
+	maps.DeleteFunc(m.invitations, func(code uint64, open []*invitation) bool {
+		open = slices.DeleteFunc(open, func(i *invitation) bool { return i.expires <= now })
+		m.invitations[code] = open
+		return len(open) == 0
+	})
 }
 
 // ctx is what a handler works with.

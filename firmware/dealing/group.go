@@ -129,6 +129,12 @@ func (d *Prepared) change(progress func(string)) (*grouping.Grouping, error) {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
 	d.Searched += ", grown"
+	// The ledger knows what was entered. A combiner that was dealt two different
+	// extensions of one revision may, with t-1 calculators, have the key
+	// (TestTwoExtensionsTellMoreThanOne); the same plan twice gives it nothing new.
+	d.Warnings = append(d.Warnings, fmt.Sprintf(
+		"if a revision %d was dealt before and never entered, this one is not judged beside it: a combiner that has its shares of both may learn the key with fewer than %d calculators; deal the same machines again, or make sure that no device ever got that medium's shares",
+		d.Revision(), g.T))
 	return g, nil
 }
 

@@ -91,17 +91,17 @@ func TestRun(t *testing.T) {
 		x := newSite(t, kind)
 		_, stop := x.run(realDisk(), nil)
 		x.accept()
+		begun := bootclock.Now()
 		must(t, x.c.Send(t.Context(), x.dev.challenge()))
 		want(t, kind, kindOf(t, x.dev, [][]byte{x.recv()}), answer)
 		if kind != ledger.SourceSatellite {
-			begun := bootclock.Now()
 			var last uint64
 			for last < 4 {
 				b := x.dev.open(x.recv())
 				if b.Slot <= last {
 					t.Fatalf("%s: slot %d after %d", kind, b.Slot, last)
 				}
-				// Never early: the device counts slots from its challenge, which was before.
+				// Never early: the device counts slots from its challenge.
 				if passed := bootclock.Now() - begun; passed < int64(b.Slot-1)*period {
 					t.Fatalf("%s: slot %d after %v", kind, b.Slot, time.Duration(passed))
 				}

@@ -22,11 +22,17 @@ type hostExponentiator struct {
 // NewHostExponentiator returns an Exponentiator that uses libcrypto, in
 // constant time. It fails with ErrWiped once d is wiped.
 func NewHostExponentiator(pub *PublicKey, d Secret) (Exponentiator, error) {
+	return NewHostExponentiatorOf(pub, d, pub.Len())
+}
+
+// NewHostExponentiatorOf is NewHostExponentiator for a sharing whose secrets are
+// of another length than N: width bytes. Time depends on that length only.
+func NewHostExponentiatorOf(pub *PublicKey, d Secret, width int) (Exponentiator, error) {
 	if err := pub.Validate(); err != nil {
 		return nil, err
 	}
-	if d.Len() != pub.Len() {
-		return nil, fmt.Errorf("%w: sub-share of %d bytes, not %d", ErrShare, d.Len(), pub.Len())
+	if d.Len() != width {
+		return nil, fmt.Errorf("%w: sub-share of %d bytes, not %d", ErrShare, d.Len(), width)
 	}
 	mod, err := modexp.New(pub.N)
 	if err != nil {

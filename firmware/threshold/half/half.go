@@ -8,7 +8,7 @@ import (
 
 	"github.com/privyseal/privyseal/firmware/threshold"
 	"github.com/privyseal/privyseal/firmware/threshold/internal/lagrange"
-	"github.com/privyseal/privyseal/firmware/threshold/modexp"
+	"github.com/privyseal/privyseal/firmware/threshold/internal/polynomial"
 )
 
 // SlackBits is −log₂ of the distance up to which t − 1 shares hide d.
@@ -34,9 +34,26 @@ type Public struct {
 }
 
 // Share is what device Index holds: s_i, ShareLen bytes.
-type Share struct {
-	Index uint64           `cbor:"1,keyasint"`
-	Value threshold.Secret `cbor:"2,keyasint"`
+type Share = polynomial.Share
+
+// Sharing returns what can be done with a dealing of the key pub. It returns
+// ErrPublic for an impossible κ; other errors are those of
+// [polynomial.CheckNumbers].
+func (p *Public) Sharing(pub *threshold.PublicKey) (*polynomial.Sharing, error) {
+	if err := polynomial.CheckNumbers(pub, p.T, p.N); err != nil {
+		return nil, err
+	}
+	if p.K < 1 || p.K >= pub.E {
+		return nil, fmt.Errorf("%w: κ = %d", ErrPublic, p.K)
+	}
+	// Σ λ_i·s_i = Δ·f(0) = Δ²·δ, and e·δ = e·C − 1 modulo φ(N).
+	delta := lagrange.Delta(p.N)
+	D := new(big.Int).Mul(p.upper(pub), new(big.Int).SetUint64(pub.E))
+	D.Sub(D, big.NewInt(1)).Mul(D, delta).Mul(D, delta)
+	return &polynomial.Sharing{
+		Key: pub, T: p.T, N: p.N, G: p.G, V: p.V, Kind: "partial signature by half-length sharing", Width: ShareLen(pub.Bits(), p.T, p.N),
+		B: delta, D: D,
+	}, nil
 }
 
 // ShareLen returns the length of a share in bytes, for a modulus of so many bits:
@@ -57,48 +74,36 @@ func coefficients(bits int, t, n uint64) *big.Int {
 
 // Deal shares a key. It does not wipe it.
 func Deal(rand io.Reader, k *threshold.WholeKey, t, n uint64) ([]Share, *Public, error) {
-	if err := lagrange.CheckNumbers(t, n); err != nil {
+	pub := k.Public()
+	if err := polynomial.CheckNumbers(pub, t, n); err != nil {
 		return nil, nil, err
 	}
-	pub := k.Public()
 	p := &Public{T: t, N: n}
 	delta, err := p.split(pub, k)
 	if err != nil {
 		return nil, nil, err
 	}
-	f := []*big.Int{delta.Mul(delta, lagrange.Delta(n))}
-	defer func() { lagrange.Wipe(f...) }()
-	for range t - 1 {
-		a, err := lagrange.Uniform(rand, coefficients(pub.Bits(), t, n))
-		if err != nil {
-			return nil, nil, err
-		}
-		f = append(f, a)
+	f, err := lagrange.Draw(rand, delta.Mul(delta, lagrange.Delta(n)), t, coefficients(pub.Bits(), t, n))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer lagrange.Wipe(f...)
+	s, err := p.Sharing(pub)
+	if err != nil {
+		return nil, nil, err
 	}
 	square, err := pub.RandomSquare(rand)
 	if err != nil {
 		return nil, nil, err
 	}
-	if p.G, err = p.Base(pub, square); err != nil {
+	if s.G, err = s.Base(square); err != nil {
 		return nil, nil, err
 	}
-	shares := make([]Share, n)
-	width := ShareLen(pub.Bits(), t, n)
-	for i := range shares {
-		s := lagrange.Evaluate(f, uint64(i+1))
-		shares[i] = Share{uint64(i + 1), threshold.NewSecret(s.FillBytes(make([]byte, width)))}
-		lagrange.Wipe(s)
+	shares, err := s.Deal(f, nil)
+	if err != nil {
+		return nil, nil, err
 	}
-	for i := range shares {
-		v, err := p.power(pub, p.G, &shares[i])
-		if err != nil {
-			for j := range shares {
-				shares[j].Value.Wipe()
-			}
-			return nil, nil, err
-		}
-		p.V = append(p.V, v)
-	}
+	p.G, p.V = s.G, s.V
 	return shares, p, nil
 }
 
@@ -123,7 +128,7 @@ func (p *Public) split(pub *threshold.PublicKey, k *threshold.WholeKey) (*big.In
 	kappa.Quo(kappa, phi) // (e·d − 1)/φ(N), as 1 < φ(N)
 	p.K = kappa.Uint64()
 	delta := new(big.Int).Sub(p.upper(pub), d)
-	lagrange.Wipe(phi, d)
+	lagrange.Wipe(phi, d, kappa) // kappa's memory has held e·d
 	if delta.Sign() <= 0 || delta.BitLen() > pub.Bits()/2+1 {
 		return nil, ErrFactors // cannot be: see above
 	}
@@ -139,88 +144,11 @@ func (p *Public) upper(pub *threshold.PublicKey) *big.Int {
 	return c.Quo(c, e)
 }
 
-type exponentiator struct {
-	mod *modexp.Modulus
-	d   threshold.Secret
-}
-
-// NewExponentiator returns an Exponentiator for a share that uses libcrypto, in
-// time that depends on the share's length only. It fails with ErrWiped once the
-// share is wiped.
-func (p *Public) NewExponentiator(pub *threshold.PublicKey, s *Share) (threshold.Exponentiator, error) {
-	if err := p.check(pub); err != nil {
-		return nil, err
-	}
-	if width := ShareLen(pub.Bits(), p.T, p.N); s.Value.Len() != width {
-		return nil, fmt.Errorf("%w: share of %d bytes, not %d", threshold.ErrShare, s.Value.Len(), width)
-	}
-	mod, err := modexp.New(pub.N)
-	if err != nil {
-		return nil, err
-	}
-	return &exponentiator{mod, s.Value}, nil
-}
-
-func (e *exponentiator) Exp(x []byte) ([]byte, error) {
-	if e.d.Len() == 0 {
-		return nil, threshold.ErrWiped
-	}
-	return e.mod.Exp(x, e.d.Reveal())
-}
-
-func (p *Public) power(pub *threshold.PublicKey, x []byte, s *Share) ([]byte, error) {
-	e, err := p.NewExponentiator(pub, s)
-	if err != nil {
-		return nil, err
-	}
-	return e.Exp(x)
-}
-
-// check is of what a computation needs: the key and the numbers.
-func (p *Public) check(pub *threshold.PublicKey) error {
-	if err := pub.Validate(); err != nil {
-		return err
-	}
-	if err := lagrange.CheckNumbers(p.T, p.N); err != nil {
-		return err
-	}
-	if p.K < 1 || p.K >= pub.E {
-		return fmt.Errorf("%w: κ = %d", ErrPublic, p.K)
-	}
-	return nil
-}
-
-// Validate checks the form: numbers, and all values units.
-func (p *Public) Validate(pub *threshold.PublicKey) error {
-	if err := p.check(pub); err != nil {
-		return err
-	}
-	return lagrange.CheckValues(pub, p.T, p.N, p.G, p.V)
-}
-
-// CheckDealing shows everybody that any t shares give d: for enough sets, up to the
-// sign, (g^(Δ²·C)·Π v_i^−λ_i)^e = g^Δ².
-func (p *Public) CheckDealing(pub *threshold.PublicKey) error {
-	if err := p.Validate(pub); err != nil {
-		return err
-	}
-	// In the form of lagrange, of which this is the inverse: f(0) is Δ·δ, not d.
-	square := lagrange.Delta(p.N)
-	square.Mul(square, square)
-	c := p.upper(pub)
-	d := new(big.Int).Mul(c, new(big.Int).SetUint64(pub.E))
-	d.Sub(d, big.NewInt(1)).Mul(d, square) // e·δ = e·C − 1 mod φ(N)
-	return lagrange.CheckDealing(pub, p.T, p.N, p.G, p.V, new(big.Int), d)
-}
-
-// CheckShare checks what a device got against its check value, in constant time.
-func (p *Public) CheckShare(pub *threshold.PublicKey, s *Share) error {
-	if err := p.Validate(pub); err != nil {
-		return err
-	}
-	e, err := p.NewExponentiator(pub, s)
-	if err != nil {
-		return err
-	}
-	return lagrange.CheckShare(p.N, p.V, s.Index, e, p.G)
+// CombineExponents returns the lengths in bits of the exponents of
+// Sharing.CombineVarTime for a set, at most: one of each partial signature, that of
+// their product, and that of the message.
+func CombineExponents(bits int, n uint64, set threshold.Subset) []int {
+	const e = 17 // bits of a, and of κ/e·N at most those of N
+	cube := new(big.Int).Exp(lagrange.Delta(n), big.NewInt(3), nil)
+	return append(lagrange.BitLens(lagrange.Coefficients(n, set)...), e, e+cube.BitLen()+bits)
 }

@@ -1,17 +1,13 @@
 package half
 
 import (
-	"bytes"
 	"crypto/rand"
-	"errors"
-	"fmt"
 	"math/big"
-	"strings"
 	"testing"
-	"testing/iotest"
 
 	"github.com/privyseal/privyseal/firmware/threshold"
 	"github.com/privyseal/privyseal/firmware/threshold/internal/lagrange"
+	"github.com/privyseal/privyseal/firmware/threshold/internal/polynomial/polynomialtest"
 	"github.com/privyseal/privyseal/firmware/threshold/thresholdtest"
 )
 
@@ -45,10 +41,7 @@ func TestUpperHalf(t *testing.T) {
 			if delta.Sign() <= 0 || delta.BitLen() > bits/2+1 || p.K < 1 || p.K >= pub.E {
 				t.Errorf("%d bits: δ of %d bits, κ = %d", bits, delta.BitLen(), p.K)
 			}
-			ps, qs, _ := k.Factors()
-			one := big.NewInt(1)
-			phi := new(big.Int).Mul(new(big.Int).Sub(new(big.Int).SetBytes(ps.Reveal()), one), new(big.Int).Sub(new(big.Int).SetBytes(qs.Reveal()), one))
-			d := new(big.Int).ModInverse(new(big.Int).SetUint64(pub.E), phi)
+			d, _ := thresholdtest.Exponent(k)
 			if got := new(big.Int).Sub(p.upper(pub), delta); got.Cmp(d) != 0 {
 				t.Errorf("%d bits: C − δ is not d", bits)
 			}
@@ -94,66 +87,24 @@ func TestCheckDealing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := p.CheckDealing(pub); err != nil {
+		s, err := p.Sharing(pub)
+		if err != nil {
 			t.Fatal(err)
 		}
-		for i := range shares {
-			if err := p.CheckShare(pub, &shares[i]); err != nil {
-				t.Error(err)
-			}
-		}
-		for i := range p.V {
-			bad := *p
-			bad.V = append([][]byte{}, p.V...)
-			v := new(big.Int).SetBytes(p.V[i])
-			bad.V[i] = v.Mul(v, v).Mod(v, new(big.Int).SetBytes(pub.N)).FillBytes(make([]byte, 256))
-			if err := bad.CheckDealing(pub); !errors.Is(err, threshold.ErrCommitment) {
-				t.Errorf("check value %d: %v", i+1, err)
-			}
-		}
+		polynomialtest.Dealings(t, s, shares)
 		for name, change := range map[string]func(*Public){
 			"κ": func(p *Public) { p.K ^= 2 }, "κ = 0": func(p *Public) { p.K = 0 }, "κ = e": func(p *Public) { p.K = threshold.PublicExponent },
-			"g": func(p *Public) { p.G = p.V[0] }, "n": func(p *Public) { p.N = 5 },
+			"g": func(p *Public) { p.G = p.V[0] }, "n": func(p *Public) { p.N = 5 }, "huge": func(p *Public) { p.N = 1 << 40 },
 		} {
 			bad := *p
 			change(&bad)
-			if err := bad.CheckDealing(pub); err == nil {
+			if err := polynomialtest.CheckDealing(&bad, pub); err == nil {
 				t.Errorf("another %s accepted", name)
-			}
-		}
-		damaged := Share{1, shares[0].Value.Clone()}
-		damaged.Value.Reveal()[100] ^= 1
-		for name, s := range map[string]*Share{
-			"bit": &damaged, "index 0": {0, shares[0].Value}, "index 5": {5, shares[0].Value},
-			"short": {1, threshold.NewSecret(bytes.Clone(shares[0].Value.Reveal()[1:]))}, "empty": {Index: 1},
-		} {
-			if err := p.CheckShare(pub, s); !errors.Is(err, threshold.ErrShare) {
-				t.Errorf("%s: %v", name, err)
 			}
 		}
 	}
 }
 
 func TestRefusals(t *testing.T) {
-	k := thresholdtest.Key(2048, false)
-	for _, tn := range [][2]uint64{{0, 1}, {2, 1}, {1, 17}, {1 << 63, 1 << 63}} {
-		if _, _, err := Deal(rand.Reader, k, tn[0], tn[1]); !errors.Is(err, threshold.ErrSplit) {
-			t.Errorf("%d of %d: %v", tn[0], tn[1], err)
-		}
-	}
-	broken := errors.New("broken")
-	if _, _, err := Deal(iotest.ErrReader(broken), k, 2, 3); !errors.Is(err, broken) {
-		t.Errorf("broken randomness: %v", err)
-	}
-	shares, _, err := Deal(rand.Reader, k, 2, 3)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if text := fmt.Sprintf("%v %+v %#v %x", shares, shares[0], &shares[0], shares[0]); strings.Contains(text, fmt.Sprintf("%x", shares[0].Value.Reveal())) || !strings.Contains(text, "[secret]") {
-		t.Error("a share prints")
-	}
-	k.Wipe()
-	if _, _, err := Deal(rand.Reader, k, 2, 3); !errors.Is(err, threshold.ErrWiped) {
-		t.Errorf("a wiped key: %v", err)
-	}
+	polynomialtest.Refusals(t, Deal, thresholdtest.Key(2048, false))
 }

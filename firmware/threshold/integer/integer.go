@@ -1,13 +1,12 @@
 package integer
 
 import (
-	"fmt"
 	"io"
 	"math/big"
 
 	"github.com/privyseal/privyseal/firmware/threshold"
 	"github.com/privyseal/privyseal/firmware/threshold/internal/lagrange"
-	"github.com/privyseal/privyseal/firmware/threshold/modexp"
+	"github.com/privyseal/privyseal/firmware/threshold/internal/polynomial"
 )
 
 // SlackBits is log₂ N^ε.
@@ -23,9 +22,21 @@ type Public struct {
 }
 
 // Share is what device Index holds: s_i, ShareLen bytes.
-type Share struct {
-	Index uint64           `cbor:"1,keyasint"`
-	Value threshold.Secret `cbor:"2,keyasint"`
+type Share = polynomial.Share
+
+// Sharing returns what can be done with a dealing of the key pub. Errors are those
+// of [polynomial.CheckNumbers].
+func (p *Public) Sharing(pub *threshold.PublicKey) (*polynomial.Sharing, error) {
+	if err := polynomial.CheckNumbers(pub, p.T, p.N); err != nil {
+		return nil, err
+	}
+	// Σ λ_i·s_i = f(0) = d − P, and e·(d − P) = 1 − e·P modulo φ(N).
+	P, _ := public(p.N)
+	D := new(big.Int).Mul(P, big.NewInt(threshold.PublicExponent))
+	return &polynomial.Sharing{
+		Key: pub, T: p.T, N: p.N, G: p.G, V: p.V, Kind: "partial signature by sharing over the integers", Width: ShareLen(pub.Bits(), p.T, p.N),
+		B: big.NewInt(1), D: D.Sub(big.NewInt(1), D),
+	}, nil
 }
 
 // ShareLen returns the length of a share in bytes, for a modulus of so many bits:
@@ -63,62 +74,30 @@ func public(n uint64) (P, s *big.Int) {
 
 // Deal shares a key. It does not wipe it.
 func Deal(rand io.Reader, k *threshold.WholeKey, t, n uint64) ([]Share, *Public, error) {
-	if err := lagrange.CheckNumbers(t, n); err != nil {
-		return nil, nil, err
-	}
-	pub := k.Public()
-	// f/L, the constant coefficient first: no product with L is ever made.
-	f, err := polynomial(rand, k, t, n)
-	defer lagrange.Wipe(f...)
-	if err != nil {
-		return nil, nil, err
-	}
 	p := &Public{T: t, N: n}
-	if p.G, err = pub.RandomSquare(rand); err != nil {
+	s, err := p.Sharing(k.Public())
+	if err != nil {
 		return nil, nil, err
 	}
-	shares := make([]Share, n)
-	width := ShareLen(pub.Bits(), t, n)
-	for i := range shares {
-		s := lagrange.Evaluate(f, uint64(i+1))
-		shares[i] = Share{uint64(i + 1), threshold.NewSecret(s.FillBytes(make([]byte, width)))}
-		lagrange.Wipe(s)
-	}
-	for i := range shares {
-		v, err := p.power(pub, p.G, &shares[i])
-		if err != nil {
-			for j := range shares {
-				shares[j].Value.Wipe()
-			}
-			return nil, nil, err
-		}
-		p.V = append(p.V, v)
-	}
-	return shares, p, nil
-}
-
-func (p *Public) power(pub *threshold.PublicKey, x []byte, s *Share) ([]byte, error) {
-	e, err := p.NewExponentiator(pub, s)
-	if err != nil {
-		return nil, err
-	}
-	return e.Exp(x)
-}
-
-func polynomial(rand io.Reader, k *threshold.WholeKey, t, n uint64) ([]*big.Int, error) {
 	secret, err := exponent(k, n)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	f := []*big.Int{secret.Mul(secret, lagrange.Delta(n))} // L²·k / L
-	for range t - 1 {
-		a, err := lagrange.Uniform(rand, steps(k.Public().Bits(), t, n))
-		if err != nil {
-			return f, err
-		}
-		f = append(f, a)
+	// f/L, with the constant term L²·k/L: no product with L is ever made.
+	f, err := lagrange.Draw(rand, secret.Mul(secret, lagrange.Delta(n)), t, steps(s.Key.Bits(), t, n))
+	if err != nil {
+		return nil, nil, err
 	}
-	return f, nil
+	defer lagrange.Wipe(f...)
+	if s.G, err = k.Public().RandomSquare(rand); err != nil {
+		return nil, nil, err
+	}
+	shares, err := s.Deal(f, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	p.G, p.V = s.G, s.V
+	return shares, p, nil
 }
 
 // exponent returns k = d·s' mod φ(N).
@@ -139,55 +118,10 @@ func exponent(k *threshold.WholeKey, n uint64) (*big.Int, error) {
 	return d.Mul(d, s).Mod(d, phi), nil
 }
 
-type exponentiator struct {
-	mod *modexp.Modulus
-	d   threshold.Secret
-}
-
-// NewExponentiator returns an Exponentiator for a share that uses libcrypto, in
-// time that depends on the share's length only. It fails with ErrWiped once the
-// share is wiped.
-func (p *Public) NewExponentiator(pub *threshold.PublicKey, s *Share) (threshold.Exponentiator, error) {
-	if err := pub.Validate(); err != nil {
-		return nil, err
-	}
-	if width := ShareLen(pub.Bits(), p.T, p.N); s.Value.Len() != width {
-		return nil, fmt.Errorf("%w: share of %d bytes, not %d", threshold.ErrShare, s.Value.Len(), width)
-	}
-	mod, err := modexp.New(pub.N)
-	if err != nil {
-		return nil, err
-	}
-	return &exponentiator{mod, s.Value}, nil
-}
-
-func (e *exponentiator) Exp(x []byte) ([]byte, error) {
-	if e.d.Len() == 0 {
-		return nil, threshold.ErrWiped
-	}
-	return e.mod.Exp(x, e.d.Reveal())
-}
-
-// Validate checks the form: numbers, and all values units.
-func (p *Public) Validate(pub *threshold.PublicKey) error {
-	return lagrange.CheckValues(pub, p.T, p.N, p.G, p.V)
-}
-
-// CheckDealing shows everybody that any t shares give d: (g^P·Π v_i^λ_i)^e = g for
-// enough sets, up to the sign.
-func (p *Public) CheckDealing(pub *threshold.PublicKey) error {
-	P, _ := public(p.N)
-	return lagrange.CheckDealing(pub, p.T, p.N, p.G, p.V, P, big.NewInt(1))
-}
-
-// CheckShare checks what a device got against its check value, in constant time.
-func (p *Public) CheckShare(pub *threshold.PublicKey, s *Share) error {
-	if err := p.Validate(pub); err != nil {
-		return err
-	}
-	e, err := p.NewExponentiator(pub, s)
-	if err != nil {
-		return err
-	}
-	return lagrange.CheckShare(p.N, p.V, s.Index, e, p.G)
+// CombineExponents returns the lengths in bits of the exponents of
+// Sharing.CombineVarTime for a set, besides 1: one of each partial signature, and
+// that of the message, P.
+func CombineExponents(n uint64, set threshold.Subset) []int {
+	P, _ := public(n)
+	return lagrange.BitLens(append(lagrange.Coefficients(n, set), P)...)
 }

@@ -1,17 +1,14 @@
 package integer
 
 import (
-	"bytes"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"math/big"
-	"strings"
 	"testing"
-	"testing/iotest"
 
 	"github.com/privyseal/privyseal/firmware/threshold"
 	"github.com/privyseal/privyseal/firmware/threshold/internal/lagrange"
+	"github.com/privyseal/privyseal/firmware/threshold/internal/polynomial/polynomialtest"
 	"github.com/privyseal/privyseal/firmware/threshold/modexp"
 	"github.com/privyseal/privyseal/firmware/threshold/thresholdtest"
 )
@@ -36,13 +33,8 @@ func TestLengths(t *testing.T) {
 // TestPublicPart: d = P + L²·k for all numbers of devices.
 func TestPublicPart(t *testing.T) {
 	k := thresholdtest.Key(2048, false)
-	p, q, err := k.Factors()
-	if err != nil {
-		t.Fatal(err)
-	}
+	d, phi := thresholdtest.Exponent(k)
 	one := big.NewInt(1)
-	phi := new(big.Int).Mul(new(big.Int).Sub(new(big.Int).SetBytes(p.Reveal()), one), new(big.Int).Sub(new(big.Int).SetBytes(q.Reveal()), one))
-	d := new(big.Int).ModInverse(big.NewInt(threshold.PublicExponent), phi)
 	for n := uint64(1); n <= threshold.MaxDevices; n++ {
 		P, s := public(n)
 		square := new(big.Int).Exp(lagrange.Delta(n), big.NewInt(2), nil)
@@ -94,66 +86,32 @@ func TestDistance(t *testing.T) {
 
 func TestCheckDealing(t *testing.T) {
 	k := thresholdtest.Key(2048, false)
-	pub := k.Public()
 	shares, p, err := Deal(rand.Reader, k, 2, 4)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.CheckDealing(pub); err != nil {
+	s, err := p.Sharing(k.Public())
+	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range shares {
-		if err := p.CheckShare(pub, &shares[i]); err != nil {
-			t.Error(err)
-		}
+	polynomialtest.Dealings(t, s, shares)
+	other, err := p.Sharing(thresholdtest.Key(2048, true).Public())
+	if err != nil {
+		t.Fatal(err)
 	}
-	for i := range p.V {
-		bad := *p
-		bad.V = append([][]byte{}, p.V...)
-		v := new(big.Int).SetBytes(p.V[i])
-		bad.V[i] = v.Mul(v, v).Mod(v, new(big.Int).SetBytes(pub.N)).FillBytes(make([]byte, 256))
-		if err := bad.CheckDealing(pub); !errors.Is(err, threshold.ErrCommitment) {
-			t.Errorf("check value %d: %v", i+1, err)
-		}
-	}
-	damaged := Share{1, shares[0].Value.Clone()}
-	damaged.Value.Reveal()[100] ^= 1
-	for name, s := range map[string]*Share{
-		"bit": &damaged, "index": {2, shares[0].Value}, "index 0": {0, shares[0].Value}, "index 5": {5, shares[0].Value},
-		"short": {1, threshold.NewSecret(bytes.Clone(shares[0].Value.Reveal()[1:]))}, "empty": {Index: 1},
-	} {
-		if err := p.CheckShare(pub, s); !errors.Is(err, threshold.ErrShare) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if err := p.CheckShare(thresholdtest.Key(2048, true).Public(), &shares[0]); err == nil {
+	if err := other.CheckShare(&shares[0]); err == nil {
 		t.Error("another modulus")
 	}
-	if err := p.CheckDealing(thresholdtest.Key(2048, true).Public()); err == nil {
+	if err := other.CheckDealing(); err == nil {
 		t.Error("another modulus")
+	}
+	bad := *p
+	bad.N = 1 << 40
+	if err := polynomialtest.CheckDealing(&bad, k.Public()); !errors.Is(err, threshold.ErrSplit) {
+		t.Errorf("huge: %v", err)
 	}
 }
 
 func TestRefusals(t *testing.T) {
-	k := thresholdtest.Key(2048, false)
-	for _, tn := range [][2]uint64{{0, 1}, {2, 1}, {1, 17}, {1 << 63, 1 << 63}} {
-		if _, _, err := Deal(rand.Reader, k, tn[0], tn[1]); !errors.Is(err, threshold.ErrSplit) {
-			t.Errorf("%d of %d: %v", tn[0], tn[1], err)
-		}
-	}
-	broken := errors.New("broken")
-	if _, _, err := Deal(iotest.ErrReader(broken), k, 2, 3); !errors.Is(err, broken) {
-		t.Errorf("broken randomness: %v", err)
-	}
-	shares, _, err := Deal(rand.Reader, k, 2, 3)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if text := fmt.Sprintf("%v %+v %#v %x", shares, shares[0], &shares[0], shares[0]); strings.Contains(text, fmt.Sprintf("%x", shares[0].Value.Reveal())) || !strings.Contains(text, "[secret]") {
-		t.Error("a share prints")
-	}
-	k.Wipe()
-	if _, _, err := Deal(rand.Reader, k, 2, 3); !errors.Is(err, threshold.ErrWiped) {
-		t.Errorf("a wiped key: %v", err)
-	}
+	polynomialtest.Refusals(t, Deal, thresholdtest.Key(2048, false))
 }

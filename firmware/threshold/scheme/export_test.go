@@ -13,7 +13,7 @@ func (d *Dealing) Secrets() (out [][]byte) {
 				out = append(out, s.Reveal())
 			}
 		case *pointDevice:
-			out = append(out, x.share.Reveal())
+			out = append(out, x.share.Value.Reveal())
 		case *calculator:
 			for _, s := range x.share.Keys {
 				out = append(out, s.Reveal())

@@ -6,6 +6,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/threshold"
 	"github.com/privyseal/privyseal/firmware/threshold/half"
 	"github.com/privyseal/privyseal/firmware/threshold/integer"
+	"github.com/privyseal/privyseal/firmware/threshold/internal/polynomial"
 	"github.com/privyseal/privyseal/firmware/threshold/shoup"
 )
 
@@ -38,27 +39,7 @@ func (polynomialModM) Facts(p Params) (*Facts, error) {
 }
 
 func (polynomialModM) Deal(rand io.Reader, k *threshold.WholeKey, p Params) (*Dealing, error) {
-	if err := p.fits(k); err != nil {
-		return nil, err
-	}
-	shares, public, err := shoup.Deal(rand, k, p.T, p.N)
-	if err != nil {
-		return nil, err
-	}
-	c := &pointCombiner{k.Public(), public}
-	d := &Dealing{Combiner: c}
-	for _, s := range shares {
-		e, err := threshold.NewHostExponentiator(c.pub, s.Value)
-		if err != nil {
-			return nil, err
-		}
-		d.Devices = append(d.Devices, &pointDevice{c, s.Index, s.Value,
-			func(x []byte) ([]byte, error) { return public.Partial(c.pub, x, e) },
-			func(rand io.Reader, b threshold.Binding, x, y []byte) (*threshold.Proof, error) {
-				return public.Prove(rand, c.pub, b, x, y, &s)
-			}})
-	}
-	return d, nil
+	return dealPoints(rand, k, p, shoup.Deal)
 }
 
 // polynomialOverZ is package integer.
@@ -73,49 +54,17 @@ func (polynomialOverZ) Paper() string {
 func (polynomialOverZ) SafePrimes() bool { return false }
 
 func (polynomialOverZ) Facts(p Params) (*Facts, error) {
-	if err := p.check(); err != nil {
+	f, err := overZ(p, integer.ShareLen)
+	if err != nil {
 		return nil, err
 	}
-	width := integer.ShareLen(p.Bits, p.T, p.N)
-	f := &Facts{
-		ShareLen: width, PublicLen: int(p.N+1) * p.Bits / 8,
-		Device: []int{8 * width}, Combiner: integer.CombineExponents(p.N, last(p)), Rounds: 1,
-		Wrong:  Wrong{Again: 1, Rounds: 1},
-		Secret: Secret{Devices: p.T, Distance: p.Bits + integer.SlackBits},
-	}
-	if p.T == 1 {
-		f.Secret.Exact = true // fewer than one device hold nothing
-	}
-	f.Wrong.proof(8 * width)
-	if p.N < threshold.MaxDevices { // all values are to be divisible by (n + 1)!
-		anew := integer.ShareLen(p.Bits, p.T, p.N+1)
-		f.Join = Join{NewLen: anew, OldLen: anew, Anew: true, Possible: true}
-	}
+	f.Combiner = integer.CombineExponents(p.N, last(p))
+	f.Secret.Distance = p.Bits + integer.SlackBits
 	return f, nil
 }
 
 func (polynomialOverZ) Deal(rand io.Reader, k *threshold.WholeKey, p Params) (*Dealing, error) {
-	if err := p.fits(k); err != nil {
-		return nil, err
-	}
-	shares, public, err := integer.Deal(rand, k, p.T, p.N)
-	if err != nil {
-		return nil, err
-	}
-	c := &pointCombiner{k.Public(), public}
-	d := &Dealing{Combiner: c}
-	for _, s := range shares {
-		e, err := public.NewExponentiator(c.pub, &s)
-		if err != nil {
-			return nil, err
-		}
-		d.Devices = append(d.Devices, &pointDevice{c, s.Index, s.Value,
-			func(x []byte) ([]byte, error) { return integer.Partial(c.pub, x, e) },
-			func(rand io.Reader, b threshold.Binding, x, y []byte) (*threshold.Proof, error) {
-				return public.Prove(rand, c.pub, b, x, y, &s)
-			}})
-	}
-	return d, nil
+	return dealPoints(rand, k, p, integer.Deal)
 }
 
 // halfLength is package half.
@@ -130,49 +79,38 @@ func (halfLength) Paper() string {
 func (halfLength) SafePrimes() bool { return false }
 
 func (halfLength) Facts(p Params) (*Facts, error) {
-	if err := p.check(); err != nil {
+	f, err := overZ(p, half.ShareLen)
+	if err != nil {
 		return nil, err
 	}
-	width := half.ShareLen(p.Bits, p.T, p.N)
-	f := &Facts{
-		ShareLen: width, PublicLen: int(p.N+1)*p.Bits/8 + 8,
-		Device: []int{8 * width}, Combiner: half.CombineExponents(p.Bits, p.N, last(p)), Rounds: 1,
-		Wrong:  Wrong{Again: 1, Rounds: 1},
-		Secret: Secret{Devices: p.T, Distance: half.SlackBits},
-	}
-	if p.T == 1 {
-		f.Secret.Exact = true // fewer than one device hold nothing
-	}
-	f.Wrong.proof(8 * width)
-	if p.N < threshold.MaxDevices { // the hiding polynomial needs (n + 1)!
-		anew := half.ShareLen(p.Bits, p.T, p.N+1)
-		f.Join = Join{NewLen: anew, OldLen: anew, Anew: true, Possible: true}
-	}
+	f.PublicLen += 8 // κ
+	f.Combiner = half.CombineExponents(p.Bits, p.N, last(p))
+	f.Secret.Distance = half.SlackBits
 	return f, nil
 }
 
 func (halfLength) Deal(rand io.Reader, k *threshold.WholeKey, p Params) (*Dealing, error) {
-	if err := p.fits(k); err != nil {
+	return dealPoints(rand, k, p, half.Deal)
+}
+
+// overZ is what schemes over the integers have in common: (n + 1)! takes the place
+// of n! if a device joins, so that all shares are made anew.
+func overZ(p Params, shareLen func(bits int, t, n uint64) int) (*Facts, error) {
+	if err := p.check(); err != nil {
 		return nil, err
 	}
-	shares, public, err := half.Deal(rand, k, p.T, p.N)
-	if err != nil {
-		return nil, err
+	width := shareLen(p.Bits, p.T, p.N)
+	f := &Facts{
+		ShareLen: width, PublicLen: int(p.N+1) * p.Bits / 8, Device: []int{8 * width}, Rounds: 1,
+		Wrong:  Wrong{Again: 1, Rounds: 1},
+		Secret: Secret{Devices: p.T, Exact: p.T == 1}, // fewer than one device hold nothing
 	}
-	c := &pointCombiner{k.Public(), public}
-	d := &Dealing{Combiner: c}
-	for _, s := range shares {
-		e, err := public.NewExponentiator(c.pub, &s)
-		if err != nil {
-			return nil, err
-		}
-		d.Devices = append(d.Devices, &pointDevice{c, s.Index, s.Value,
-			func(x []byte) ([]byte, error) { return public.Partial(c.pub, x, e) },
-			func(rand io.Reader, b threshold.Binding, x, y []byte) (*threshold.Proof, error) {
-				return public.Prove(rand, c.pub, b, x, y, &s)
-			}})
+	f.Wrong.proof(8 * width)
+	if p.N < threshold.MaxDevices {
+		anew := shareLen(p.Bits, p.T, p.N+1)
+		f.Join = Join{NewLen: anew, OldLen: anew, Anew: true, Possible: true}
 	}
-	return d, nil
+	return f, nil
 }
 
 // last is the set of the last t devices, whose coefficients are longest.
@@ -180,49 +118,67 @@ func last(p Params) threshold.Subset {
 	return threshold.Subset((1<<p.T - 1) << (p.N - p.T))
 }
 
-// points is what shoup.Public, integer.Public and half.Public have in common.
-type points interface {
-	CombineVarTime(pub *threshold.PublicKey, a threshold.Algorithm, digest, em []byte, partials []threshold.PartialSignature) ([]byte, error)
-	VerifyPartials(pub *threshold.PublicKey, b threshold.Binding, em []byte, partials []threshold.PartialSignature) error
+// sharer is shoup.Public, integer.Public or half.Public.
+type sharer interface {
+	Sharing(pub *threshold.PublicKey) (*polynomial.Sharing, error)
+}
+
+func dealPoints[P sharer](rand io.Reader, k *threshold.WholeKey, p Params, deal func(io.Reader, *threshold.WholeKey, uint64, uint64) ([]polynomial.Share, P, error)) (*Dealing, error) {
+	if err := p.fits(k); err != nil {
+		return nil, err
+	}
+	shares, public, err := deal(rand, k, p.T, p.N)
+	if err != nil {
+		return nil, err
+	}
+	sharing, err := public.Sharing(k.Public())
+	if err != nil {
+		return nil, err
+	}
+	c := &pointCombiner{sharing}
+	d := &Dealing{Combiner: c}
+	for i := range shares {
+		e, err := sharing.NewExponentiator(&shares[i])
+		if err != nil {
+			return nil, err
+		}
+		d.Devices = append(d.Devices, &pointDevice{c, &shares[i], e})
+	}
+	return d, nil
 }
 
 // pointDevice holds one point of a polynomial.
 type pointDevice struct {
 	*pointCombiner // what is public
-	index          uint64
-	share          threshold.Secret
-	partial        func(x []byte) ([]byte, error)
-	prove          func(rand io.Reader, b threshold.Binding, x, y []byte) (*threshold.Proof, error)
+	share          *polynomial.Share
+	exp            threshold.Exponentiator
 }
 
-func (d *pointDevice) Index() uint64 { return d.index }
-func (d *pointDevice) Size() int     { return d.share.Len() }
-func (d *pointDevice) Wipe()         { d.share.Wipe() }
+func (d *pointDevice) Index() uint64 { return d.share.Index }
+func (d *pointDevice) Size() int     { return d.share.Value.Len() }
+func (d *pointDevice) Wipe()         { d.share.Value.Wipe() }
 
 func (d *pointDevice) Partial(_ *Task, x []byte) (*Partial, error) {
-	y, err := d.partial(x)
+	y, err := d.sharing.Partial(x, d.exp)
 	if err != nil {
 		return nil, err
 	}
-	return &Partial{Index: d.index, Values: [][]byte{y}}, nil
+	return &Partial{Index: d.share.Index, Values: [][]byte{y}}, nil
 }
 
 func (d *pointDevice) Prove(rand io.Reader, task *Task, x []byte, p *Partial, _ int) error {
-	if err := own(d.index, p, 1); err != nil {
+	if err := own(d.share.Index, p, 1); err != nil {
 		return err
 	}
 	b := task.Binding
-	b.Share = shareID(d.index)
-	proof, err := d.prove(rand, b, x, p.Values[0])
+	b.Share = shareID(d.share.Index)
+	proof, err := d.sharing.Prove(rand, b, x, p.Values[0], d.share)
 	p.Proofs = []*threshold.Proof{proof}
 	return err
 }
 
 // pointCombiner holds no secret.
-type pointCombiner struct {
-	pub *threshold.PublicKey
-	points
-}
+type pointCombiner struct{ sharing *polynomial.Sharing }
 
 func (c *pointCombiner) Size() int { return 0 }
 func (c *pointCombiner) Wipe()     {}
@@ -234,7 +190,7 @@ func (c *pointCombiner) Combine(task *Task, partials []*Partial) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	return c.CombineVarTime(c.pub, task.Algorithm, task.Digest, task.EM, all)
+	return c.sharing.CombineVarTime(task.Algorithm, task.Digest, task.EM, all)
 }
 
 func (c *pointCombiner) Blame(task *Task, partials []*Partial) error {
@@ -242,5 +198,5 @@ func (c *pointCombiner) Blame(task *Task, partials []*Partial) error {
 	if err != nil {
 		return err
 	}
-	return c.VerifyPartials(c.pub, task.Binding, task.EM, all)
+	return c.sharing.VerifyPartials(task.Binding, task.EM, all)
 }

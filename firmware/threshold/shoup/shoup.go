@@ -7,6 +7,7 @@ import (
 
 	"github.com/privyseal/privyseal/firmware/threshold"
 	"github.com/privyseal/privyseal/firmware/threshold/internal/lagrange"
+	"github.com/privyseal/privyseal/firmware/threshold/internal/polynomial"
 	"github.com/privyseal/privyseal/firmware/threshold/prime"
 )
 
@@ -23,55 +24,46 @@ type Public struct {
 }
 
 // Share is what device Index holds: s_i, |N| bytes.
-type Share struct {
-	Index uint64           `cbor:"1,keyasint"`
-	Value threshold.Secret `cbor:"2,keyasint"`
+type Share = polynomial.Share
+
+// Sharing returns what can be done with a dealing of the key pub. Errors are those
+// of [polynomial.CheckNumbers].
+func (p *Public) Sharing(pub *threshold.PublicKey) (*polynomial.Sharing, error) {
+	if err := polynomial.CheckNumbers(pub, p.T, p.N); err != nil {
+		return nil, err
+	}
+	delta := lagrange.Delta(p.N) // Σ λ_i·s_i = Δ·d, and e·d = 1 modulo m
+	return &polynomial.Sharing{
+		Key: pub, T: p.T, N: p.N, G: p.G, V: p.V, Kind: "partial signature by Shoup's sharing", Width: pub.Len(),
+		B: new(big.Int).Lsh(delta, 1), D: delta, Squares: true,
+	}, nil
 }
 
 // Deal shares a key with safe primes. It does not wipe the key.
 func Deal(rand io.Reader, k *threshold.WholeKey, t, n uint64) ([]Share, *Public, error) {
-	if err := lagrange.CheckNumbers(t, n); err != nil {
+	p := &Public{T: t, N: n}
+	s, err := p.Sharing(k.Public())
+	if err != nil {
 		return nil, nil, err
 	}
-	f, m, err := polynomial(rand, k, t)
+	f, m, err := draw(rand, k, t)
 	defer lagrange.Wipe(append(f, m)...)
 	if err != nil {
 		return nil, nil, err
 	}
-	pub := k.Public()
-	p := &Public{T: t, N: n}
-	if p.G, err = pub.RandomSquare(rand); err != nil {
+	if s.G, err = k.Public().RandomSquare(rand); err != nil {
 		return nil, nil, err
 	}
-	shares := make([]Share, n)
-	for i := range shares {
-		s := lagrange.Evaluate(f, uint64(i+1))
-		shares[i] = Share{uint64(i + 1), threshold.NewSecret(s.Mod(s, m).FillBytes(make([]byte, pub.Len())))}
-		lagrange.Wipe(s)
+	shares, err := s.Deal(f, m)
+	if err != nil {
+		return nil, nil, err
 	}
-	for i := range shares {
-		v, err := power(pub, p.G, &shares[i])
-		if err != nil {
-			for j := range shares {
-				shares[j].Value.Wipe()
-			}
-			return nil, nil, err
-		}
-		p.V = append(p.V, v)
-	}
+	p.G, p.V = s.G, s.V
 	return shares, p, nil
 }
 
-func power(pub *threshold.PublicKey, x []byte, s *Share) ([]byte, error) {
-	e, err := threshold.NewHostExponentiator(pub, s.Value)
-	if err != nil {
-		return nil, err
-	}
-	return e.Exp(x)
-}
-
-// polynomial returns f with f(0) = d, and m.
-func polynomial(rand io.Reader, k *threshold.WholeKey, t uint64) (f []*big.Int, m *big.Int, err error) {
+// draw returns f with f(0) = d, and m.
+func draw(rand io.Reader, k *threshold.WholeKey, t uint64) (f []*big.Int, m *big.Int, err error) {
 	p, q, err := k.Factors()
 	if err != nil {
 		return nil, nil, err
@@ -98,36 +90,21 @@ func polynomial(rand io.Reader, k *threshold.WholeKey, t uint64) (f []*big.Int, 
 	}
 	m = p1.Mul(p1, q1)
 	lagrange.Wipe(q1)
-	f = []*big.Int{new(big.Int).ModInverse(big.NewInt(threshold.PublicExponent), m)}
-	for range t - 1 {
-		a, err := lagrange.Uniform(rand, m)
-		if err != nil {
-			return f, m, err
-		}
-		f = append(f, a)
-	}
-	return f, m, nil
+	d := new(big.Int).ModInverse(big.NewInt(threshold.PublicExponent), m)
+	f, err = lagrange.Draw(rand, d, t, m)
+	return f, m, err
 }
 
-// Validate checks the form: numbers, and all values units.
-func (p *Public) Validate(pub *threshold.PublicKey) error {
-	return lagrange.CheckValues(pub, p.T, p.N, p.G, p.V)
-}
-
-// CheckDealing shows everybody that any t shares give d: Π v_i^(λ_i·e) = v^Δ for
-// enough sets, up to the sign.
-func (p *Public) CheckDealing(pub *threshold.PublicKey) error {
-	return lagrange.CheckDealing(pub, p.T, p.N, p.G, p.V, new(big.Int), lagrange.Delta(p.N))
-}
-
-// CheckShare checks what a device got against v_i, in constant time.
-func (p *Public) CheckShare(pub *threshold.PublicKey, s *Share) error {
-	if err := p.Validate(pub); err != nil {
-		return err
+// CombineExponents returns the lengths in bits of the exponents of
+// Sharing.CombineVarTime for a set: one of each partial signature, and those of
+// w and of the message.
+func CombineExponents(n uint64, set threshold.Subset) []int {
+	exponents := lagrange.Coefficients(n, set)
+	for _, c := range exponents {
+		c.Lsh(c, 1)
 	}
-	e, err := threshold.NewHostExponentiator(pub, s.Value)
-	if err != nil {
-		return err
-	}
-	return lagrange.CheckShare(p.N, p.V, s.Index, e, p.G)
+	square := lagrange.Delta(n)
+	square.Mul(square, square).Lsh(square, 2)
+	a, b := polynomial.Bezout(square)
+	return lagrange.BitLens(append(exponents, a, b)...)
 }

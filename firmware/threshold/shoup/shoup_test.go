@@ -6,15 +6,14 @@ import (
 	"crypto/rsa"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"math/big"
-	"strings"
 	"testing"
-	"testing/iotest"
 
 	circl "github.com/cloudflare/circl/tss/rsa"
 
 	"github.com/privyseal/privyseal/firmware/threshold"
+	"github.com/privyseal/privyseal/firmware/threshold/internal/polynomial"
+	"github.com/privyseal/privyseal/firmware/threshold/internal/polynomial/polynomialtest"
 	"github.com/privyseal/privyseal/firmware/threshold/shoup"
 	"github.com/privyseal/privyseal/firmware/threshold/thresholdtest"
 )
@@ -26,9 +25,8 @@ func stdKey(t testing.TB, k *threshold.WholeKey) *rsa.PrivateKey {
 		t.Fatal(err)
 	}
 	p, q := new(big.Int).SetBytes(ps.Reveal()), new(big.Int).SetBytes(qs.Reveal())
-	one := big.NewInt(1)
-	phi := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
-	key := &rsa.PrivateKey{PublicKey: *k.Public().RSA(), D: new(big.Int).ModInverse(big.NewInt(threshold.PublicExponent), phi), Primes: []*big.Int{p, q}}
+	d, _ := thresholdtest.Exponent(k)
+	key := &rsa.PrivateKey{PublicKey: *k.Public().RSA(), D: d, Primes: []*big.Int{p, q}}
 	key.Precompute()
 	return key
 }
@@ -63,6 +61,15 @@ func canonical(y []byte, n *big.Int) []byte {
 	return v.FillBytes(make([]byte, 256))
 }
 
+func sharing(t testing.TB, p *shoup.Public, pub *threshold.PublicKey) *polynomial.Sharing {
+	t.Helper()
+	s, err := p.Sharing(pub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // TestAgainstCircl uses shares that circl's tss/rsa dealt: every partial signature
 // is circl's, each side combines the other's, and the signatures are equal.
 func TestAgainstCircl(t *testing.T) {
@@ -75,7 +82,7 @@ func TestAgainstCircl(t *testing.T) {
 		t.Fatal(err)
 	}
 	digest, em := message(t, "document")
-	p := &shoup.Public{T: T, N: N}
+	p := sharing(t, &shoup.Public{T: T, N: N}, pub)
 	var ours []threshold.PartialSignature
 	var theirs []circl.SignShare
 	for i := range dealt {
@@ -85,7 +92,7 @@ func TestAgainstCircl(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		y, err := p.Partial(pub, em, e)
+		y, err := p.Partial(em, e)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -119,7 +126,7 @@ func TestAgainstCircl(t *testing.T) {
 			}
 			back = append(back, s)
 		}
-		if got, err := p.CombineVarTime(pub, threshold.RS256, digest, em, partials); err != nil || !bytes.Equal(got, want) {
+		if got, err := p.CombineVarTime(threshold.RS256, digest, em, partials); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%v: differs from circl (%v)", set, err)
 		}
 		if got, err := circl.CombineSignShares(&whole.PublicKey, N, T, back, em); err != nil || !bytes.Equal(got, want) {
@@ -135,14 +142,7 @@ func TestCheckDealing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.CheckDealing(pub); err != nil {
-		t.Fatal(err)
-	}
-	for i := range shares {
-		if err := p.CheckShare(pub, &shares[i]); err != nil {
-			t.Error(err)
-		}
-	}
+	polynomialtest.Dealings(t, sharing(t, p, pub), shares)
 	for name, change := range map[string]func(*shoup.Public){
 		"first":   func(p *shoup.Public) { p.V[0] = p.V[1] },
 		"last":    func(p *shoup.Public) { p.V[3] = p.V[1] },
@@ -154,26 +154,17 @@ func TestCheckDealing(t *testing.T) {
 		"zero":    func(p *shoup.Public) { p.V[2] = make([]byte, 256) },
 		"t = 0":   func(p *shoup.Public) { p.T = 0 },
 		"huge":    func(p *shoup.Public) { p.T, p.N = 1<<63, 1<<63 },
+		"huge n":  func(p *shoup.Public) { p.N = 1 << 40 },
 	} {
 		bad := *p
 		bad.V = append([][]byte{}, p.V...)
 		change(&bad)
-		if err := bad.CheckDealing(pub); err == nil {
+		if err := polynomialtest.CheckDealing(&bad, pub); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	damaged := shoup.Share{Index: 1, Value: shares[0].Value.Clone()}
-	damaged.Value.Reveal()[100] ^= 1
-	for name, s := range map[string]*shoup.Share{
-		"bit": &damaged, "index": {Index: 2, Value: shares[0].Value}, "index 0": {Value: shares[0].Value}, "index 5": {Index: 5, Value: shares[0].Value},
-		"short": {Index: 1, Value: threshold.NewSecret(bytes.Clone(shares[0].Value.Reveal()[1:]))}, "empty": {Index: 1},
-	} {
-		if err := p.CheckShare(pub, s); !errors.Is(err, threshold.ErrShare) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
 	other := thresholdtest.Key(2048, false).Public()
-	if err := errors.Join(p.CheckShare(other, &shares[0])); err == nil {
+	if err := sharing(t, p, other).CheckShare(&shares[0]); err == nil {
 		t.Error("another modulus")
 	}
 }
@@ -183,10 +174,11 @@ func TestCheckDealing(t *testing.T) {
 func TestMessages(t *testing.T) {
 	k := thresholdtest.Key(2048, true)
 	pub := k.Public()
-	shares, p, err := shoup.Deal(rand.Reader, k, 1, 2)
+	shares, dealt, err := shoup.Deal(rand.Reader, k, 1, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
+	p := sharing(t, dealt, pub)
 	e, err := threshold.NewHostExponentiator(pub, shares[0].Value)
 	if err != nil {
 		t.Fatal(err)
@@ -197,47 +189,27 @@ func TestMessages(t *testing.T) {
 		"0": make([]byte, 256), "1": append(make([]byte, 255), 1), "N − 1": new(big.Int).Sub(n, big.NewInt(1)).Bytes(), "N": pub.N, "short": {2},
 		"a factor": append(make([]byte, 128), factor.Reveal()...),
 	} {
-		if _, err := p.Partial(pub, x, e); !errors.Is(err, threshold.ErrValue) {
+		if _, err := p.Partial(x, e); !errors.Is(err, threshold.ErrValue) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	digest, em := message(t, "document")
-	y, err := p.Partial(pub, em, e)
+	y, err := p.Partial(em, e)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, other := message(t, "another document")
-	if _, err := p.CombineVarTime(pub, threshold.RS256, digest, other, []threshold.PartialSignature{{Index: 1, Value: y}}); !errors.Is(err, threshold.ErrSignature) {
+	if _, err := p.CombineVarTime(threshold.RS256, digest, other, []threshold.PartialSignature{{Index: 1, Value: y}}); !errors.Is(err, threshold.ErrSignature) {
 		t.Errorf("combined for another message: %v", err)
 	}
-	if _, err := p.CombineVarTime(pub, threshold.RS256, digest, em, []threshold.PartialSignature{{Index: 1, Subset: 1, Value: y}}); !errors.Is(err, threshold.ErrSubset) {
+	if _, err := p.CombineVarTime(threshold.RS256, digest, em, []threshold.PartialSignature{{Index: 1, Subset: 1, Value: y}}); !errors.Is(err, threshold.ErrSubset) {
 		t.Errorf("for a set: %v", err)
 	}
 }
 
 func TestRefusals(t *testing.T) {
-	k := thresholdtest.Key(2048, true)
-	for _, tn := range [][2]uint64{{0, 1}, {2, 1}, {1, 17}, {1 << 63, 1 << 63}} {
-		if _, _, err := shoup.Deal(rand.Reader, k, tn[0], tn[1]); !errors.Is(err, threshold.ErrSplit) {
-			t.Errorf("%d of %d: %v", tn[0], tn[1], err)
-		}
-	}
 	if _, _, err := shoup.Deal(rand.Reader, thresholdtest.Key(2048, false), 2, 3); !errors.Is(err, shoup.ErrPrimes) {
 		t.Errorf("ordinary primes: %v", err)
 	}
-	broken := errors.New("broken")
-	if _, _, err := shoup.Deal(iotest.ErrReader(broken), k, 2, 3); !errors.Is(err, broken) {
-		t.Errorf("broken randomness: %v", err)
-	}
-	shares, _, err := shoup.Deal(rand.Reader, k, 1, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if text := fmt.Sprintf("%v %+v %#v %x", shares, shares[0], &shares[0], shares[0]); strings.Contains(text, fmt.Sprintf("%x", shares[0].Value.Reveal())) || !strings.Contains(text, "[secret]") {
-		t.Error("a share prints")
-	}
-	k.Wipe()
-	if _, _, err := shoup.Deal(rand.Reader, k, 2, 3); !errors.Is(err, threshold.ErrWiped) {
-		t.Errorf("a wiped key: %v", err)
-	}
+	polynomialtest.Refusals(t, shoup.Deal, thresholdtest.Key(2048, true))
 }

@@ -7,6 +7,7 @@ import (
 	"embed"
 	"encoding/hex"
 	"fmt"
+	"math/big"
 	"strings"
 
 	"github.com/privyseal/privyseal/firmware/threshold"
@@ -40,6 +41,20 @@ func Key(bits int, safe bool) *threshold.WholeKey {
 		panic(err)
 	}
 	return k
+}
+
+// Exponent returns d = e⁻¹ mod φ(N) of a test key, and φ(N), computed by math/big.
+func Exponent(k *threshold.WholeKey) (d, phi *big.Int) {
+	p, q, err := k.Factors()
+	if err != nil {
+		panic(err)
+	}
+	minus1 := func(b threshold.Secret) *big.Int {
+		x := new(big.Int).SetBytes(b.Reveal())
+		return x.Sub(x, big.NewInt(1))
+	}
+	phi = new(big.Int).Mul(minus1(p), minus1(q))
+	return new(big.Int).ModInverse(big.NewInt(threshold.PublicExponent), phi), phi
 }
 
 // Seeds returns the seeds of which the test keys were made.

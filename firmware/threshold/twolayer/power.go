@@ -6,14 +6,8 @@ import (
 
 	"github.com/privyseal/privyseal/firmware/threshold"
 	"github.com/privyseal/privyseal/firmware/threshold/grouping"
-	"github.com/privyseal/privyseal/firmware/threshold/modexp"
 	"github.com/privyseal/privyseal/firmware/threshold/tuplehash"
 )
-
-type exponentiator struct {
-	mod *modexp.Modulus
-	d   threshold.Secret
-}
 
 // NewExponentiator returns an Exponentiator for a sub-key (SubKeyLen bytes) or
 // a part c_a (|N| bytes) that uses libcrypto, in time that depends on which of
@@ -25,18 +19,7 @@ func NewExponentiator(pub *threshold.PublicKey, d threshold.Secret) (threshold.E
 	if d.Len() != SubKeyLen(pub.Bits()) && d.Len() != pub.Len() {
 		return nil, fmt.Errorf("%w: %d bytes, not the %d of a sub-key or the %d of a part", ErrShare, d.Len(), SubKeyLen(pub.Bits()), pub.Len())
 	}
-	mod, err := modexp.New(pub.N)
-	if err != nil {
-		return nil, err
-	}
-	return &exponentiator{mod, d}, nil
-}
-
-func (e *exponentiator) Exp(x []byte) ([]byte, error) {
-	if e.d.Len() == 0 {
-		return nil, threshold.ErrWiped
-	}
-	return e.mod.Exp(x, e.d.Reveal())
+	return threshold.NewHostExponentiatorOf(pub, d, d.Len())
 }
 
 // Power returns min(y, N − y) for y = x^d mod N, as |N| bytes, and refuses what

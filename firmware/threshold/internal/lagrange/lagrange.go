@@ -39,6 +39,21 @@ func Coefficients(n uint64, set threshold.Subset) []*big.Int {
 	return out
 }
 
+// Draw returns a polynomial with a given constant term, t − 1 other coefficients
+// uniform in [0, m). The constant term becomes part of it; if it fails, it is wiped.
+func Draw(rand io.Reader, constant *big.Int, t uint64, m *big.Int) ([]*big.Int, error) {
+	f := []*big.Int{constant}
+	for range t - 1 {
+		a, err := Uniform(rand, m)
+		if err != nil {
+			Wipe(f...)
+			return nil, err
+		}
+		f = append(f, a)
+	}
+	return f, nil
+}
+
 // Evaluate returns f(x) for the coefficients of f, the constant one first.
 func Evaluate(f []*big.Int, x uint64) *big.Int {
 	y, at := new(big.Int), new(big.Int).SetUint64(x)
@@ -48,44 +63,13 @@ func Evaluate(f []*big.Int, x uint64) *big.Int {
 	return y
 }
 
-// Select checks that partial signatures are of t different devices of n, each for
-// no set in particular, and in range, and returns them in the order of their
-// indices and the set of these.
-func Select(pub *threshold.PublicKey, t, n uint64, partials []threshold.PartialSignature) (threshold.Subset, [][]byte, error) {
-	if err := pub.Validate(); err != nil {
-		return 0, nil, err
+// BitLens returns the lengths of numbers.
+func BitLens(numbers ...*big.Int) []int {
+	var bits []int
+	for _, x := range numbers {
+		bits = append(bits, x.BitLen())
 	}
-	var indices []uint64
-	for _, p := range partials {
-		if p.Subset != 0 {
-			return 0, nil, fmt.Errorf("%w: share %d signed for %v only", threshold.ErrSubset, p.Index, p.Subset)
-		}
-		indices = append(indices, p.Index)
-	}
-	set, err := threshold.SubsetOf(indices...)
-	if err != nil {
-		return 0, nil, err
-	}
-	if uint64(set.Len()) != t || uint64(set)>>n != 0 {
-		return 0, nil, fmt.Errorf("%w: %v is not %d of the shares 1 to %d", threshold.ErrSubset, set, t, n)
-	}
-	var powers [][]byte
-	var wrong []uint64
-	for _, i := range set.Indices() {
-		for _, p := range partials {
-			if p.Index != i {
-				continue
-			}
-			if pub.CheckPartial(p.Value) != nil {
-				wrong = append(wrong, i)
-			}
-			powers = append(powers, p.Value)
-		}
-	}
-	if len(wrong) > 0 {
-		return 0, nil, &threshold.WrongPartialError{Indices: wrong}
-	}
-	return set, powers, nil
+	return bits
 }
 
 // ProductVarTime returns min(w, N − w) for w = Π y_i^c_i mod N. The powers and

@@ -144,6 +144,10 @@ func VerifyDistribution(s ledger.State, raw []byte, now int64) (*Distribution, e
 // number and length.
 func VerifyPowers(s ledger.State, k *ledger.Key, d *Distribution, raw []byte) (*Powers, error) {
 	var p Powers
+	// A power, and a proof of less than two.
+	if err := checkLength(k, raw, maxSubKeys(k)*3*len(k.Public.N)); err != nil {
+		return nil, fmt.Errorf("powers: %w", err)
+	}
 	from, h, err := fromMachine(s, k, ledger.LayerCalculator, TypePowers, raw, &p)
 	if err != nil {
 		return nil, err
@@ -177,6 +181,9 @@ func VerifyPowers(s ledger.State, k *ledger.Key, d *Distribution, raw []byte) (*
 // task d. It does not verify the signature in it.
 func VerifyCombined(s ledger.State, k *ledger.Key, d *Distribution, raw []byte) (*Combined, error) {
 	var c Combined
+	if err := checkLength(k, raw, len(k.Public.N)); err != nil {
+		return nil, fmt.Errorf("combined: %w", err)
+	}
 	from, h, err := fromMachine(s, k, ledger.LayerCombiner, TypeCombined, raw, &c)
 	if err != nil {
 		return nil, err
@@ -208,6 +215,23 @@ func PowersHash(y [][]byte) envelope.Hash { return envelope.HashOf("privyseal po
 // is also bound to the sub-key it is of (twolayer.Prove).
 func PowersBinding(s ledger.State, k *ledger.Key, request envelope.Hash, shareID string) threshold.Binding {
 	return threshold.Binding{System: s.System(), Key: k.ID, Epoch: k.Epoch, Share: shareID, Request: request}
+}
+
+// checkLength bounds a message of a machine by what an honest one can need for
+// its numbers. One that lies could otherwise send so much that a combiner is
+// never handed the powers of the others: they go to it in one message.
+func checkLength(k *ledger.Key, raw []byte, numbers int) error {
+	if most := numbers + maxMachineText; len(raw) > most {
+		return fmt.Errorf("a message of %d bytes for key %s, at most %d", len(raw), k.ID, most)
+	}
+	return nil
+}
+
+func maxSubKeys(k *ledger.Key) int {
+	if k.Layers == nil {
+		return 0
+	}
+	return int(k.Layers.Grouping.L)
 }
 
 // fromMachine verifies a message of a machine of k in a layer.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/privyseal/privyseal/firmware"
@@ -124,6 +125,10 @@ func TestWorkRefused(t *testing.T) {
 		{"signed by a combiner", "device-5", "it is no calculator of key ca-1", func(*firmware.Powers) {}},
 		{"one power", "device-1", "has 1 powers", func(p *firmware.Powers) { p.Y = p.Y[:1] }},
 		{"a short power", "device-1", "255 bytes", func(p *firmware.Powers) { p.Y[1] = p.Y[1][1:] }},
+		{"more than there can be to say", "device-1", "at most", func(p *firmware.Powers) { p.Officers = []string{strings.Repeat("x", 16<<10)} }},
+		{"a proof of any length", "device-1", "at most", func(p *firmware.Powers) {
+			p.Proofs = []*threshold.Proof{{Z: make([]byte, 16<<10)}, {}}
+		}},
 		{"one proof", "device-1", "1 proofs of 2", func(p *firmware.Powers) { p.Proofs = []*threshold.Proof{{}} }},
 	} {
 		combine(tc.name, firmware.CodePartial, tc.text, change(tc.device, tc.edit), raws[1])

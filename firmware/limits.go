@@ -63,6 +63,11 @@ const (
 	maxTasks      = 1 << 19
 	tasksInBucket = 256
 
+	// maxMachineText bounds all of a message of powers, or of a signature, but the
+	// numbers in it: a header, some hashes and ids, and up to 64 officers, together
+	// less than 6 KB.
+	maxMachineText = 8 << 10
+
 	// maxHash is the longest hash in a task packet, SHA-512.
 	maxHash = 64
 

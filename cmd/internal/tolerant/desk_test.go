@@ -248,8 +248,8 @@ func TestManyIllegal(t *testing.T) {
 func TestRoom(t *testing.T) {
 	s := newSite(t)
 	l := s.desk.load[1]
-	for _, full := range []load{{tasks: maxTasks}, {octets: maxOctets}} {
-		*l = full
+	for _, full := range []held{{tasks: maxTasks}, {octets: maxOctets}} {
+		l.held = full
 		if e := s.desk.Packet(s.now, s.task(s.a, 1, s.request(s.a))); len(e.Asks) > 0 {
 			t.Errorf("with %+v: %+v", full, e)
 		}
@@ -257,17 +257,49 @@ func TestRoom(t *testing.T) {
 	if e := s.desk.Packet(s.now, s.task(s.b, 1, s.request(s.b))); len(e.Asks) != 1 {
 		t.Errorf("the other enterprise: %+v", e)
 	}
-	*l = load{tasks: maxTasks - 1}
+	l.held = held{tasks: maxTasks - 1}
 	p := s.task(s.a, 1, s.request(s.a))
 	if e := s.desk.Packet(s.now, p); len(e.Asks) != 1 {
 		t.Errorf("%+v", e)
 	}
 	s.desk.Tick(s.now + 3600)
-	if *l != (load{tasks: maxTasks - 1}) || len(s.desk.Tasks()) != 0 {
+	if l.held != (held{tasks: maxTasks - 1}) || *l.by(2) != (held{}) || len(s.desk.Tasks()) != 0 {
 		t.Errorf("%+v", *l)
 	}
 	if s.now += 3600; len(s.desk.Packet(s.now, p).Asks) > 0 {
 		t.Error("a task was taken up whose time is over")
+	}
+}
+
+// TestCrowd: a distributor that gives one request any number of tasks leaves room
+// for the enterprise's other distributors.
+func TestCrowd(t *testing.T) {
+	s := newSite(t)
+	raw := s.request(s.a)
+	l := s.desk.load[1]
+	size := len(raw) + len(s.task(s.a, 1, raw).Distribution)
+	for n := uint64(1); n < 4; n++ {
+		l.held, *l.by(2) = held{}, held{}
+		l.add(2, maxTasks/2-2, size)
+		for i := range 3 * n {
+			s.desk.Packet(s.now, s.task(s.a, 100*n+i, raw))
+		}
+		if got := l.by(2).tasks; got != maxTasks/2 {
+			t.Errorf("one distributor has %d tasks open", got)
+		}
+		s.restart()
+		l = s.desk.load[1]
+	}
+	l.add(2, maxTasks/2, 0)
+	if l.crowds(1, 1, size) || l.full(1, size) {
+		t.Error("the other distributor has no room")
+	}
+	l.add(1, maxTasks/4, 0)
+	if !l.crowds(1, maxTasks/4, 0) {
+		t.Error("two have all")
+	}
+	if l = (&load{of: map[uint64]*held{}}); !l.crowds(1, 0, maxOctets+1) || l.crowds(1, 1, maxOctets/2) {
+		t.Error("octets")
 	}
 }
 

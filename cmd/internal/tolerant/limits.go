@@ -26,7 +26,8 @@ const (
 	// maxTasks and maxOctets bound what the desk holds open for one enterprise:
 	// as many tasks as a server coordinates at once, and for each of them a
 	// certificate with its request (32 KiB at most), approvals, and the powers
-	// of some calculators of 2048-bit keys.
+	// of some calculators of 2048-bit keys. Of several distributors one has half of
+	// it at most, two have a third each, and so on.
 	maxTasks  = 2000
 	maxOctets = 96 << 20
 

@@ -206,26 +206,25 @@ func (t *task) verify(s ledger.State, a *authority, now int64) error {
 	return nil
 }
 
-// admit takes a task in if there is room for its enterprise.
+// admit takes a task in if there is room for its distributor.
 func (d *Desk) admit(t *task) bool {
-	l := d.load[t.number.enterprise]
-	size := len(t.raw) + len(t.packet)
-	if l.tasks >= maxTasks || l.octets+size > maxOctets {
+	l, size := d.load[t.number.enterprise], len(t.raw)+len(t.packet)
+	if d.authorities[t.number.enterprise].several && l.crowds(t.number.distributor, 1, size) {
 		return false
 	}
-	l.tasks++
-	l.octets += size
-	t.octets = size
-	return true
+	return d.take(t, 1, size)
 }
 
-// hold makes room for what a task keeps besides.
-func (d *Desk) hold(t *task, size int) bool {
+// hold makes room for what a task keeps besides. Its distributor cannot make it
+// up: machines and operators signed it.
+func (d *Desk) hold(t *task, size int) bool { return d.take(t, 0, size) }
+
+func (d *Desk) take(t *task, tasks, size int) bool {
 	l := d.load[t.number.enterprise]
-	if l.octets+size > maxOctets {
+	if l.full(tasks, size) {
 		return false
 	}
-	l.octets += size
+	l.add(t.number.distributor, tasks, size)
 	t.octets += size
 	return true
 }
@@ -249,9 +248,7 @@ func (d *Desk) drop(t *task) {
 	t.over = true
 	delete(d.tasks, t.number)
 	d.open = slices.DeleteFunc(d.open, func(x *task) bool { return x == t })
-	l := d.load[t.number.enterprise]
-	l.tasks--
-	l.octets -= t.octets
+	d.load[t.number.enterprise].add(t.number.distributor, -1, -t.octets)
 	if u := d.used[t.number]; u != nil {
 		u.over = true
 	}

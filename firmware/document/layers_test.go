@@ -142,7 +142,11 @@ func TestDealingView(t *testing.T) {
 	}
 	first := s.Deal(t, ledgertest.SmallPlan(1))
 	got, err := show(&first.Dealing)
-	contains(got, err, "brings a new certificate authority", "1, Enterprise 1", "ca-1, Enterprise 1 Authority", "RSA 2048 bits",
+	digest, derr := first.Dealing.Digest()
+	if derr != nil {
+		t.Fatal(derr)
+	}
+	contains(got, err, digest.String(), "brings a new certificate authority", "1, Enterprise 1", "ca-1, Enterprise 1 Authority", "RSA 2048 bits",
 		"Rita Requester (requester)", "any 2 calculators", "calculator 3: device device-3, Seal 3, share ca-1.calculator-3",
 		"officer Officer 4b (officer-4b), card 42", "2: server server-2", "yes, as far as", "in the pieces of 3 persons", "coalitions that do", "combiners 1+2 with")
 	if strings.Contains(got, "WARNING") || strings.Contains(got, "new version") {

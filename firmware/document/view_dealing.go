@@ -28,6 +28,11 @@ func dealingView(v *View, s ledger.State, d *ledger.Dealing) {
 	}
 	v.text("enterprise", fmt.Sprintf("%d, %s", d.Enterprise.Code, d.Enterprise.Name))
 	v.raw("revision", fmt.Sprint(d.Revision))
+	// What was read aloud at the distributor: whoever carried the medium could
+	// have exchanged it, for a dealing that another person's card confirmed.
+	if digest, err := d.Digest(); err == nil {
+		v.raw("digest of the dealing", digest.String())
+	}
 	v.text("key", fmt.Sprintf("%s, %s", k.ID, k.Name))
 	v.raw("public key", fmt.Sprintf("RSA %d bits, exponent %d", k.Public.Bits(), k.Public.E))
 	if spki, err := SPKI(&k.Public); err == nil {

@@ -14,6 +14,11 @@
 // key, who computes modulo p and q, would be faster than a calculator with its
 // half-length sub-key. All else, and every other processor, is libcrypto's.
 //
+// The first New of a process compares the two and refuses to work if they differ
+// (ErrSelfTest). With the build tag modexp_portable there is no vector code; with
+// modexp_model it runs on plain C instead of vectors (lanes.h), for tests on any
+// machine. The package's tests run themselves in both builds.
+//
 // # What is secret
 //
 // The exponent of [Modulus.Exp] and the exponent's intermediate powers are
@@ -26,8 +31,10 @@
 // BN_mod_exp_mont_consttime walks a fixed window over all words of the
 // exponent ("bits = p->top * BN_BITS2") and gathers table entries without
 // secret-dependent addresses (Percival 2005; Gueron 2012). ifma.c does the same, by
-// bits of the exponent's bytes, all of which it reads alike. In libcrypto two places remain
-// where a BIGNUM is normalised:
+// bits of the exponent's bytes, all of which it reads alike: it has no branch, no
+// address and no mask of a load or store that depends on the exponent. That is of
+// the machine code, which a test inspects, as compilers make masked loads out of C
+// that has none. In libcrypto two places remain where a BIGNUM is normalised:
 //
 //   - BN_bin2bn skips leading zero bytes in a loop. Exp hands it a buffer with
 //     a marker byte 1 in front, so that the loop always ends at once.
@@ -43,6 +50,7 @@
 // are cleansed before they are freed. That memory is locked and kept out of
 // core dumps only after a program has called [LockHeap]; otherwise libcrypto
 // takes it from malloc. The table of powers, of a public base, is always taken from
-// malloc, and cleansed. Registers, and what the compiler puts on the stack of them,
-// are not.
+// malloc, and cleansed. The vector code erases the vector registers and its stack.
+// Other registers, what libcrypto leaves on the stack, and what the kernel saves of
+// registers when it interrupts a computation are out of reach.
 package modexp

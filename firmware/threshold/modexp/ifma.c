@@ -1,15 +1,17 @@
 #include "ifma.h"
+#include "lanes.h"
 
 #include <string.h>
 
 #define MASK ((UINT64_C(1) << 52) - 1)
+#define STACK 1024 // bytes, several times what the functions below put on it
 
 void ifma_set(const ifma_modulus *m, uint64_t *limbs, const uint8_t *x, size_t width)
 {
     uint64_t buffer = 0;
     int bits = 0, at = 0;
 
-    memset(limbs, 0, (size_t)m->vectors * IFMA_LANES * sizeof(*limbs));
+    memset(limbs, 0, (size_t)m->vectors * LANES * sizeof(*limbs));
     for (size_t i = width; i > 0; i--) {
         buffer |= (uint64_t)x[i - 1] << bits;
         bits += 8;
@@ -19,29 +21,23 @@ void ifma_set(const ifma_modulus *m, uint64_t *limbs, const uint8_t *x, size_t w
             buffer = bits > 0 ? (uint64_t)x[i - 1] >> (8 - bits) : 0;
         }
     }
-    if (bits > 0 && at < m->vectors * IFMA_LANES)
+    if (bits > 0 && at < m->vectors * LANES)
         limbs[at] = buffer;
 }
 
 size_t ifma_table_size(const ifma_modulus *m)
 {
-    return ((size_t)m->vectors * IFMA_LANES * sizeof(uint64_t)) << IFMA_WINDOW;
+    return ((size_t)m->vectors * LANES * sizeof(uint64_t)) << IFMA_WINDOW;
 }
 
-#if defined(__x86_64__) && defined(__GNUC__)
-
-#include <immintrin.h>
-
-#define TARGET __attribute__((target("avx512f,avx512ifma")))
-#define INLINE static inline __attribute__((always_inline, target("avx512f,avx512ifma")))
+#if PRIVYSEAL_LANES != 0
 
 int ifma_new(ifma_modulus *m, const uint8_t *n, size_t width, int bits)
 {
     uint64_t inverse = 1;
 
     m->vectors = 0;
-    __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512ifma"))
+    if (!lanes_usable())
         return 0;
     m->limbs = (bits + 2 + 51) / 52;
     m->width = (int)width;
@@ -57,83 +53,85 @@ int ifma_new(ifma_modulus *m, const uint8_t *n, size_t width, int bits)
     return 1;
 }
 
-// multiply sets out = a·b/R mod n, "almost" (Gueron, WAIFI 2012): as R > 4n, from a
-// and b below 2n follows out < 2n, and nothing has to be subtracted. out may be a
-// or b.
+// multiply sets out = a·b/R mod n, "almost" (Gueron, WAIFI 2012): of a and b below
+// 2n follows out < 2n, and nothing has to be subtracted, as R > 4n:
+//
+//   out = (a·b + k·n)/R,  k < R:   out < 2n·2n/R + n < 2n
+//
+// out may be a or b.
 //
 // A lane collects up to 4 products' halves of 52 bits in each of at most 80 steps,
-// which 64 bits hold; carries are passed on at the end, but for that of the lowest
-// limb, which decides the next step.
+// and one carry: less than 2^61. Carries are passed on at the end, but for that of
+// the lowest limb, which decides the next step.
 INLINE void multiply(uint64_t *out, const uint64_t *a, const uint64_t *b, const ifma_modulus *m, const int vectors)
 {
-    const __m512i zero = _mm512_setzero_si512();
+    const vector zero = all(0);
     const uint64_t a0 = a[0], n0 = m->n[0], k0 = m->k0;
     uint64_t carry = 0;
-    __m512i acc[IFMA_VECTORS];
+    vector acc[IFMA_VECTORS];
 
 #pragma GCC unroll 10
     for (int v = 0; v < vectors; v++)
         acc[v] = zero;
     for (int i = 0; i < m->limbs; i++) {
-        uint64_t low = (uint64_t)_mm_cvtsi128_si64(_mm512_castsi512_si128(acc[0]));
-        __m512i bi = _mm512_set1_epi64((long long)b[i]), q, high;
-        uint64_t k;
+        uint64_t low = lowest(acc[0]), k;
+        vector bi = all(b[i]), ki, high;
 
         low += a0 * b[i] & MASK;
         k = low * k0 & MASK;
         low += n0 * k & MASK; // now a multiple of 2^52
-        q = _mm512_set1_epi64((long long)k);
-        high = _mm512_zextsi128_si512(_mm_cvtsi64_si128((long long)(low >> 52)));
-        high = _mm512_madd52hi_epu64(high, bi, _mm512_loadu_si512(a));
-        high = _mm512_madd52hi_epu64(high, q, _mm512_loadu_si512(m->n));
+        ki = all(k);
+        high = add_high(only(low >> 52), bi, load(a));
+        high = add_high(high, ki, load(m->n));
 #pragma GCC unroll 10
         for (int v = 0; v < vectors; v++) {
-            acc[v] = _mm512_madd52lo_epu64(acc[v], bi, _mm512_loadu_si512(a + IFMA_LANES * v));
-            acc[v] = _mm512_madd52lo_epu64(acc[v], q, _mm512_loadu_si512(m->n + IFMA_LANES * v));
+            acc[v] = add_low(acc[v], bi, load(a + LANES * v));
+            acc[v] = add_low(acc[v], ki, load(m->n + LANES * v));
         }
 #pragma GCC unroll 10
-        for (int v = 0; v < vectors; v++) // one limb down
-            acc[v] = _mm512_alignr_epi64(v + 1 < vectors ? acc[v + 1] : zero, acc[v], 1);
-        acc[0] = _mm512_add_epi64(acc[0], high);
+        for (int v = 0; v < vectors; v++) // one limb down: divided by 2^52
+            acc[v] = down(acc[v], v + 1 < vectors ? acc[v + 1] : zero);
+        acc[0] = sum(acc[0], high);
 #pragma GCC unroll 10
         for (int v = 1; v < vectors; v++) {
-            acc[v] = _mm512_madd52hi_epu64(acc[v], bi, _mm512_loadu_si512(a + IFMA_LANES * v));
-            acc[v] = _mm512_madd52hi_epu64(acc[v], q, _mm512_loadu_si512(m->n + IFMA_LANES * v));
+            acc[v] = add_high(acc[v], bi, load(a + LANES * v));
+            acc[v] = add_high(acc[v], ki, load(m->n + LANES * v));
         }
     }
 #pragma GCC unroll 10
     for (int v = 0; v < vectors; v++)
-        _mm512_storeu_si512(out + IFMA_LANES * v, acc[v]);
-    for (int i = 0; i < IFMA_LANES * vectors; i++) {
+        store(out + LANES * v, acc[v]);
+    for (int i = 0; i < LANES * vectors; i++) {
         carry += out[i];
         out[i] = carry & MASK;
         carry >>= 52;
     }
 }
 
-// pick sets out to the entry of the table with the given number, and reads all
-// of them, in order.
+// pick sets out to the entry of the table with the given number, and really reads
+// all of them, in order.
 INLINE void pick(uint64_t *out, const uint64_t *table, unsigned number, const int vectors)
 {
-    const __m512i wanted = _mm512_set1_epi64((long long)number);
-    __m512i entry[IFMA_VECTORS];
+    const vector wanted = all(number);
+    vector entry[IFMA_VECTORS];
 
 #pragma GCC unroll 10
     for (int v = 0; v < vectors; v++)
-        entry[v] = _mm512_setzero_si512();
+        entry[v] = all(0);
     for (unsigned e = 0; e < 1u << IFMA_WINDOW; e++) {
-        __mmask8 this = _mm512_cmpeq_epi64_mask(wanted, _mm512_set1_epi64((long long)e));
+        const vector mask = ones_if_equal(wanted, all(e));
 #pragma GCC unroll 10
         for (int v = 0; v < vectors; v++)
-            entry[v] = _mm512_mask_mov_epi64(entry[v], this, _mm512_loadu_si512(table + IFMA_LANES * v));
-        table += IFMA_LANES * vectors;
+            entry[v] = or_masked(entry[v], mask, load(table + LANES * v));
+        table += LANES * vectors;
     }
 #pragma GCC unroll 10
     for (int v = 0; v < vectors; v++)
-        _mm512_storeu_si512(out + IFMA_LANES * v, entry[v]);
+        store(out + LANES * v, entry[v]);
 }
 
-// bits_at returns size bits of d above the given bit, as far as d has them.
+// bits_at returns size bits of d above the given bit, as far as d has them. Only
+// the place in d, which is public, decides what is read.
 static unsigned bits_at(const uint8_t *d, size_t d_len, size_t bit, int size)
 {
     size_t low = d_len - 1 - bit / 8;
@@ -148,7 +146,7 @@ static unsigned bits_at(const uint8_t *d, size_t d_len, size_t bit, int size)
 // multiplication for every window, whatever is in it.
 INLINE void power(const ifma_modulus *m, uint64_t *out, const uint64_t *x, const uint8_t *d, size_t d_len, uint64_t *work, uint64_t *table, const int vectors)
 {
-    const int size = IFMA_LANES * vectors;
+    const int size = LANES * vectors;
     uint64_t *acc = work, *factor = work + IFMA_LIMBS, *one = work + 2 * IFMA_LIMBS;
     size_t bit = (8 * d_len - 1) / IFMA_WINDOW * IFMA_WINDOW;
 
@@ -166,7 +164,7 @@ INLINE void power(const ifma_modulus *m, uint64_t *out, const uint64_t *x, const
         pick(factor, table, bits_at(d, d_len, bit, IFMA_WINDOW), vectors);
         multiply(acc, acc, factor, m, vectors);
     }
-    multiply(out, acc, one, m, vectors); // at most n
+    multiply(out, acc, one, m, vectors); // (2n − 1 + (R − 1)·n)/R < n + 1: at most n
 }
 
 TARGET static void power5(const ifma_modulus *m, uint64_t *out, const uint64_t *x, const uint8_t *d, size_t d_len, uint64_t *work, uint64_t *table)
@@ -182,6 +180,16 @@ TARGET static void power8(const ifma_modulus *m, uint64_t *out, const uint64_t *
 TARGET static void power10(const ifma_modulus *m, uint64_t *out, const uint64_t *x, const uint8_t *d, size_t d_len, uint64_t *work, uint64_t *table)
 {
     power(m, out, x, d, d_len, work, table, 10);
+}
+
+// forget_stack overwrites what the functions called before left there: parts
+// of an intermediate power, where there were not registers enough.
+static void __attribute__((noinline)) forget_stack(void)
+{
+    volatile uint8_t frame[STACK];
+
+    for (size_t i = 0; i < sizeof(frame); i++)
+        frame[i] = 0;
 }
 
 void ifma_exp(const ifma_modulus *m, uint8_t *out, const uint8_t *x, const uint8_t *d, size_t d_len, uint64_t *work, uint64_t *table)
@@ -200,6 +208,8 @@ void ifma_exp(const ifma_modulus *m, uint8_t *out, const uint8_t *x, const uint8
     default:
         power10(m, y, base, d, d_len, work, table);
     }
+    forget();
+    forget_stack();
     // y is n only if it is 0 mod n; n − n is written then, by mask.
     for (int i = 0; i < m->limbs; i++)
         borrow = (y[i] - m->n[i] - borrow) >> 63;

@@ -6,9 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IFMA_LANES 8     // numbers of 64 bits in a vector
-#define IFMA_VECTORS 10  // at most, for 4096 bits
-#define IFMA_LIMBS (IFMA_LANES * IFMA_VECTORS)
+#define IFMA_VECTORS 10 // at most, of 8 limbs: for 4096 bits
+#define IFMA_LIMBS (8 * IFMA_VECTORS)
 
 // Numbers are arrays of limbs of 52 bits, least significant first, padded with
 // zeros to whole vectors.

@@ -24,6 +24,14 @@ void privyseal_modulus_free(privyseal_modulus *m)
     OPENSSL_free(m);
 }
 
+int privyseal_modulus_vectors(const privyseal_modulus *m)
+{
+    return m->ifma.vectors;
+}
+
+// The longest modulus and two bits more, in whole limbs.
+_Static_assert((8 * MAX_MODULUS_LEN + 2 + 51) / 52 <= IFMA_LIMBS, "IFMA_VECTORS is too small");
+
 // set_ifma prepares the modulus for this processor's 52-bit multipliers, if it has
 // any: R² mod n for their R.
 static int set_ifma(privyseal_modulus *m, const uint8_t *n, size_t width, BN_CTX *ctx)
@@ -98,7 +106,7 @@ static int exp_ifma(const privyseal_modulus *m, uint8_t *out,
     uint64_t *work, *table;
     int ret = -1;
 
-    // Both are public, and as long as each other.
+    // The base and the modulus are public, and as long as each other.
     if (memcmp(x, m->n_bytes, (size_t)m->width) >= 0)
         return 0;
     work = OPENSSL_secure_malloc(IFMA_WORK);

@@ -2,6 +2,8 @@ package modexp
 
 /*
 #cgo pkg-config: libcrypto
+#cgo modexp_portable CFLAGS: -DPRIVYSEAL_LANES=0
+#cgo modexp_model CFLAGS: -DPRIVYSEAL_LANES=2
 #cgo noescape privyseal_modulus_new
 #cgo nocallback privyseal_modulus_new
 #cgo noescape privyseal_exp_consttime
@@ -11,6 +13,7 @@ package modexp
 #cgo noescape privyseal_exp2_vartime
 #cgo nocallback privyseal_exp2_vartime
 #include "modexp.h"
+#include "lanes.h"
 */
 import "C"
 
@@ -33,6 +36,10 @@ var (
 	// ErrLibcrypto is returned when libcrypto itself fails, which means that
 	// memory (or the locked heap, see LockHeap) is exhausted.
 	ErrLibcrypto = errors.New("modexp: libcrypto failed, most likely for want of (locked) memory")
+
+	// ErrSelfTest is returned by New, always from then on, if the processor's
+	// vector code and libcrypto do not agree on some known powers.
+	ErrSelfTest = errors.New("modexp: self-test failed: the vector code of this processor and libcrypto disagree; take this machine out of service, or build with the tag modexp_portable")
 )
 
 // Modulus is an odd modulus N with its Montgomery constants, which are
@@ -44,8 +51,17 @@ type Modulus struct {
 }
 
 // New returns the modulus whose big-endian bytes are n. It returns ErrModulus
-// if n is even, less than 3, longer than MaxModulusLen, or has leading zeros.
-func New(n []byte) (*Modulus, error) { return newModulus(n, 0) }
+// if n is even, less than 3, longer than MaxModulusLen, or has leading zeros,
+// ErrSelfTest if this machine computes wrongly.
+func New(n []byte) (*Modulus, error) {
+	if err := selfTest(); err != nil {
+		return nil, err
+	}
+	return newModulus(n, 0)
+}
+
+// The two limits are one.
+var _ [MaxModulusLen]struct{} = [C.MAX_MODULUS_LEN]struct{}{}
 
 func newModulus(n []byte, portable int) (*Modulus, error) {
 	if len(n) == 0 || len(n) > MaxModulusLen || n[0] == 0 || n[len(n)-1]&1 == 0 || (len(n) == 1 && n[0] == 1) {
@@ -59,6 +75,16 @@ func newModulus(n []byte, portable int) (*Modulus, error) {
 	runtime.AddCleanup(m, func(c *C.privyseal_modulus) { C.privyseal_modulus_free(c) }, c)
 	return m, nil
 }
+
+// vectors returns how many vectors a number modulo m has in the vector code, 0 if
+// libcrypto does everything.
+func (m *Modulus) vectors() int {
+	defer runtime.KeepAlive(m)
+	return int(C.privyseal_modulus_vectors(m.c))
+}
+
+// lanes is PRIVYSEAL_LANES: what the vector code is compiled for.
+const lanes = C.PRIVYSEAL_LANES
 
 // Len returns the length of the modulus in bytes, which is the length of every
 // base and every result.

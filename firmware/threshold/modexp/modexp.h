@@ -15,6 +15,9 @@ typedef struct privyseal_modulus privyseal_modulus;
 privyseal_modulus *privyseal_modulus_new(const uint8_t *n, size_t width, int portable);
 void privyseal_modulus_free(privyseal_modulus *m);
 
+// privyseal_modulus_vectors returns ifma_modulus.vectors.
+int privyseal_modulus_vectors(const privyseal_modulus *m);
+
 // The exponentiations write exactly as many bytes as the modulus has and
 // return 1, or 0 if a base is out of range, or -1 if libcrypto fails.
 int privyseal_exp_consttime(const privyseal_modulus *m, uint8_t *out,

@@ -229,6 +229,13 @@ func waitFor(code string) int64 {
 }
 
 func (r *Request) takeOffer(d *device, in firmware.Offered) error {
+	size := len(in.Offer)
+	for _, p := range in.Pieces {
+		size += len(p.ID) + len(p.Purpose) + len(p.Device) + len(p.Share) + len(p.Person) + len(p.Sealed)
+	}
+	if size > maxOffered || len(in.Pieces) > ledger.MaxOfficersOfDevice {
+		return fmt.Errorf("an offer of %d octets with %d pieces is more than a device can have to say", size, len(in.Pieces))
+	}
 	offer, err := approval.VerifyOffer(r.State, in.Offer, r.now)
 	if err != nil {
 		return err

@@ -55,6 +55,11 @@ const (
 	// request 16 times at most.
 	maxHistory = 64
 
+	// maxOffered bounds an offer with the pieces for officers, octets: 64 of less
+	// than a kilobyte, and where a device lives on beats the words of as many who
+	// opened it. All of it is kept and written down for each request.
+	maxOffered = 192 << 10
+
 	// maxText bounds what a device's refusal adds to a record, octets.
 	maxText = 512
 )

@@ -15,6 +15,10 @@ const (
 	maxApprovals = approval.MaxApprovals
 	maxMachines  = grouping.MaxCalculators + grouping.MaxCombiners
 
+	// maxAnswer bounds a device's offer with its pieces, octets: twice what the
+	// distributor takes of it (package coordinator). The desk keeps it.
+	maxAnswer = 384 << 10
+
 	// KeepIllegal is how long an illegal task is kept, seconds: as long as its
 	// number is its own (B [0113]).
 	KeepIllegal = firmware.TaskPeriod

@@ -219,6 +219,8 @@ func (d *Desk) answered(j *job, raw []byte) {
 	}
 	a := d.authorities[t.number.enterprise]
 	switch {
+	case j.typ == firmware.TypeOfferAsk && typ == firmware.TypeOffered && len(raw) > maxAnswer:
+		d.silent(j, "its offer is too long")
 	case j.typ == firmware.TypeOfferAsk && typ == firmware.TypeOffered:
 		m.answer, m.answered, m.refusal = bytes.Clone(raw), d.now, ""
 		d.send(t.number, t.about.Digest, Packet{Kind: KindAck, Device: m.device, Message: m.answer})

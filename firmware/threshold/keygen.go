@@ -17,6 +17,7 @@ type WholeKey struct {
 	pub    *PublicKey
 	n      *big.Int
 	erased bool
+	safe   bool           // both primes were made or checked as safe ones
 	priv   **privateParts // two pointers: see Secret
 }
 
@@ -65,7 +66,7 @@ func GenerateKey(rand io.Reader, bits int, safe bool, progress func(int)) (*Whol
 		return nil, err
 	}
 	defer wipe(q)
-	return newWholeKey(p, q)
+	return newWholeKey(p, q, safe)
 }
 
 // WholeKeyFromPrimes makes a key of two known primes, big-endian. It checks that
@@ -85,7 +86,7 @@ func WholeKeyFromPrimes(p, q []byte, safe bool) (*WholeKey, error) {
 			return nil, fmt.Errorf("%w: a factor is not a prime of the kind asked for", ErrPublicKey)
 		}
 	}
-	return newWholeKey(P, Q)
+	return newWholeKey(P, Q, safe)
 }
 
 // apart reports whether |p − q| > 2^(bits/2 − 100), for factors of bits/2 bits:
@@ -96,7 +97,7 @@ func apart(p, q *big.Int) bool {
 	return diff.BitLen() > p.BitLen()-100
 }
 
-func newWholeKey(p, q *big.Int) (*WholeKey, error) {
+func newWholeKey(p, q *big.Int, safe bool) (*WholeKey, error) {
 	n := new(big.Int).Mul(p, q)
 	pub := &PublicKey{N: n.Bytes(), E: PublicExponent}
 	if err := pub.Validate(); err != nil {
@@ -114,7 +115,7 @@ func newWholeKey(p, q *big.Int) (*WholeKey, error) {
 		return nil, fmt.Errorf("%w: no usable private exponent", ErrPublicKey)
 	}
 	priv := &privateParts{new(big.Int).Set(p), new(big.Int).Set(q), d, phi}
-	return &WholeKey{pub: pub, n: n, priv: &priv}, nil
+	return &WholeKey{pub: pub, n: n, safe: safe, priv: &priv}, nil
 }
 
 // Public returns the public key, also after Wipe.

@@ -37,7 +37,7 @@ func GenerateSafeKeyOpenSSL(bits int, progress func(tests int) (more bool)) (*Wh
 			wipe(p)
 			return nil, err
 		}
-		k, err := newWholeKey(p, q)
+		k, err := newWholeKey(p, q, true)
 		wipe(p, q)
 		// One in 30,000 has e as a factor of p − 1 or q − 1.
 		if !errors.Is(err, ErrPublicKey) {

@@ -73,3 +73,25 @@ func TestGenerateSafeKeyOpenSSL(t *testing.T) {
 		t.Errorf("1024 bits: %v", err)
 	}
 }
+
+// TestSafePrimes: what a key was made as decides, and else a test.
+func TestSafePrimes(t *testing.T) {
+	ordinary, safe := thresholdtest.Key(2048, false), thresholdtest.Key(2048, true)
+	p, q := safe.Primes()
+	untold, err := threshold.WholeKeyFromPrimes(p, q, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		k    *threshold.WholeKey
+		want bool
+	}{"ordinary": {ordinary, false}, "safe": {safe, true}, "safe, not made as such": {untold, true}} {
+		if got, err := c.k.SafePrimes(); err != nil || got != c.want {
+			t.Errorf("%s: %t (%v)", name, got, err)
+		}
+	}
+	safe.Wipe()
+	if _, err := safe.SafePrimes(); !errors.Is(err, threshold.ErrWiped) {
+		t.Errorf("wiped: %v", err)
+	}
+}

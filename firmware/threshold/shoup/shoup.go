@@ -8,7 +8,6 @@ import (
 	"github.com/privyseal/privyseal/firmware/threshold"
 	"github.com/privyseal/privyseal/firmware/threshold/internal/lagrange"
 	"github.com/privyseal/privyseal/firmware/threshold/internal/polynomial"
-	"github.com/privyseal/privyseal/firmware/threshold/prime"
 )
 
 // ErrPrimes is returned for a key whose primes are not safe.
@@ -64,32 +63,20 @@ func Deal(rand io.Reader, k *threshold.WholeKey, t, n uint64) ([]Share, *Public,
 
 // draw returns f with f(0) = d, and m.
 func draw(rand io.Reader, k *threshold.WholeKey, t uint64) (f []*big.Int, m *big.Int, err error) {
+	if safe, err := k.SafePrimes(); err != nil {
+		return nil, nil, err
+	} else if !safe {
+		return nil, nil, ErrPrimes
+	}
 	p, q, err := k.Factors()
 	if err != nil {
 		return nil, nil, err
 	}
 	defer p.Wipe()
 	defer q.Wipe()
-	half := func(secret threshold.Secret) (*big.Int, error) {
-		x := new(big.Int).SetBytes(secret.Reveal())
-		defer lagrange.Wipe(x)
-		if ok, err := prime.CheckSafe(x); err != nil {
-			return nil, err
-		} else if !ok {
-			return nil, ErrPrimes
-		}
-		return new(big.Int).Rsh(x, 1), nil
-	}
-	p1, err := half(p)
-	if err != nil {
-		return nil, nil, err
-	}
-	q1, err := half(q)
-	if err != nil {
-		return nil, nil, err
-	}
-	m = p1.Mul(p1, q1)
-	lagrange.Wipe(q1)
+	p1, q1 := new(big.Int).SetBytes(p.Reveal()), new(big.Int).SetBytes(q.Reveal())
+	m = new(big.Int).Mul(p1.Rsh(p1, 1), q1.Rsh(q1, 1))
+	lagrange.Wipe(p1, q1)
 	d := new(big.Int).ModInverse(big.NewInt(threshold.PublicExponent), m)
 	f, err = lagrange.Draw(rand, d, t, m)
 	return f, m, err

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/privyseal/privyseal/firmware/threshold"
+	"github.com/privyseal/privyseal/firmware/threshold/grouping"
 	"github.com/privyseal/privyseal/firmware/threshold/scheme"
 	"github.com/privyseal/privyseal/firmware/threshold/thresholdtest"
 )
@@ -50,14 +51,8 @@ func newTask(t testing.TB, alg threshold.Algorithm, text string, bits int) *sche
 // whole is what math/big makes of the whole key: em^d mod N.
 func whole(t testing.TB, k *threshold.WholeKey, em []byte) []byte {
 	t.Helper()
-	ps, qs, err := k.Factors()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, q := new(big.Int).SetBytes(ps.Reveal()), new(big.Int).SetBytes(qs.Reveal())
-	n := new(big.Int).Mul(p, q)
-	phi := new(big.Int).Mul(p.Sub(p, big.NewInt(1)), q.Sub(q, big.NewInt(1)))
-	d := new(big.Int).ModInverse(big.NewInt(threshold.PublicExponent), phi)
+	d, _ := thresholdtest.Exponent(k)
+	n := new(big.Int).SetBytes(k.Public().N)
 	return new(big.Int).Exp(new(big.Int).SetBytes(em), d, n).FillBytes(make([]byte, len(em)))
 }
 
@@ -83,6 +78,19 @@ func subsets(T, N uint64) []threshold.Subset {
 // TestEverySet: in every scheme, for every t up to 5 of n up to 9 devices, every
 // set of t devices makes the signature that math/big makes with the whole key.
 func TestEverySet(t *testing.T) {
+	for _, p := range groupings {
+		p.Budget = 1 << 14
+		g, err := grouping.Find(p, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		scheme.UseGrouping(g)
+	}
+	task := newTask(t, threshold.RS256, "document", 2048)
+	want := map[bool][]byte{} // by whether the key's primes are safe
+	for _, safe := range []bool{false, true} {
+		want[safe] = whole(t, testKey(2048, safe), task.EM)
+	}
 	for _, s := range scheme.All() {
 		for n := uint64(9); n >= 1; n-- { // the longest first
 			for T := min(n, 5); T >= 1; T-- {
@@ -91,16 +99,15 @@ func TestEverySet(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s/%d of %d", s.Name(), T, n), func(t *testing.T) {
 					t.Parallel()
-					d, facts, k := deal(t, s, T, n, 2048)
-					task := newTask(t, threshold.RS256, "document", 2048)
-					want := whole(t, k, task.EM)
-					made := map[uint64]*scheme.Partial{} // of schemes in which they serve every set
+					d, facts, _ := deal(t, s, T, n, 2048)
+					task := *task
+					made := map[string]*scheme.Partial{}
 					for _, set := range subsets(T, n) {
 						task.Set = set
-						sig, err := sign(d, facts, task, made)
+						sig, err := sign(d, facts, &task, made)
 						if err != nil {
 							t.Errorf("%v: %v", set, err)
-						} else if !bytes.Equal(sig, want) {
+						} else if !bytes.Equal(sig, want[s.SafePrimes()]) {
 							t.Errorf("%v: another signature", set)
 						}
 					}
@@ -118,18 +125,30 @@ func TestEverySet(t *testing.T) {
 	}
 }
 
-// sign lets a set sign without proofs.
-func sign(d *scheme.Dealing, facts *scheme.Facts, task *scheme.Task, made map[uint64]*scheme.Partial) ([]byte, error) {
+// groupings are some for many calculators that are found at once: what takes
+// seconds is to look for the fewest combiners, which package grouping tests.
+var groupings = []grouping.Params{
+	{K: 5, T: 2, L: 3, M: 2}, {K: 5, T: 4, L: 2, M: 2}, {K: 6, T: 2, L: 3, M: 2}, {K: 6, T: 3, L: 2, M: 2}, {K: 6, T: 4, L: 2, M: 3},
+	{K: 6, T: 5, L: 2, M: 2}, {K: 7, T: 2, L: 3, M: 2}, {K: 7, T: 3, L: 2, M: 3}, {K: 7, T: 4, L: 2, M: 4}, {K: 7, T: 5, L: 2, M: 3},
+	{K: 8, T: 2, L: 3, M: 2}, {K: 8, T: 3, L: 2, M: 3}, {K: 8, T: 4, L: 2, M: 5}, {K: 8, T: 5, L: 2, M: 9},
+	{K: 9, T: 2, L: 3, M: 2}, {K: 9, T: 3, L: 2, M: 3}, {K: 9, T: 4, L: 2, M: 8}, {K: 9, T: 5, L: 3, M: 6},
+}
+
+// sign lets a set sign without proofs. Partial signatures that were made of the
+// same message by the same secret are not made again.
+func sign(d *scheme.Dealing, facts *scheme.Facts, task *scheme.Task, made map[string]*scheme.Partial) ([]byte, error) {
 	var partials []*scheme.Partial
 	x := task.EM
 	for _, i := range task.Set.Indices() {
-		p := made[i]
-		if p == nil || facts.Synchronised {
+		device := d.Devices[i-1]
+		secret := scheme.SecretOf(device, task.Set)
+		p := made[secret]
+		if p == nil {
 			var err error
-			if p, err = d.Devices[i-1].Partial(task, x); err != nil {
+			if p, err = device.Partial(task, x); err != nil {
 				return nil, err
 			}
-			made[i] = p
+			made[secret] = p
 		}
 		if facts.Chained {
 			x = p.Values[0]

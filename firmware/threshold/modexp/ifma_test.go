@@ -251,7 +251,7 @@ func TestOtherBuilds(t *testing.T) {
 		if modexp.Lanes != 1 && lanes == modexp.Lanes {
 			continue // this is that build
 		}
-		out, err := exec.Command("go", "test", "-count=1", "-vet=off", "-tags="+tag, "-skip=^(TestOtherBuilds|TestTableIsReadWhole)$", ".").CombinedOutput()
+		out, err := exec.Command("go", "test", "-count=1", "-vet=off", "-tags="+tag, "-skip=^(TestOtherBuilds|TestTableIsReadWhole)$", ".", "-rapid.checks=30").CombinedOutput()
 		if err != nil {
 			t.Errorf("%s: %v\n%s", tag, err, out)
 		}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -273,18 +272,5 @@ func TestSmallest(t *testing.T) {
 	}
 	if r, err := grouping.Smallest(5, 3, 1, 3, 1<<10, nil); err == nil {
 		t.Error(r)
-	}
-}
-
-func TestTry(t *testing.T) {
-	var now time.Duration
-	clock := func() time.Duration { now += time.Second; return now }
-	m := grouping.Try(grouping.Params{K: 5, T: 3, M: 2, L: 2, Redundant: 1}, clock, nil)
-	if s := m.String(); m.Err != nil || s != "k=5 t=3: l=2 m=2, 12 combinations, at most 6 in one combiner; found in 1s, checked in 1s" {
-		t.Errorf("%q", s)
-	}
-	m = grouping.Try(grouping.Params{K: 5, T: 3, M: 2, L: 1}, clock, nil)
-	if s := m.String(); m.Err == nil || !strings.Contains(s, "cannot be had") || !strings.HasSuffix(s, "after 1s") {
-		t.Errorf("%q", s)
 	}
 }

@@ -52,15 +52,6 @@ func Deal(in Inputs, s ledger.State, p *Plan, invitations [][]byte, progress fun
 	return d.Deal(in, progress)
 }
 
-// Extend prepares and deals an extension. See [Prepare] and [Prepared.Extend].
-func Extend(in Inputs, s ledger.State, p *Plan, invitations [][]byte, reserve []byte, pieces []share.Piece, progress func(string)) (*Result, error) {
-	d, err := Prepare(in, s, p, invitations, progress)
-	if err != nil {
-		return nil, err
-	}
-	return d.Extend(in, reserve, pieces, progress)
-}
-
 // Deal makes the key of a new authority, has it sign its root certificate,
 // shares it in two layers, tests the shares and seals them. The key exists from
 // the first line that calls GenerateKey to the end of this function, in memory

@@ -87,7 +87,7 @@ func TestExtend(t *testing.T) {
 		r.officers(p)
 		r.now += 100
 		invitations := r.invite(p)
-		out, err := dealing.Extend(r.inputs(), r.State, p, invitations, reserve, r.pieces(reserve, keepers...), nil)
+		out, err := dealExtension(r.inputs(), r.State, p, invitations, reserve, r.pieces(reserve, keepers...), nil)
 		r.check(err)
 		r.check(out.Confirm(rand.Reader, r.now, r.State, r.Persons[p.Operator].Card().Sign))
 		r.install(out)
@@ -108,7 +108,7 @@ func TestExtend(t *testing.T) {
 	p.Redundant = 6
 	p.Combiners = append(p.Combiners, machines(4, "device-8")...)
 	r.officers(p)
-	_, err := dealing.Extend(r.inputs(), r.State, p, r.invite(p), first.Reserve, r.pieces(first.Reserve, "officer-2a", "requester"), nil)
+	_, err := dealExtension(r.inputs(), r.State, p, r.invite(p), first.Reserve, r.pieces(first.Reserve, "officer-2a", "requester"), nil)
 	wants(t, err, "made before", "take the newest")
 	third := extend(p, second.Reserve, "officer-1a", "officer-2a")
 
@@ -118,7 +118,7 @@ func TestExtend(t *testing.T) {
 	keepers := p.Reserve
 	p.Reserve, p.KeepReserve = nil, true
 	r.officers(p)
-	fourth, err := dealing.Extend(r.inputs(), r.State, p, nil, nil, nil, nil)
+	fourth, err := dealExtension(r.inputs(), r.State, p, nil, nil, nil, nil)
 	r.check(err)
 	if len(fourth.Sealed) != 0 || fourth.Reserve != nil || fourth.Dealing.Reserve != 3 {
 		t.Errorf("%d sealed, reserve %t, %d", len(fourth.Sealed), fourth.Reserve != nil, fourth.Dealing.Reserve)

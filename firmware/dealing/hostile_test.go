@@ -316,7 +316,7 @@ func TestExtensionRefused(t *testing.T) {
 	if first.Reserve != nil || first.Dealing.Reserve != 0 {
 		t.Error("a reserve that nobody asked for")
 	}
-	_, err := dealing.Extend(r.inputs(), r.State, bare, r.invite(bare), nil, nil, nil)
+	_, err := dealExtension(r.inputs(), r.State, bare, r.invite(bare), nil, nil, nil)
 	if !errors.Is(err, dealing.ErrNoAuthority) {
 		t.Errorf("extends what is not there: %v", err)
 	}
@@ -358,7 +358,7 @@ func TestExtensionRefused(t *testing.T) {
 	p := r.plan()
 	p.Reserve, p.NoReserve, p.OfficerDays = nil, true, 700
 	r.now += 100
-	out, err := dealing.Extend(r.inputs(), r.State, p, nil, nil, nil, nil)
+	out, err := dealExtension(r.inputs(), r.State, p, nil, nil, nil, nil)
 	r.check(err)
 	if len(out.Sealed) != 0 || out.Dealing.Officers[0].Expires != r.now+700*86400 {
 		t.Errorf("%d sealed, officers until %d", len(out.Sealed), out.Dealing.Officers[0].Expires)

@@ -262,3 +262,12 @@ func (r *rig) pieces(raw []byte, persons ...string) (out []share.Piece) {
 	}
 	return out
 }
+
+// dealExtension prepares and deals an extension.
+func dealExtension(in dealing.Inputs, s ledger.State, p *dealing.Plan, invitations [][]byte, reserve []byte, pieces []share.Piece, progress func(string)) (*dealing.Result, error) {
+	d, err := dealing.Prepare(in, s, p, invitations, progress)
+	if err != nil {
+		return nil, err
+	}
+	return d.Extend(in, reserve, pieces, progress)
+}

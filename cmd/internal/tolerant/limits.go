@@ -53,7 +53,4 @@ const (
 	// maxUnknown bounds in a second what is said about tasks that the desk does
 	// not know. A desk that restarted comes back a few seconds later.
 	maxUnknown = 100
-
-	// clockSkew is how far the clock of another may be ahead, seconds.
-	clockSkew = 300
 )

@@ -70,14 +70,15 @@ func (d *Dealing) secrets() (*secrets, error) {
 			s.keys[grouping.Term{Calculator: share.Number, Key: uint64(i + 1)}] = new(big.Int).SetBytes(key.Reveal())
 		}
 	}
-	for i, share := range d.Combiners {
-		for a, part := range share.Parts {
-			s.d = new(big.Int).SetBytes(part.Reveal())
-			for _, term := range d.Public.Grouping.Combiners[i].Combinations[a] {
-				s.d.Add(s.d, s.keys[term])
-			}
-			return s, nil
+	for i, share := range d.Combiners { // any part and its sub-keys give d
+		if len(share.Parts) == 0 {
+			continue
 		}
+		s.d = new(big.Int).SetBytes(share.Parts[0].Reveal())
+		for _, term := range d.Public.Grouping.Combiners[i].Combinations[0] {
+			s.d.Add(s.d, s.keys[term])
+		}
+		return s, nil
 	}
 	s.wipe()
 	return nil, fmt.Errorf("%w: the dealing has no part", ErrGrowth)

@@ -432,6 +432,9 @@ func (o *Online) testGrowth(t *testing.T, a *Authority) {
 			}
 		})
 	}
+	// Also when a part fails: nobody speaks of a test that is over.
+	over := sync.OnceFunc(func() { close(stop); load.Wait() })
+	defer over()
 	began := time.Now()
 	step := func(what string) { t.Logf("%v %s", time.Since(began), what) }
 	after := func(n int) {
@@ -467,8 +470,7 @@ func (o *Online) testGrowth(t *testing.T, a *Authority) {
 		o.Kill(id)
 	}
 	after(2)
-	close(stop)
-	load.Wait()
+	over()
 	step("over")
 	mu.Lock()
 	defer mu.Unlock()

@@ -41,6 +41,9 @@ type Online struct {
 	words map[string]func(*client.Item) string
 	again map[string]int // how often they were told to look at everything again
 	tap   func(site string, p tolerant.Packet)
+
+	dialling sync.Mutex              // of what follows
+	conns    map[string]*client.Conn // by site
 }
 
 // site is a message server, in this process or in one of its own.
@@ -75,7 +78,7 @@ func GoOnline(t testing.TB, sites, devices int, more ...string) *Online {
 	t.Helper()
 	s := newSystem(t)
 	s.shared.real = true
-	o := &Online{System: s, t: t, whole: t, sites: map[string]*site{}, links: map[string]context.CancelFunc{}, words: map[string]func(*client.Item) string{}, again: map[string]int{}}
+	o := &Online{System: s, t: t, whole: t, sites: map[string]*site{}, links: map[string]context.CancelFunc{}, conns: map[string]*client.Conn{}, words: map[string]func(*client.Item) string{}, again: map[string]int{}}
 	r := newRoomFor(s)
 	r.plan.SharedOfficers, r.plan.AcknowledgeNoFault = true, true
 	sockets, err := os.MkdirTemp("", "ps")
@@ -227,13 +230,19 @@ func (o *Online) Lose(n int64) {
 	}
 }
 
-// Conn is a way to a message server.
+// Conn is a way to a message server, the same for all: a server lets only so many
+// in from one address.
 func (o *Online) Conn(id string) *client.Conn {
 	o.t.Helper()
-	c, err := client.Dial(o.sites[id].row)
-	o.check(err)
-	o.whole.Cleanup(c.Close)
-	return c
+	o.dialling.Lock()
+	defer o.dialling.Unlock()
+	if o.conns[id] == nil {
+		c, err := client.Dial(o.sites[id].row)
+		o.check(err)
+		o.whole.Cleanup(c.Close)
+		o.conns[id] = c
+	}
+	return o.conns[id]
 }
 
 // Connect keeps a device linked to its server.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,6 +18,7 @@ import (
 
 func newAuthorityInvite(a *app) *cobra.Command {
 	var out string
+	var beside bool
 	c := &cobra.Command{
 		Use:   "invite PLAN --out MEDIUM",
 		Short: "Prepare a medium for the distributor: the plan, the ledger, and a one-time key of each device",
@@ -29,9 +31,10 @@ all that the off-line distributor needs to a medium. Carry it there:
 A device keeps its one-time key in memory: if it is locked or restarted before
 privyseal authority install, invite and deal again.`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return a.invite(c.Context(), args[0], out) },
+		RunE: func(c *cobra.Command, args []string) error { return a.invite(c.Context(), args[0], out, beside) },
 	}
 	c.Flags().StringVar(&out, "out", "", "directory for the medium; nothing is overwritten")
+	c.Flags().BoolVar(&beside, "beside", false, "although devices hold shares of an extension that was never entered: safe for the same plan only")
 	_ = c.MarkFlagRequired("out")
 	return c
 }
@@ -46,7 +49,7 @@ type invited struct {
 	Medium     string   `json:"medium"`
 }
 
-func (a *app) invite(ctx context.Context, file, out string) error {
+func (a *app) invite(ctx context.Context, file, out string, beside bool) error {
 	p, err := readPlan(file)
 	if err != nil {
 		return err
@@ -66,6 +69,11 @@ func (a *app) invite(ctx context.Context, file, out string) error {
 	defer conn.Close()
 	if err := a.prepare(p, s.State()); err != nil {
 		return err
+	}
+	if p.draft.InForce() != nil {
+		if err := a.unfinished(ctx, conn, p.plan.Enterprise.Code, beside); err != nil {
+			return err
+		}
 	}
 	a.tell("%s\n", strings.Join(medium.ViewPrepared(s.State(), p.draft).Lines(), "\n"))
 	done := invited{Enterprise: p.plan.Enterprise.Code, Key: p.plan.Key.ID, Revision: p.draft.Revision(), Devices: []string{}, Medium: out}
@@ -110,6 +118,39 @@ func (a *app) invite(ctx context.Context, file, out string) error {
 		}
 		a.tell("there: privyseal-distributor %s %s", verb, shellQuote(out))
 	})
+}
+
+// unfinished refuses an extension while a device says that it holds a share of
+// another one, which is not in the ledger. Each is safe, and both need not be: a
+// combiner with its shares of both may have the key with too few calculators
+// (grouping.TestTwoExtensionsTellMoreThanOne). Devices that are corrupt would not
+// say so; one that is honest is enough.
+func (a *app) unfinished(ctx context.Context, conn *client.Conn, code uint64, beside bool) error {
+	got, err := conn.Status(ctx)
+	if err != nil {
+		return err
+	}
+	var holders []string
+	for _, x := range got.Servers {
+		for _, d := range x.Devices {
+			if d.Status != nil && slices.ContainsFunc(d.Status.Machines, func(m firmware.MachineStatus) bool {
+				return m.Enterprise == code && m.State == firmware.MachinePending
+			}) {
+				holders = append(holders, d.Device)
+			}
+		}
+	}
+	if len(holders) == 0 {
+		return nil
+	}
+	err = term.WithHint(fmt.Errorf("an extension was dealt that is not in the ledger: %s hold shares of it, and a combiner that has its shares of two extensions may learn the key",
+		strings.Join(holders, ", ")),
+		"enter that one: privyseal request entry dealing MEDIUM; if it is lost, deal the very same plan again with --beside")
+	if beside {
+		a.warn(err)
+		return nil
+	}
+	return err
 }
 
 // inviteOne asks one device, and verifies its invitation as the distributor will.

@@ -68,6 +68,7 @@ type invitees struct {
 	invited map[string]envelope.Hash
 	sick    string // a device that refuses
 	tasks   api.Tasks
+	status  api.SystemStatus
 	got     map[string]firmware.DealtShare
 }
 
@@ -87,7 +88,8 @@ func newInvitees(t *testing.T) *invitees {
 		}
 		return map[string]web.Handler{
 			api.PathInvite: answer(v.invite), api.PathInstall: answer(v.install),
-			api.PathTasks: func(context.Context, string, []byte) ([]byte, error) { return envelope.Marshal(v.tasks) },
+			api.PathTasks:  func(context.Context, string, []byte) ([]byte, error) { return envelope.Marshal(v.tasks) },
+			api.PathStatus: func(context.Context, string, []byte) ([]byte, error) { return envelope.Marshal(v.status) },
 		}
 	})
 	return v
@@ -314,6 +316,22 @@ func TestAuthority(t *testing.T) {
 		t.Errorf("%v, %+v", err, views)
 	}
 	fails(exitFailed, "line 1: plan: enterprise.name", "authority", "invite", file(t, "plan.yaml", []byte(strings.Replace(bank, "Example Bank}", "Other Bank}", 1))), "--out", filepath.Join(t.TempDir(), "m"))
+
+	// An extension beside one that was dealt and never entered.
+	pending := func(code uint64) {
+		v.status = api.SystemStatus{System: v.State.System(), Servers: []api.ServerStatus{{ID: "server-4", Devices: []api.DeviceStatus{{
+			Device: "device-4", Status: &firmware.Status{Machines: []firmware.MachineStatus{{Enterprise: code, Key: "bank-ca", State: firmware.MachinePending}}},
+		}}}}}
+	}
+	pending(7)
+	next := filepath.Join(t.TempDir(), "next")
+	fails(exitFailed, "device-4 hold shares of it", "authority", "invite", plan, "--out", next)
+	if _, err := os.Stat(next); err == nil {
+		t.Error("a medium was written beside another extension")
+	}
+	says(ok("authority", "invite", plan, "--out", next, "--beside").err, "device-4 hold shares of it")
+	pending(8)
+	ok("authority", "invite", plan, "--out", filepath.Join(t.TempDir(), "next"))
 
 	// A forged dealing goes to no device.
 	forged := filepath.Join(t.TempDir(), "forged")

@@ -58,6 +58,10 @@ until_true() { # until_true SECONDS COMMAND...
   done
 }
 
+# All of the status is read: a reader that stops at the first match ends its
+# writer with SIGPIPE, and so fails the pipe, whenever that has more to say.
+says_locked() { privyseal status | awk -v id="$1" '$1 == id && / locked/ { found = 1 } END { exit !found }'; }
+
 # build PACKAGE...: programs, into the system's own directory.
 build() {
   local cache where

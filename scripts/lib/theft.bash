@@ -34,9 +34,6 @@ requests() {
 signed_since() { (($(awk -v from="$1" '$1 >= from && $2 == "signed"' "$sys/load.out" | wc -l) >= $2)); }
 without_d3() { awk -v from="$1" '$1 - $3 >= from && /d3/ { found = 1 } END { exit found }' "$sys/load.out"; } # of those that began since
 none_failed() { ! grep -q ' failed ' "$sys/load.out"; }
-# All of the status is read: a reader that stops at the first match ends its
-# writer with SIGPIPE, and so fails the pipe, whenever that has more to say.
-says_locked() { privyseal status | awk -v id="$1" '$1 == id && / locked/ { found = 1 } END { exit !found }'; }
 
 # Short paths in what is shown; what is started has long ones, to be found by.
 cd "$sys"

@@ -34,11 +34,9 @@ told() { # told FROM: what became of the certificates after the first FROM
       for (who in by) printf "  %3d by %s\n", by[who], who
     }' <(cat "$sys"/load?.out | sort -n)
 }
-# All of the status is read: see says_locked in theft.bash.
-locked() { privyseal status | awk -v id="$1" '$1 == id && / locked/ { found = 1 } END { exit !found }'; }
 open_again() { # open_again NUMBER: its officers unlock a device
   local who
-  until_true 20 locked "d$1"
+  until_true 20 says_locked "d$1"
   for who in ${officers[$1]}; do printf '$ %s\n' "privyseal officer unlock d$1 --card ${card[$who]}   # $who"; privyseal officer unlock "d$1" --card "${card[$who]}" 2>>"$sys/unlock.log" | tail -n 1; done
 }
 # lie NAME FROM TO: the signing device with one line of its source changed.

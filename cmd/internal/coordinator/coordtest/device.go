@@ -197,11 +197,14 @@ func (d *Device) Sign(typ string, payload any, re [16]byte, to ...envelope.KeyID
 	if err != nil {
 		d.t.Error(err)
 	}
+	d.mu.Lock()
+	fault := d.Fault
+	d.mu.Unlock()
 	key := d.Device.Sign
-	if d.Fault == Locked {
+	if fault == Locked {
 		key = d.Boot
 	}
-	if d.Fault == Stranger {
+	if fault == Stranger {
 		key = ledgertest.NewSigner(d.t, "stranger")
 	}
 	raw, err := envelope.Sign(rand.Reader, key, envelope.Header{

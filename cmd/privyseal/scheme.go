@@ -90,19 +90,18 @@ func (a *app) compareSchemes(ctx context.Context, q comparison) error {
 	if err != nil {
 		return err
 	}
-	defer k.Wipe()
 	for _, c := range columns {
 		if c.Facts == nil {
 			continue
 		}
-		err := a.working(ctx, "measuring "+c.Name, func(*term.Progress) (err error) {
-			c.Times, err = a.measureScheme(ctx, c, k, q)
-			return err
+		c.Times, err = working(ctx, a, "measuring "+c.Name, func(*term.Progress) (*schemeTimesMS, error) {
+			return a.measureScheme(ctx, c, k, q)
 		})
-		if err != nil {
+		if err != nil { // what was interrupted may be using the key still
 			return fmt.Errorf("scheme %s: %w", c.Name, err)
 		}
 	}
+	k.Wipe()
 	return a.result(struct {
 		scheme.Params
 		Key     *keyMade    `json:"key"`
@@ -127,9 +126,9 @@ func (a *app) schemeFacts(ctx context.Context, q comparison) ([]*compared, error
 	var refused error
 	for _, s := range schemes {
 		c := &compared{Name: s.Name(), Paper: s.Paper(), SafePrimes: s.SafePrimes(), scheme: s}
-		err := a.working(ctx, "computing what "+c.Name+" costs", func(*term.Progress) (err error) {
-			c.Facts, err = s.Facts(q.Params)
-			return err
+		var err error
+		c.Facts, err = working(ctx, a, "computing what "+c.Name+" costs", func(*term.Progress) (*scheme.Facts, error) {
+			return s.Facts(q.Params)
 		})
 		if errors.Is(err, scheme.ErrParams) {
 			c.Failed, c.Facts = err.Error(), nil
@@ -146,41 +145,55 @@ func (a *app) schemeFacts(ctx context.Context, q comparison) ([]*compared, error
 }
 
 // comparisonKey makes the key: one for all, as any scheme takes safe primes.
-func (a *app) comparisonKey(ctx context.Context, q comparison, safe bool) (k *threshold.WholeKey, made *keyMade, err error) {
-	made = &keyMade{SafePrimes: safe, By: primesSieve}
+func (a *app) comparisonKey(ctx context.Context, q comparison, safe bool) (*threshold.WholeKey, *keyMade, error) {
+	type result struct {
+		k      *threshold.WholeKey
+		tested int
+	}
+	made := &keyMade{SafePrimes: safe, By: primesSieve}
 	label := "making a key"
 	if safe {
 		label, made.By = "looking for safe primes", q.primes
 	}
 	began := time.Now()
-	err = a.working(ctx, label, func(p *term.Progress) (err error) {
+	openssl := made.By == primesOpenSSL
+	got, err := working(ctx, a, label, func(p *term.Progress) (x result, err error) {
 		tested := func(n int) bool {
-			made.Tests = n
+			x.tested = n
 			p.Set(fmt.Sprintf("%d candidates tested", n))
 			return ctx.Err() == nil
 		}
-		if made.By == primesOpenSSL {
-			k, err = threshold.GenerateSafeKeyOpenSSL(q.Bits, tested)
+		if openssl {
+			x.k, err = threshold.GenerateSafeKeyOpenSSL(q.Bits, tested)
 		} else {
-			k, err = threshold.GenerateKey(a.rand, q.Bits, safe, func(n int) { tested(n) })
+			x.k, err = threshold.GenerateKey(a.rand, q.Bits, safe, func(n int) { tested(n) })
 		}
-		return err
+		return x, err
 	})
-	made.MS = milliseconds(time.Since(began))
-	return k, made, err
+	made.Tests, made.MS = got.tested, milliseconds(time.Since(began))
+	return got.k, made, err
 }
 
 // working shows progress for what may take long, and does not wait for its end
-// if the command is interrupted: then the process ends.
-func (a *app) working(ctx context.Context, label string, do func(*term.Progress) error) error {
+// if the command is interrupted: then the process ends. What is computed comes
+// back as a value, so that nothing is shared with what goes on.
+func working[T any](ctx context.Context, a *app, label string, do func(*term.Progress) (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
 	p := term.StartProgress(a.err, a.terminal, label)
 	defer p.Done()
-	done := make(chan error, 1)
-	go func() { done <- do(p) }()
+	done := make(chan result, 1)
+	go func() {
+		v, err := do(p)
+		done <- result{v, err}
+	}()
 	select {
-	case err := <-done:
-		return err
+	case r := <-done:
+		return r.value, r.err
 	case <-ctx.Done():
-		return ctx.Err()
+		var none T
+		return none, ctx.Err()
 	}
 }

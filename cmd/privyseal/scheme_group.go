@@ -71,29 +71,33 @@ type weakCoalition struct {
 }
 
 func (a *app) groupScheme(ctx context.Context, p grouping.Params) error {
-	var g *grouping.Grouping
-	var table grouping.Table
-	out := grouped{}
-	err := a.working(ctx, "looking for a grouping", func(show *term.Progress) (err error) {
+	type found struct {
+		g      *grouping.Grouping
+		proven bool
+		reason string
+		table  grouping.Table
+	}
+	x, err := working(ctx, a, "looking for a grouping", func(show *term.Progress) (x found, err error) {
 		progress := func(x grouping.Progress) {
 			show.Set(fmt.Sprintf("l=%d m=%d by %s: %d of %d machine sets, step %d of %d", x.L, x.M, x.Method, x.Served, x.Needed, x.Step, x.Budget))
 		}
 		if p.L == 0 && p.M == 0 && p.Redundant == 0 {
 			r, err := grouping.Smallest(p.K, p.T, p.Combiners, p.Calculators, p.Budget, progress)
 			if err != nil {
-				return err
+				return x, err
 			}
-			g, out.Proven, out.Reason = r.Grouping, r.Proven, r.Reason
-		} else if g, err = grouping.Find(p, progress); err != nil {
-			return err
+			x.g, x.proven, x.reason = r.Grouping, r.Proven, r.Reason
+		} else if x.g, err = grouping.Find(p, progress); err != nil {
+			return x, err
 		}
 		show.Set("who learns what")
-		table = g.Table()
-		return nil
+		x.table = x.g.Table()
+		return x, nil
 	})
 	if err != nil {
 		return groupingError(err)
 	}
+	g, table, out := x.g, x.table, grouped{Proven: x.proven, Reason: x.reason}
 	out.K, out.T, out.L, out.M = table.K, table.T, table.L, table.M
 	for _, c := range g.Combiners {
 		row := groupOfCombiner{Number: c.Number}

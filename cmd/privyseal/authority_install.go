@@ -43,11 +43,7 @@ func (a *app) install(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	s, err := a.system()
-	if err != nil {
-		return err
-	}
-	conn, err := a.anyServer(ctx, s)
+	s, conn, err := a.online(ctx)
 	if err != nil {
 		return err
 	}
@@ -146,15 +142,9 @@ func (a *app) allInstalled(ctx context.Context, s *client.System, d *ledger.Deal
 		return err
 	}
 	defer conn.Close()
-	got, err := conn.Status(ctx)
+	status, err := deviceStatus(ctx, conn)
 	if err != nil {
 		return err
-	}
-	status := map[string]*firmware.Status{}
-	for _, x := range got.Servers {
-		for _, device := range x.Devices {
-			status[device.Device] = device.Status
-		}
 	}
 	row, _ := s.State().Enterprise(d.Enterprise.Code)
 	var lacking, silent []string

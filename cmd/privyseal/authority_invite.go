@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -57,12 +58,8 @@ func (a *app) invite(ctx context.Context, file, out string, beside bool) error {
 	if err := freeMedium(out); err != nil {
 		return err
 	}
-	s, err := a.system()
-	if err != nil {
-		return err
-	}
 	// The newest ledger: what the distributor is not told it cannot heed.
-	conn, err := a.anyServer(ctx, s)
+	s, conn, err := a.online(ctx)
 	if err != nil {
 		return err
 	}
@@ -126,18 +123,16 @@ func (a *app) invite(ctx context.Context, file, out string, beside bool) error {
 // (grouping.TestTwoExtensionsTellMoreThanOne). Devices that are corrupt would not
 // say so; one that is honest is enough.
 func (a *app) unfinished(ctx context.Context, conn *client.Conn, code uint64, beside bool) error {
-	got, err := conn.Status(ctx)
+	status, err := deviceStatus(ctx, conn)
 	if err != nil {
 		return err
 	}
 	var holders []string
-	for _, x := range got.Servers {
-		for _, d := range x.Devices {
-			if d.Status != nil && slices.ContainsFunc(d.Status.Machines, func(m firmware.MachineStatus) bool {
-				return m.Enterprise == code && m.State == firmware.MachinePending
-			}) {
-				holders = append(holders, d.Device)
-			}
+	for _, id := range slices.Sorted(maps.Keys(status)) {
+		if st := status[id]; st != nil && slices.ContainsFunc(st.Machines, func(m firmware.MachineStatus) bool {
+			return m.Enterprise == code && m.State == firmware.MachinePending
+		}) {
+			holders = append(holders, id)
 		}
 	}
 	if len(holders) == 0 {
@@ -168,6 +163,31 @@ func (a *app) inviteOne(ctx context.Context, conn *client.Conn, s ledger.State, 
 		return nil, 0, fmt.Errorf("the invitation is of device %s for enterprise %d", in.Device, in.Enterprise)
 	}
 	return raw, in.Expires, nil
+}
+
+// online is the home's system with the newest ledger, and a server that answers.
+func (a *app) online(ctx context.Context) (*client.System, *client.Conn, error) {
+	s, err := a.system()
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, err := a.anyServer(ctx, s)
+	return s, conn, err
+}
+
+// deviceStatus is what every device says of itself; nil for one that is silent.
+func deviceStatus(ctx context.Context, conn *client.Conn) (map[string]*firmware.Status, error) {
+	got, err := conn.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	status := map[string]*firmware.Status{}
+	for _, x := range got.Servers {
+		for _, d := range x.Devices {
+			status[d.Device] = d.Status
+		}
+	}
+	return status, nil
 }
 
 // anyServer is a connection to a server that answers.

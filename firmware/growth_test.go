@@ -48,7 +48,7 @@ func TestGrowth(t *testing.T) {
 		t.Helper()
 		c, _, err := w.combine("device-4", x.combine("device-4", powers...))
 		if err == nil {
-			_, err = x.r.checked.Assemble(c.Signature)
+			_, err = x.r.checked.Assemble(c.Signatures[0])
 		}
 		return err
 	}
@@ -181,7 +181,7 @@ func TestEnterprises(t *testing.T) {
 	}
 	packet := func(server string, code, number uint64, r *request) []byte {
 		return w.distributionBy(server, firmware.Distribution{
-			Enterprise: code, Distributor: 1, Task: number, Request: r.digest, Hash: r.checked.Digest(), Created: w.Now, Expires: w.Now + 60,
+			Enterprise: code, Distributor: 1, Task: number, Request: r.digest, Hash: r.checked.Digest(), Documents: 1, Created: w.Now, Expires: w.Now + 60,
 		}, r.Key)
 	}
 	// The same number of the same distributor's number serves both.
@@ -191,9 +191,9 @@ func TestEnterprises(t *testing.T) {
 	w.check(err)
 	cy, _, err := w.combine("device-4", y.combine("device-4", py...))
 	w.check(err)
-	_, err = x.r.checked.Assemble(cx.Signature)
+	_, err = x.r.checked.Assemble(cx.Signatures[0])
 	w.check(err)
-	_, err = y.r.checked.Assemble(cy.Signature)
+	_, err = y.r.checked.Assemble(cy.Signatures[0])
 	w.check(err)
 
 	// Officers. Those of the one approve nothing for the other.
@@ -236,7 +236,7 @@ func TestEnterprises(t *testing.T) {
 	_, _, err = w.powers("device-1", in)
 	w.want("the other's distributor", err, firmware.CodeTask, "distributor 1 is server server-3")
 	in.Distribution = w.distributionBy("server-1", firmware.Distribution{
-		Enterprise: 1, Distributor: 1, Task: 7, Request: y.r.digest, Hash: y.r.checked.Digest(), Created: w.Now, Expires: w.Now + 60,
+		Enterprise: 1, Distributor: 1, Task: 7, Request: y.r.digest, Hash: y.r.checked.Digest(), Documents: 1, Created: w.Now, Expires: w.Now + 60,
 	}, x.r.Key)
 	_, _, err = w.powers("device-1", in)
 	w.want("the other's packet", err, firmware.CodeTask, "key ca-2 is another enterprise's")
@@ -347,7 +347,7 @@ func TestCrashOfMachines(t *testing.T) {
 	crash("powers", true, calculate)
 	z := w.begin(b, "other", "device-1")
 	z.distribution = w.distributionBy("server-1", firmware.Distribution{
-		Enterprise: 1, Distributor: 1, Task: w.tasks - 1, Request: z.r.digest, Hash: z.r.checked.Digest(), Created: w.Now, Expires: w.Now + 60,
+		Enterprise: 1, Distributor: 1, Task: w.tasks - 1, Request: z.r.digest, Hash: z.r.checked.Digest(), Documents: 1, Created: w.Now, Expires: w.Now + 60,
 	}, z.r.Key)
 	_, _, err = w.powers("device-1", z.powers("device-1"))
 	w.want("its number", err, firmware.CodeTask, "under this number")

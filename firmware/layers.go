@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/threshold"
@@ -129,6 +130,8 @@ func VerifyDistribution(s ledger.State, raw []byte, now int64) (*Distribution, e
 		err = fmt.Errorf("is for key %.64q, epoch %d; the enterprise's is %s, epoch %d", h.Key, h.Epoch, e.Key.ID, e.Key.Epoch)
 	case p.Task == 0 || p.Request.IsZero() || len(p.Hash) == 0 || len(p.Hash) > maxHash:
 		err = errors.New("names no task, no request or no hash")
+	case p.Documents == 0 || p.Documents > uint64(max(1, document.MaxBatch(&e.Key))):
+		err = fmt.Errorf("is about %d documents, at most %d", p.Documents, max(1, document.MaxBatch(&e.Key)))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", from, err)
@@ -145,7 +148,7 @@ func VerifyDistribution(s ledger.State, raw []byte, now int64) (*Distribution, e
 func VerifyPowers(s ledger.State, k *ledger.Key, d *Distribution, raw []byte) (*Powers, error) {
 	var p Powers
 	// A power, and a proof of less than two.
-	if err := checkLength(k, raw, maxSubKeys(k)*3*len(k.Public.N)); err != nil {
+	if err := checkLength(k, raw, d.documents()*maxSubKeys(k)*3*len(k.Public.N)); err != nil {
 		return nil, fmt.Errorf("powers: %w", err)
 	}
 	from, h, err := fromMachine(s, k, ledger.LayerCalculator, TypePowers, raw, &p)
@@ -161,8 +164,8 @@ func VerifyPowers(s ledger.State, k *ledger.Key, d *Distribution, raw []byte) (*
 		err = errors.New("is for another hash")
 	case p.Key != k.ID || p.Device != h.Device || p.Share != h.Share || p.Number != h.Index:
 		err = errors.New("names another key, device or share")
-	case uint64(len(p.Y)) != k.Layers.Grouping.L:
-		err = fmt.Errorf("has %d powers, calculators have %d sub-keys", len(p.Y), k.Layers.Grouping.L)
+	case uint64(len(p.Y)) != d.Documents*k.Layers.Grouping.L:
+		err = fmt.Errorf("has %d powers of %d documents, calculators have %d sub-keys", len(p.Y), d.Documents, k.Layers.Grouping.L)
 	case len(p.Proofs) != 0 && len(p.Proofs) != len(p.Y):
 		err = fmt.Errorf("has %d proofs of %d powers", len(p.Proofs), len(p.Y))
 	}
@@ -181,7 +184,7 @@ func VerifyPowers(s ledger.State, k *ledger.Key, d *Distribution, raw []byte) (*
 // task d. It does not verify the signature in it.
 func VerifyCombined(s ledger.State, k *ledger.Key, d *Distribution, raw []byte) (*Combined, error) {
 	var c Combined
-	if err := checkLength(k, raw, len(k.Public.N)); err != nil {
+	if err := checkLength(k, raw, d.documents()*(len(k.Public.N)+maxCombination)); err != nil {
 		return nil, fmt.Errorf("combined: %w", err)
 	}
 	from, h, err := fromMachine(s, k, ledger.LayerCombiner, TypeCombined, raw, &c)
@@ -195,18 +198,28 @@ func VerifyCombined(s ledger.State, k *ledger.Key, d *Distribution, raw []byte) 
 		err = errors.New("is for another request")
 	case c.Key != k.ID || c.Device != h.Device || c.Share != h.Share || c.Number != h.Index:
 		err = errors.New("names another key, device or share")
-	case uint64(len(c.Combination)) != k.T:
-		err = fmt.Errorf("names a combination of %d terms, not %d", len(c.Combination), k.T)
-	case len(c.Signature) != len(k.Public.N):
-		err = fmt.Errorf("has a signature of %d bytes", len(c.Signature))
+	case len(c.Signatures) != d.documents() || len(c.Combinations) != len(c.Signatures):
+		err = fmt.Errorf("has %d signatures by %d combinations of %d documents", len(c.Signatures), len(c.Combinations), d.Documents)
 	case len(c.Given) != len(c.Wrong):
 		err = fmt.Errorf("calls %d calculators wrong, and says of %d what they sent", len(c.Wrong), len(c.Given))
+	}
+	for i := range c.Signatures {
+		switch {
+		case err != nil:
+		case uint64(len(c.Combinations[i])) != k.T:
+			err = fmt.Errorf("names a combination of %d terms, not %d", len(c.Combinations[i]), k.T)
+		case len(c.Signatures[i]) != len(k.Public.N):
+			err = fmt.Errorf("has a signature of %d bytes", len(c.Signatures[i]))
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", from, err)
 	}
 	return &c, nil
 }
+
+// documents is the number of documents, which VerifyDistribution has bounded.
+func (d *Distribution) documents() int { return int(d.Documents) }
 
 // PowersHash is what names a calculator's powers of one task.
 func PowersHash(y [][]byte) envelope.Hash { return envelope.HashOf("privyseal powers", y...) }

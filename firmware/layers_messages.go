@@ -84,9 +84,10 @@ type Distribution struct {
 	Distributor uint64        `cbor:"2,keyasint"` // number
 	Task        uint64        `cbor:"3,keyasint"` // number, unique for TaskPeriod at its distributor
 	Request     envelope.Hash `cbor:"4,keyasint"` // digest of the request message
-	Hash        []byte        `cbor:"5,keyasint"` // of what is signed, by the request's algorithm: M in B
+	Hash        []byte        `cbor:"5,keyasint"` // of what is signed (document.Checked.Digest): M in B
 	Created     int64         `cbor:"6,keyasint"`
 	Expires     int64         `cbor:"7,keyasint"`
+	Documents   uint64        `cbor:"8,keyasint"` // of the request: more than one in a batch
 }
 
 // PowersTask asks a calculator for the powers of its sub-keys.
@@ -112,7 +113,7 @@ type Powers struct {
 	Device      string             `cbor:"7,keyasint"`
 	Share       string             `cbor:"8,keyasint"`
 	Number      uint64             `cbor:"9,keyasint"`            // j
-	Y           [][]byte           `cbor:"10,keyasint"`           // min(y, N−y) for i = 1 … l, |N| bytes each
+	Y           [][]byte           `cbor:"10,keyasint"`           // of each document in turn: min(y, N−y) for i = 1 … l, |N| bytes each
 	Proofs      []*threshold.Proof `cbor:"11,keyasint,omitempty"` // one for each Y, or none
 	LogHead     envelope.Hash      `cbor:"12,keyasint"`
 	Officers    []string           `cbor:"13,keyasint"`
@@ -128,22 +129,23 @@ type CombineTask struct {
 	Powers       [][]byte `cbor:"5,keyasint"` // raw messages of calculators
 }
 
-// Combined is a combiner's signature, as it broadcasts it on channel B3. It has
-// verified; whoever receives it verifies it again.
+// Combined are a combiner's signatures, as it broadcasts them on channel B3. They
+// have verified; whoever receives them verifies them again.
 type Combined struct {
-	Enterprise  uint64               `cbor:"1,keyasint"`
-	Distributor uint64               `cbor:"2,keyasint"`
-	Task        uint64               `cbor:"3,keyasint"`
-	Request     envelope.Hash        `cbor:"4,keyasint"`
-	Key         string               `cbor:"5,keyasint"`
-	Device      string               `cbor:"6,keyasint"`
-	Share       string               `cbor:"7,keyasint"`
-	Number      uint64               `cbor:"8,keyasint"`  // of the combiner
-	Combination grouping.Combination `cbor:"9,keyasint"`  // that gave the signature
-	Signature   []byte               `cbor:"10,keyasint"` // |N| bytes
+	Enterprise  uint64        `cbor:"1,keyasint"`
+	Distributor uint64        `cbor:"2,keyasint"`
+	Task        uint64        `cbor:"3,keyasint"`
+	Request     envelope.Hash `cbor:"4,keyasint"`
+	Key         string        `cbor:"5,keyasint"`
+	Device      string        `cbor:"6,keyasint"`
+	Share       string        `cbor:"7,keyasint"`
+	Number      uint64        `cbor:"8,keyasint"` // of the combiner
+	// Of each document: the signature, and the combination that gave it.
+	Combinations []grouping.Combination `cbor:"9,keyasint"`
+	Signatures   [][]byte               `cbor:"10,keyasint"` // |N| bytes
 	// Wrong are the numbers of calculators whose powers this combiner found
-	// wrong on the way: its word, which others judge. Who proves all its powers
-	// right proves the combiner a liar.
+	// wrong on the way, of some document: its word, which others judge. Who proves
+	// all its powers right proves the combiner a liar.
 	Wrong    []uint64      `cbor:"11,keyasint"`
 	LogHead  envelope.Hash `cbor:"12,keyasint"`
 	Officers []string      `cbor:"13,keyasint"`

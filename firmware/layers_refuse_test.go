@@ -25,7 +25,7 @@ func TestWorkRefused(t *testing.T) {
 	key := x.r.Key
 	type header = envelope.Header
 	type packet = firmware.Distribution
-	good := packet{Enterprise: 1, Distributor: 1, Task: 1, Request: x.r.digest, Hash: x.r.checked.Digest(), Created: w.Now, Expires: w.Now + 60}
+	good := packet{Enterprise: 1, Distributor: 1, Task: 1, Request: x.r.digest, Hash: x.r.checked.Digest(), Documents: 1, Created: w.Now, Expires: w.Now + 60}
 	by := func(server string, change func(*packet, *header)) []byte {
 		return w.distributionBy(server, good, key, change)
 	}
@@ -141,14 +141,14 @@ func TestWorkRefused(t *testing.T) {
 	combine("a lie and nobody else", firmware.CodePartial, "one or more of calculators [1 2] are wrong", lie, raws[1])
 	c, _, err := w.combine("device-4", x.combine("device-4", lie, raws[1], raws[2]))
 	w.check(err)
-	if fmt.Sprint(append(c.Wrong, c.Suspects...)) == "[]" || c.Combination.Calculators()[0] != 2 {
-		t.Errorf("wrong %v, suspects %v, signed with %v", c.Wrong, c.Suspects, c.Combination)
+	if fmt.Sprint(append(c.Wrong, c.Suspects...)) == "[]" || c.Combinations[0].Calculators()[0] != 2 {
+		t.Errorf("wrong %v, suspects %v, signed with %v", c.Wrong, c.Suspects, c.Combinations[0])
 	}
-	_, err = x.r.checked.Assemble(c.Signature)
+	_, err = x.r.checked.Assemble(c.Signatures[0])
 	w.check(err)
 
 	// The one-time key goes with a lock, and with the signature.
-	_, _, err = ask[firmware.Closed](w, "device-1", firmware.TypeClose, firmware.Close{Request: x.r.raw, Signature: c.Signature}, firmware.TypeClosed)
+	_, _, err = ask[firmware.Closed](w, "device-1", firmware.TypeClose, firmware.Close{Request: x.r.raw, Signatures: c.Signatures}, firmware.TypeClosed)
 	w.check(err)
 	_, _, err = w.powers("device-1", x.powers("device-1"))
 	w.want("closed", err, firmware.CodeClosed, "has its signature")
@@ -208,7 +208,7 @@ func TestTaskNumbers(t *testing.T) {
 	numbered := func(x *task, server string, distributor, number uint64) firmware.PowersTask {
 		in := x.powers("device-1")
 		in.Distribution = w.distributionBy(server, firmware.Distribution{
-			Enterprise: 1, Distributor: distributor, Task: number, Request: x.r.digest, Hash: x.r.checked.Digest(), Created: w.Now, Expires: w.Now + 3600,
+			Enterprise: 1, Distributor: distributor, Task: number, Request: x.r.digest, Hash: x.r.checked.Digest(), Documents: 1, Created: w.Now, Expires: w.Now + 3600,
 		}, x.r.Key)
 		return in
 	}

@@ -338,7 +338,7 @@ func (w *world) distribution(a *ledgertest.Authority, r *request, changes ...fun
 	w.t.Helper()
 	w.tasks++
 	return w.distributionBy("server-1", firmware.Distribution{
-		Enterprise: a.Dealing.Enterprise.Code, Distributor: 1, Task: w.tasks, Request: r.digest, Hash: r.checked.Digest(),
+		Enterprise: a.Dealing.Enterprise.Code, Distributor: 1, Task: w.tasks, Request: r.digest, Hash: r.checked.Digest(), Documents: 1,
 		Created: w.Now, Expires: w.Now + 3600,
 	}, r.Key, changes...)
 }
@@ -425,7 +425,7 @@ func (w *world) mustSign(a *ledgertest.Authority, name string, calculators [2]st
 	x := w.begin(a, name, calculators[0], calculators[1], combiner)
 	c, _, err := w.combine(combiner, x.combine(combiner, w.mustPowers(x, calculators[:]...)...))
 	w.check(err)
-	_, err = x.r.checked.Assemble(c.Signature)
+	_, err = x.r.checked.Assemble(c.Signatures[0])
 	w.check(err)
 }
 

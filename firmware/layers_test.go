@@ -87,7 +87,7 @@ func TestAuthority(t *testing.T) {
 				if len(c.Wrong)+len(c.Suspects) != 0 {
 					t.Errorf("%s accuses %v, suspects %v", id, c.Wrong, c.Suspects)
 				}
-				der, err := r.checked.Assemble(c.Signature)
+				der, err := r.checked.Assemble(c.Signatures[0])
 				w.check(err)
 				cert, err := x509.ParseCertificate(der)
 				w.check(err)

@@ -68,6 +68,10 @@ const (
 	// less than 6 KB.
 	maxMachineText = 8 << 10
 
+	// maxCombination bounds what names a combination: grouping.MaxCalculators terms
+	// of two small numbers each.
+	maxCombination = 128
+
 	// maxHash is the longest hash in a task packet, SHA-512.
 	maxHash = 64
 

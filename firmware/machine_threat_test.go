@@ -41,7 +41,7 @@ func TestThiefOfMachine(t *testing.T) {
 	x := w.begin(a, "www.example.org", "device-1", "device-2", "device-4")
 	c, _, err := w.combine("device-4", x.combine("device-4", w.mustPowers(x, "device-1", "device-2")...))
 	w.check(err)
-	_, _, err = ask[firmware.Closed](w, "device-1", firmware.TypeClose, firmware.Close{Request: x.r.raw, Signature: c.Signature}, firmware.TypeClosed)
+	_, _, err = ask[firmware.Closed](w, "device-1", firmware.TypeClose, firmware.Close{Request: x.r.raw, Signatures: c.Signatures}, firmware.TypeClosed)
 	w.check(err)
 	open := w.begin(a, "www.example.com", "device-1", "device-4") // approved, and nothing was done yet
 	digest, err := a.Dealing.Digest()
@@ -191,6 +191,6 @@ func TestCombinerNeedsItsOperators(t *testing.T) {
 	}
 	c, _, err := w.combine("device-4", x.combine("device-4", powers...))
 	w.check(err)
-	_, err = x.r.checked.Assemble(c.Signature)
+	_, err = x.r.checked.Assemble(c.Signatures[0])
 	w.check(err)
 }

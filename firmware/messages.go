@@ -92,11 +92,11 @@ type Partial struct {
 	Made     int64            `cbor:"13,keyasint"`           // unix seconds
 }
 
-// Close tells a device that a request has its final signature. The device
-// verifies it and never again makes a partial for that request.
+// Close tells a device that a request has its final signatures. The device
+// verifies them and never again makes a partial for that request.
 type Close struct {
-	Request   []byte `cbor:"1,keyasint"` // the request message
-	Signature []byte `cbor:"2,keyasint"` // the bare RSA signature, |N| bytes
+	Request    []byte   `cbor:"1,keyasint"` // the request message
+	Signatures [][]byte `cbor:"2,keyasint"` // bare RSA signatures, |N| bytes, one for each document
 }
 
 // Closed answers Close.

@@ -208,7 +208,7 @@ func (m *Machine) close(c *ctx, in Close) (*Closed, error) {
 		}
 		return nil, err
 	}
-	if _, err := a.checked.Assemble(in.Signature); err != nil {
+	if _, err := a.checked.AssembleAll(in.Signatures); err != nil {
 		return nil, faulty(CodeMessage, err)
 	}
 	if err := c.add(recClosed, closedBody{Request: a.digest, Expires: a.request.Expires}); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/privyseal/privyseal/firmware/envelope"
@@ -20,7 +21,7 @@ type work struct {
 	agreed
 	packet *Distribution
 	dealt  *dealtShare // that its one-time key was made for
-	x      []byte      // what to exponentiate, |N| bytes
+	x      [][]byte    // what to exponentiate, for each document, |N| bytes
 }
 
 // workBody is the record of what a machine did for a task. It makes the task's
@@ -35,16 +36,16 @@ type workBody struct {
 	Share       string        `cbor:"7,keyasint"`
 	Version     uint64        `cbor:"8,keyasint"`
 	Document    envelope.Hash `cbor:"9,keyasint"`  // of the hash to be signed
-	Y           envelope.Hash `cbor:"10,keyasint"` // of the powers, or of the signature; neither is stored
+	Y           envelope.Hash `cbor:"10,keyasint"` // of the powers, or of the signatures; neither is stored
 	Officers    []string      `cbor:"11,keyasint"`
-	// Combination that gave the signature, and calculators that were found wrong;
+	// Combinations that gave the signatures, and calculators that were found wrong;
 	// a combiner's.
-	Combination grouping.Combination `cbor:"12,keyasint,omitempty"`
-	Wrong       []uint64             `cbor:"13,keyasint,omitempty"`
+	Combinations []grouping.Combination `cbor:"12,keyasint,omitempty"`
+	Wrong        []uint64               `cbor:"13,keyasint,omitempty"`
 }
 
-// powersTask raises what is signed to all of a calculator's sub-keys, in the
-// order of design.md §5.2 as task does.
+// powersTask raises what is signed to all of a calculator's sub-keys, for each
+// document in turn, in the order of design.md §5.2 as task does.
 func (m *Machine) powersTask(c *ctx, in PowersTask) (*Powers, error) {
 	w, err := m.work(c, ledger.LayerCalculator, in.Distribution, in.Request, in.Approvals)
 	if err != nil {
@@ -59,20 +60,22 @@ func (m *Machine) powersTask(c *ctx, in PowersTask) (*Powers, error) {
 		if p.Len() != int(k.Layers.Grouping.L) {
 			return refuse(CodeShare, "share %s has %d sub-keys, not %d", w.holder.Share, p.Len(), k.Layers.Grouping.L)
 		}
-		for i := range k.Layers.Grouping.L {
-			if err := withPart(p, int(i+1), func(e *share.HostExponent) error {
-				y, err := twolayer.Power(&k.Public, w.x, e)
-				if err != nil {
-					return err
+		l := k.Layers.Grouping.L
+		out.Y = make([][]byte, uint64(len(w.x))*l)
+		if in.Prove {
+			out.Proofs = make([]*threshold.Proof, len(out.Y))
+		}
+		// A sub-key is opened once, for all documents.
+		for i := range l {
+			term := grouping.Term{Calculator: w.holder.Index, Key: i + 1}
+			if err := withPart(p, int(term.Key), func(e *share.HostExponent) error {
+				for n, x := range w.x {
+					at := uint64(n)*l + i
+					if err := m.power(c, w, term, x, e, &out.Y[at], out.proofAt(at)); err != nil {
+						return err
+					}
 				}
-				out.Y = append(out.Y, y)
-				if !in.Prove {
-					return nil
-				}
-				term := grouping.Term{Calculator: w.holder.Index, Key: i + 1}
-				proof, err := twolayer.Prove(c.Rand, &k.Public, k.Layers, PowersBinding(m.state.ledger, k, w.digest, w.holder.Share), term, w.x, y, e.Secret())
-				out.Proofs = append(out.Proofs, proof)
-				return err
+				return nil
 			}); err != nil {
 				return err
 			}
@@ -88,11 +91,29 @@ func (m *Machine) powersTask(c *ctx, in PowersTask) (*Powers, error) {
 	}
 	out.LogHead = c.draft.state.head
 	c.effect.Release = true
-	m.made++
+	m.made += uint64(len(w.x))
 	return out, nil
 }
 
-// combineTask makes the signature of the powers of enough calculators. It lets
+// power raises x to a sub-key, and proves it where proof is not nil.
+func (m *Machine) power(c *ctx, w *work, term grouping.Term, x []byte, e *share.HostExponent, y *[]byte, proof **threshold.Proof) (err error) {
+	k := &w.key
+	if *y, err = twolayer.Power(&k.Public, x, e); err != nil || proof == nil {
+		return err
+	}
+	*proof, err = twolayer.Prove(c.Rand, &k.Public, k.Layers, PowersBinding(m.state.ledger, k, w.digest, w.holder.Share), term, x, *y, e.Secret())
+	return err
+}
+
+// proofAt is where the proof of a power belongs, nil if none was asked for.
+func (p *Powers) proofAt(i uint64) **threshold.Proof {
+	if p.Proofs == nil {
+		return nil
+	}
+	return &p.Proofs[i]
+}
+
+// combineTask makes the signatures of the powers of enough calculators. It lets
 // go of nothing that does not verify.
 func (m *Machine) combineTask(c *ctx, in CombineTask) (*Combined, error) {
 	w, err := m.work(c, ledger.LayerCombiner, in.Distribution, in.Request, in.Approvals)
@@ -105,36 +126,62 @@ func (m *Machine) combineTask(c *ctx, in CombineTask) (*Combined, error) {
 	}
 	k := &w.key
 	public, mine := w.reach()
-	var solved *twolayer.Solution
-	err = m.useParts(w, func(p *share.Parts) (err error) {
-		solved, err = twolayer.Solve(&k.Public, w.checked.Algorithm(), w.checked.Digest(), public, w.holder.Index, powers, func(i int) (y []byte, err error) {
-			err = withPart(p, w.dealt.partOf(mine[i]), func(e *share.HostExponent) error {
-				y, err = twolayer.Power(&k.Public, w.x, e)
-				return err
+	out := &Combined{
+		Enterprise: w.packet.Enterprise, Distributor: w.packet.Distributor, Task: w.packet.Task, Request: w.digest,
+		Key: k.ID, Device: m.cfg.Local.ID, Share: w.holder.Share, Number: w.holder.Index, Officers: w.quorum.Officers(), Made: c.Now,
+	}
+	wrong, suspects := map[uint64]bool{}, map[uint64]bool{}
+	err = m.useParts(w, func(p *share.Parts) error {
+		for n, part := range w.checked.Parts() {
+			solved, err := twolayer.Solve(&k.Public, part.Algorithm(), part.Digest(), public, w.holder.Index, ofDocument(k, powers, n), func(i int) (y []byte, err error) {
+				err = withPart(p, w.dealt.partOf(mine[i]), func(e *share.HostExponent) error {
+					y, err = twolayer.Power(&k.Public, w.x[n], e)
+					return err
+				})
+				return y, err
 			})
-			return y, err
-		})
-		if errors.Is(err, threshold.ErrSignature) {
-			err = faulty(CodePartial, fmt.Errorf("combiner %d of key %s: %w", w.holder.Index, k.ID, err))
+			if errors.Is(err, threshold.ErrSignature) {
+				err = faulty(CodePartial, fmt.Errorf("combiner %d of key %s: %w", w.holder.Index, k.ID, err))
+			}
+			if err != nil {
+				return err
+			}
+			out.Combinations, out.Signatures = append(out.Combinations, solved.Combination), append(out.Signatures, solved.Signature)
+			for _, j := range solved.Wrong {
+				wrong[j] = true
+			}
+			for _, j := range solved.Suspects {
+				suspects[j] = true
+			}
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	body := w.body(c, solved.Signature)
-	body.Combination, body.Wrong = solved.Combination, solved.Wrong
+	// Who is wrong in one document is not suspected in another.
+	maps.DeleteFunc(suspects, func(j uint64, _ bool) bool { return wrong[j] })
+	out.Wrong, out.Suspects = slices.Sorted(maps.Keys(wrong)), slices.Sorted(maps.Keys(suspects))
+	out.Given = given(powers, out.Wrong)
+	body := w.body(c, out.Signatures...)
+	body.Combinations, body.Wrong = out.Combinations, out.Wrong
 	if err := c.add(recCombined, body); err != nil {
 		return nil, err
 	}
+	out.LogHead = c.draft.state.head
 	c.effect.Release = true
-	m.made++
-	return &Combined{
-		Enterprise: w.packet.Enterprise, Distributor: w.packet.Distributor, Task: w.packet.Task, Request: w.digest,
-		Key: k.ID, Device: m.cfg.Local.ID, Share: w.holder.Share, Number: w.holder.Index,
-		Combination: solved.Combination, Signature: solved.Signature, Wrong: solved.Wrong, Suspects: solved.Suspects,
-		Given: given(powers, solved.Wrong), LogHead: c.draft.state.head, Officers: w.quorum.Officers(), Made: c.Now,
-	}, nil
+	m.made += uint64(len(w.x))
+	return out, nil
+}
+
+// ofDocument are the powers of one document of a batch, from 0.
+func ofDocument(k *ledger.Key, powers []twolayer.Powers, n int) []twolayer.Powers {
+	l := int(k.Layers.Grouping.L)
+	out := slices.Clone(powers)
+	for i := range out {
+		out[i].Y = out[i].Y[n*l : (n+1)*l]
+	}
+	return out
 }
 
 // given are the hashes of what some calculators sent.
@@ -173,7 +220,7 @@ func (m *Machine) work(c *ctx, layer uint64, distribution, request []byte, appro
 	if w.dealt = c.draft.state.dealtBy(w.offer.dealing); w.dealt == nil {
 		return nil, refuse(CodeShare, "share %s, for which officers were asked, is not in device %s any more", a.holder.Share, m.cfg.Local.ID)
 	}
-	if w.x, err = a.checked.EncodedMessage(a.digest); err != nil {
+	if w.x, err = a.checked.EncodedMessages(a.digest); err != nil {
 		return nil, faulty(CodeRequest, err)
 	}
 	if w.quorum, err = m.quorum(c, a, approvals, nil); err != nil {
@@ -210,6 +257,8 @@ func (m *Machine) packet(c *ctx, a *asked, raw []byte) (*Distribution, error) {
 		return nil, refuse(CodeTask, "%s: is for request %s, not for %s", name, p.Request, a.digest)
 	case !bytes.Equal(p.Hash, a.checked.Digest()):
 		return nil, refuse(CodeTask, "%s: its hash is not that of the document", name)
+	case p.Documents != uint64(len(a.checked.Parts())):
+		return nil, refuse(CodeTask, "%s: is about %d documents, the request has %d", name, p.Documents, len(a.checked.Parts()))
 	}
 	tasks := c.draft.state.tasks
 	taken, ok := tasks.find(taskID{p.Enterprise, p.Distributor, p.Task}, c.Now)

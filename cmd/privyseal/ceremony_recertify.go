@@ -123,7 +123,7 @@ func (a *app) allDone(ctx context.Context, conn *client.Conn, open map[envelope.
 	ctx, cancel := context.WithTimeout(ctx, signPatience)
 	defer cancel()
 	for digest := range open {
-		if t, err := conn.Follow(ctx, digest, nil); err != nil || len(t.Signature) == 0 {
+		if t, err := conn.Follow(ctx, digest, nil); err != nil || len(t.Signatures) == 0 {
 			return false
 		}
 	}

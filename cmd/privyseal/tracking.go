@@ -89,7 +89,7 @@ type trackingJSON struct {
 	Devices     []deviceJSON  `json:"devices"`
 	Attempts    []attemptJSON `json:"attempts"`
 	Wrong       []string      `json:"wrong"`
-	Signature   []byte        `json:"signature,omitempty"` // as the server tells it
+	Signatures  [][]byte      `json:"signatures,omitempty"` // as the server tells them
 	Missing     []string      `json:"missing,omitempty"`
 }
 
@@ -123,7 +123,7 @@ func trackingOf(t *tracking) trackingJSON {
 	out := trackingJSON{
 		Request: t.Request, State: t.State, Text: t.Text, Key: t.Key, Epoch: t.Epoch, Algorithm: t.Algorithm, Kind: t.Kind,
 		Mode: t.Mode, Approvals: t.Approvals, Requester: t.Requester, Coordinator: t.Coordinator,
-		Created: t.Created, Expires: t.Expires, Need: t.Need, Made: t.Made, Wrong: t.Wrong, Signature: t.Signature,
+		Created: t.Created, Expires: t.Expires, Need: t.Need, Made: t.Made, Wrong: t.Wrong, Signatures: t.Signatures,
 		Devices: []deviceJSON{}, Attempts: []attemptJSON{},
 	}
 	for _, d := range t.Devices {

@@ -7,6 +7,7 @@ import (
 	"math/big"
 
 	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/threshold"
 )
 
 // Errors of a certificate.
@@ -30,14 +31,23 @@ var (
 
 // checkCertificate checks a TBSCertificate for a key of family certificate.
 func checkCertificate(req *Request, key *ledger.Key, now int64) (*content, error) {
-	if err := req.only(true, false, false, true); err != nil {
+	if err := req.only(fieldDocument | fieldCSR); err != nil {
 		return nil, err
 	}
-	t, root, err := readIssued(req, key)
+	root, err := parseRoot(key.Certificate, key)
 	if err != nil {
 		return nil, err
 	}
-	csr, err := ParseCSR(req.CSR)
+	return checkDraft(&Draft{req.Document, req.CSR}, req.Algorithm, root, key, now)
+}
+
+// checkDraft checks one certificate that a root is to issue.
+func checkDraft(d *Draft, algorithm threshold.Algorithm, root *root, key *ledger.Key, now int64) (*content, error) {
+	t, err := readIssued(d.Document, algorithm, root)
+	if err != nil {
+		return nil, err
+	}
+	csr, err := ParseCSR(d.CSR)
 	if err != nil {
 		return nil, err
 	}
@@ -66,36 +76,29 @@ func checkCertificate(req *Request, key *ledger.Key, now int64) (*content, error
 		return nil, fmt.Errorf("%w: it is the issuer's own name", ErrSubject)
 	}
 	c := &certificateContent{tbs: t, facts: f, csr: csr, subject: subject, root: root, now: now}
-	return &content{issuer: root, certificate: c, view: c.view}, nil
+	// From then on checkValidity finds something else.
+	until := min(t.NotAfter, t.NotBefore+maxBackdate+1)
+	return &content{issuer: root, certificate: c, view: c.view, until: until}, nil
 }
 
-// readIssued reads the certificate that is to be signed and the root that is to
-// issue it, and checks that they fit.
-func readIssued(req *Request, key *ledger.Key) (*TBS, *root, error) {
-	root, err := parseRoot(key.Certificate, key)
+// readIssued reads a certificate that a root is to issue, and checks what all of
+// them have in common.
+func readIssued(tbs []byte, algorithm threshold.Algorithm, root *root) (*TBS, error) {
+	t, err := ParseTBS(tbs)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	t, err := ParseTBS(req.Document)
+	identifier, err := AlgorithmIdentifier(algorithm)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return t, root, checkIssued(t, req, root)
-}
-
-// checkIssued checks what every certificate under a root has in common.
-func checkIssued(t *TBS, req *Request, root *root) error {
-	algorithm, err := AlgorithmIdentifier(req.Algorithm)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(t.Algorithm, algorithm) {
-		return fmt.Errorf("%w: the certificate does not say %s with its usual parameters (RFC 4055)", ErrAlgorithm, req.Algorithm)
+	if !bytes.Equal(t.Algorithm, identifier) {
+		return nil, fmt.Errorf("%w: the certificate does not say %s with its usual parameters (RFC 4055)", ErrAlgorithm, algorithm)
 	}
 	if !bytes.Equal(t.Issuer, root.tbs.Subject) {
-		return fmt.Errorf("%w: it must be the subject of the key's root, octet for octet", ErrIssuer)
+		return nil, fmt.Errorf("%w: it must be the subject of the key's root, octet for octet", ErrIssuer)
 	}
-	return checkSerial(t.Serial)
+	return t, checkSerial(t.Serial)
 }
 
 func checkSerial(serial []byte) error {

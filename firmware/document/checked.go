@@ -26,6 +26,9 @@ type Checked struct {
 	digest       []byte
 	content      *content
 	header       func(*View)
+	until        int64
+	number       uint64     // of a document in its batch, from 1; 0: it is in none
+	parts        []*Checked // of a batch
 }
 
 // content is what the check of one kind of document found.
@@ -35,6 +38,9 @@ type content struct {
 	signed      []byte              // what is signed, if not the document itself
 	digest      []byte              // KindDigest
 	view        func(*View)
+	// until is when the content's own times are over, 0 if it has none that are
+	// known here.
+	until int64
 }
 
 // Check checks a request and its document for a key of family certificate or
@@ -47,6 +53,8 @@ func Check(req *Request, key ledger.Key, now int64) (*Checked, error) {
 	var c *content
 	var err error
 	switch {
+	case key.Family == ledger.FamilyCertificate && req.Kind == KindCertificates:
+		return checkBatch(req, &key, now)
 	case key.Family == ledger.FamilyCertificate && req.Kind == KindCertificate:
 		c, err = checkCertificate(req, &key, now)
 	case key.Family == ledger.FamilyFile && req.Kind == KindFile:
@@ -120,17 +128,25 @@ func newCheckedRequest(req *Request, key *ledger.Key, content *content) (*Checke
 	if err != nil {
 		return nil, err
 	}
+	return c.of(req, key), nil
+}
+
+// of adds what the request says besides its documents.
+func (c *Checked) of(req *Request, key *ledger.Key) *Checked {
 	c.kind = req.Kind
+	if c.until != 0 {
+		c.until = min(c.until, req.Expires)
+	}
 	r, k := *req, *key
 	c.header = func(v *View) { requestView(v, &r, &k) }
-	return c, nil
+	return c
 }
 
 func newChecked(signed []byte, alg threshold.Algorithm, pub *threshold.PublicKey, family string, content *content) (*Checked, error) {
 	if err := pub.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Checked{family: family, algorithm: alg, public: *pub, toBeSigned: bytes.Clone(signed), content: content}
+	c := &Checked{family: family, algorithm: alg, public: *pub, toBeSigned: bytes.Clone(signed), content: content, until: content.until}
 	if content.digest != nil {
 		c.toBeSigned, c.digest = nil, bytes.Clone(content.digest)
 		return c, nil
@@ -150,19 +166,32 @@ func (c *Checked) Kind() string { return c.kind }
 // Algorithm is the signature algorithm.
 func (c *Checked) Algorithm() threshold.Algorithm { return c.algorithm }
 
-// ToBeSigned returns the octets whose hash is signed; nil for KindDigest.
+// HoldsUntil is a time (Unix seconds) before which the same check finds the
+// same, if it is made later and the tables are those it was made with; 0 where
+// that is not known.
+func (c *Checked) HoldsUntil() int64 { return c.until }
+
+// ToBeSigned returns the octets whose hash is signed; nil for KindDigest, and
+// for a batch, whose parts have them.
 func (c *Checked) ToBeSigned() []byte { return bytes.Clone(c.toBeSigned) }
 
-// Digest returns their digest by the algorithm's hash.
+// Digest returns their digest by the algorithm's hash; of a batch, a hash of the
+// digests of all its documents.
 func (c *Checked) Digest() []byte { return bytes.Clone(c.digest) }
 
 // EncodedMessage returns the integer that is raised to the private exponent,
 // |N| octets: EMSA-PKCS1-v1_5, or EMSA-PSS with a salt made of the request's
 // digest (envelope.Verified.Digest), so that all devices find the same one and
 // nobody chooses it. A root has no request; its own octets take that place.
+//
+// A batch has one for each document: see EncodedMessages.
 func (c *Checked) EncodedMessage(request envelope.Hash) ([]byte, error) {
+	if c.parts != nil {
+		return nil, fmt.Errorf("%w: it is a batch", ErrRequest)
+	}
 	var salt []byte
 	if c.algorithm.PSS() {
+		request := c.requestOf(request)
 		if c.family == "" {
 			request = envelope.HashOf("privyseal/v1 document: root", c.toBeSigned)
 		}
@@ -177,7 +206,12 @@ func (c *Checked) EncodedMessage(request envelope.Hash) ([]byte, error) {
 // Assemble verifies a signature, |N| octets, under the key and returns what
 // the requester gets: the certificate in DER, or for files, digests and
 // entries the signature itself.
+//
+// A batch has one for each document: see AssembleAll.
 func (c *Checked) Assemble(signature []byte) ([]byte, error) {
+	if c.parts != nil {
+		return nil, fmt.Errorf("%w: it is a batch", ErrRequest)
+	}
 	if err := threshold.VerifySignature(&c.public, c.algorithm, c.digest, signature); err != nil {
 		return nil, err
 	}

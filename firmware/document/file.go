@@ -16,7 +16,7 @@ var (
 )
 
 func checkFile(req *Request) (*content, error) {
-	if err := req.only(false, true, false, true); err != nil {
+	if err := req.only(fieldDocument | fieldName); err != nil {
 		return nil, err
 	}
 	if len(req.Document) > MaxFile {
@@ -39,7 +39,7 @@ func checkDigest(req *Request, key *ledger.Key) (*content, error) {
 	if !key.AllowDigest {
 		return nil, fmt.Errorf("%w: key %q", ErrBlind, key.ID)
 	}
-	if err := req.only(false, true, true, false); err != nil {
+	if err := req.only(fieldName | fieldDigest); err != nil {
 		return nil, err
 	}
 	if want := req.Algorithm.Hash().Size(); len(req.Digest) != want {

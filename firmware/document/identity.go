@@ -165,10 +165,14 @@ func (s *identitySubject) tbs(state ledger.State, root *root, alg threshold.Algo
 
 // checkIdentity makes the certificate again from the tables and compares.
 func checkIdentity(state ledger.State, req *Request, key *ledger.Key, now int64) (*content, error) {
-	if err := req.only(false, false, false, true); err != nil {
+	if err := req.only(fieldDocument); err != nil {
 		return nil, err
 	}
-	t, root, err := readIssued(req, key)
+	root, err := parseRoot(key.Certificate, key)
+	if err != nil {
+		return nil, err
+	}
+	t, err := readIssued(req.Document, req.Algorithm, root)
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +239,7 @@ func VerifyIdentity(state ledger.State, der []byte) (ledger.Identity, Validity, 
 
 // checkEntry checks a command of the ledger: the next one, of a known kind.
 func checkEntry(state ledger.State, req *Request, now int64) (*content, error) {
-	if err := req.only(false, false, false, true); err != nil {
+	if err := req.only(fieldDocument); err != nil {
 		return nil, err
 	}
 	if len(req.Document) > maxEntry {

@@ -8,6 +8,14 @@ const (
 	// the approvals of its officers it must fit into one frame of a device's
 	// link, 4 MiB; longer files need a key that allows digests.
 	MaxFile = 3 << 20
+	// maxBatch bounds the certificates of a batch, and maxBatchOctets all of them
+	// with their requests: with the approvals they must fit into one frame of a
+	// device's link beside the powers of a batch.
+	maxBatch       = 100
+	maxBatchOctets = 1 << 20
+	// maxBatchPowers bounds the powers of a batch that a combiner is given, in one
+	// frame, octets: of all calculators, with a proof of less than two powers each.
+	maxBatchPowers = 5 << 19
 	// maxTBS bounds a certificate: what is longer no officer reads.
 	maxTBS = 16 << 10
 	// maxCSR bounds a certificate request; an RSA 8192 one with many names is 8 KiB.

@@ -18,11 +18,12 @@ const (
 
 // Kinds of documents.
 const (
-	KindCertificate = "certificate" // a TBSCertificate with its PKCS#10 request; family certificate
-	KindFile        = "file"        // any file, whole; family file
-	KindDigest      = "digest"      // a file of which only the digest is shown; family file, where the key allows it
-	KindIdentity    = "identity"    // a TBSCertificate for a device or an officer; family ledger
-	KindEntry       = "entry"       // a command of the ledger; family ledger
+	KindCertificate  = "certificate"  // a TBSCertificate with its PKCS#10 request; family certificate
+	KindCertificates = "certificates" // a batch of them; family certificate, keys in two layers
+	KindFile         = "file"         // any file, whole; family file
+	KindDigest       = "digest"       // a file of which only the digest is shown; family file, where the key allows it
+	KindIdentity     = "identity"     // a TBSCertificate for a device or an officer; family ledger
+	KindEntry        = "entry"        // a command of the ledger; family ledger
 )
 
 // Modes of signing and forms of approval, for Route.
@@ -33,9 +34,10 @@ const (
 	ApprovalsSet   = "set"        // independent signatures (A14, "also")
 )
 
-// Request asks a quorum of devices for one signature. It is the payload of a
-// message of type "request", version 1, signed by its requester. The digest of
-// that message (envelope.Verified.Digest) is what officers approve.
+// Request asks a quorum of devices for the signature of a document, or for those
+// of a batch. It is the payload of a message of type "request", version 1, signed
+// by its requester. The digest of that message (envelope.Verified.Digest) is what
+// officers approve.
 type Request struct {
 	Key       string              `cbor:"1,keyasint"` // id of the key in the ledger
 	Epoch     uint64              `cbor:"2,keyasint"` // of the key
@@ -55,6 +57,15 @@ type Request struct {
 	Created   int64    `cbor:"13,keyasint"` // Unix seconds
 	Expires   int64    `cbor:"14,keyasint"` // Unix seconds
 	Comment   string   `cbor:"15,keyasint"` // for the officers; claims, not facts
+	// Batch holds the documents of KindCertificates, in the order of their
+	// signatures. Document and CSR are empty then.
+	Batch []Draft `cbor:"16,keyasint,omitempty"`
+}
+
+// Draft is one certificate of a batch.
+type Draft struct {
+	Document []byte `cbor:"1,keyasint"` // TBSCertificate in DER
+	CSR      []byte `cbor:"2,keyasint"` // PKCS#10 in DER
 }
 
 // Route says how a request is signed.
@@ -220,25 +231,39 @@ func (r *Request) validate(key *ledger.Key, now int64) error {
 	return r.Route.Validate(key)
 }
 
+// Fields of a request that belong to some kinds, for only.
+const (
+	fieldDocument = 1 << iota
+	fieldCSR
+	fieldName // and size
+	fieldDigest
+	fieldBatch
+)
+
 // only refuses fields that mean nothing for the request's kind: what a device
 // does not check must not be there.
-func (r *Request) only(csr, file, digest, document bool) error {
+func (r *Request) only(fields int) error {
 	for _, f := range []struct {
-		name         string
-		set, allowed bool
+		name  string
+		set   bool
+		field int
 	}{
-		{"a certificate request", len(r.CSR) > 0, csr},
-		{"a file name", r.Name != "", file},
-		{"a size", r.Size != 0, file},
-		{"a digest", len(r.Digest) > 0, digest},
-		{"a document", len(r.Document) > 0, document},
+		{"a certificate request", len(r.CSR) > 0, fieldCSR},
+		{"a file name", r.Name != "", fieldName},
+		{"a size", r.Size != 0, fieldName},
+		{"a digest", len(r.Digest) > 0, fieldDigest},
+		{"a document", len(r.Document) > 0, fieldDocument},
+		{"a batch", len(r.Batch) > 0, fieldBatch},
 	} {
-		if f.set && !f.allowed {
+		if f.set && fields&f.field == 0 {
 			return fmt.Errorf("%w: %s has no place in a request of kind %q", ErrRequest, f.name, r.Kind)
 		}
 	}
-	if document && len(r.Document) == 0 {
+	switch {
+	case fields&fieldDocument != 0 && len(r.Document) == 0:
 		return fmt.Errorf("%w: the document is empty", ErrRequest)
+	case fields&fieldBatch != 0 && len(r.Batch) == 0:
+		return fmt.Errorf("%w: the batch is empty", ErrRequest)
 	}
 	return nil
 }

@@ -38,8 +38,9 @@ type Tracking struct {
 	Attempts []Attempt `cbor:"18,keyasint"`
 	Wrong    []string  `cbor:"19,keyasint"` // devices proved to have made a wrong partial signature
 
-	Signature []byte `cbor:"20,keyasint"` // bare RSA signature, |N| octets; empty until done
-	Document  []byte `cbor:"21,keyasint"` // what the requester gets: certificate DER, or the signature; empty until done
+	// One for each document, in the order of the request; empty until done.
+	Signatures [][]byte `cbor:"20,keyasint"` // bare RSA signatures, |N| octets
+	Documents  [][]byte `cbor:"21,keyasint"` // what the requester gets: certificate DER, or the signature
 
 	// Of an authority in two layers: the enterprise's code, the number of its
 	// task distributor, which coordinates, and that of the task.

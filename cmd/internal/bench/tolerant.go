@@ -235,10 +235,10 @@ func (p *plant) enter(ctx context.Context, kind string, body any) error {
 	if err != nil {
 		return err
 	}
-	if t.State != api.StateDone {
+	if t.State != api.StateDone || len(t.Signatures) != 1 {
 		return fmt.Errorf("entry %s: %s, %s", kind, t.State, t.Text)
 	}
-	signed, err := envelope.Marshal(ledger.SignedEntry{Entry: entry, Algorithm: string(threshold.RS256), Signature: t.Signature})
+	signed, err := envelope.Marshal(ledger.SignedEntry{Entry: entry, Algorithm: string(threshold.RS256), Signature: t.Signatures[0]})
 	if err != nil {
 		return err
 	}

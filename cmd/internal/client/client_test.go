@@ -384,13 +384,13 @@ func TestFindOfficer(t *testing.T) {
 func TestForgedResult(t *testing.T) {
 	w := newWorld(t)
 	r := w.ask(w.program(), file(document.ApprovalsSet))
-	forged := &api.Tracking{Request: r.Digest, State: api.StateDone, Signature: make([]byte, 256), Document: make([]byte, 256)}
-	forged.Signature[255] = 2
+	forged := &api.Tracking{Request: r.Digest, State: api.StateDone, Signatures: [][]byte{make([]byte, 256)}, Documents: [][]byte{make([]byte, 256)}}
+	forged.Signatures[0][255] = 2
 	if out, err := r.Result(forged); err == nil || out != nil {
 		t.Errorf("%x, %v", out, err)
 	}
 	other := w.Keys[ledgertest.KeyFiles].Sign(t, "RS256", []byte("release 1.1\n"))
-	forged.Signature = other
+	forged.Signatures = [][]byte{other}
 	if out, err := r.Result(forged); err == nil || out != nil {
 		t.Errorf("%x, %v", out, err)
 	}

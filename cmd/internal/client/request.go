@@ -192,14 +192,26 @@ func agreementKey(s ledger.State, server string) (*ecdh.PublicKey, error) {
 	return id.AgreeKey, nil
 }
 
-// Result verifies the final signature under the public key and returns what
-// the requester gets: a certificate in DER, or the signature. The server's own
-// assembly is not looked at.
+// Result is what [Signed.Results] returns for a request of one document.
 func (r *Signed) Result(t *api.Tracking) ([]byte, error) {
+	out, err := r.Results(t)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(out) != 1:
+		return nil, fmt.Errorf("request %s is a batch of %d documents", r.Digest, len(out))
+	}
+	return out[0], nil
+}
+
+// Results verifies the final signature of each document under the public key
+// and returns what the requester gets for it: a certificate in DER, or the
+// signature. The server's own assembly is not looked at.
+func (r *Signed) Results(t *api.Tracking) ([][]byte, error) {
 	if t.State != api.StateDone {
 		return nil, &UnfinishedError{Tracking: t}
 	}
-	out, err := r.Checked.Assemble(t.Signature)
+	out, err := r.Checked.AssembleAll(t.Signatures)
 	if err != nil {
 		return nil, fmt.Errorf("message server %s hands out a wrong signature: %w", r.Server, err)
 	}

@@ -209,7 +209,7 @@ func (r *Request) input(t *attempt, i int) []byte {
 	if r.sequential() && i > 0 {
 		return t.partials[i-1].Y
 	}
-	return r.x
+	return r.x[0] // only keys in two layers sign batches
 }
 
 func (r *Request) verifyProof(t *attempt, i int, p *firmware.Partial) error {

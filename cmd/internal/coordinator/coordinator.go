@@ -28,9 +28,9 @@ type Config struct {
 	Asleep map[string]string
 	// Distribution makes the packet by which this server gives out a task of an
 	// authority in two layers ([firmware.Distribution]): with a number that it
-	// never used before, whatever it forgot, and signed. hash is of what is
-	// signed, by the request's algorithm. Nil: this server gives out no tasks.
-	Distribution func(key *ledger.Key, request envelope.Hash, hash []byte, expires int64) (raw []byte, err error)
+	// never used before, whatever it forgot, and signed. Nil: this server gives
+	// out no tasks.
+	Distribution func(key *ledger.Key, request envelope.Hash, checked *document.Checked, expires int64) (raw []byte, err error)
 }
 
 // Request is one request on its way. It is not safe for concurrent use.
@@ -42,19 +42,19 @@ type Request struct {
 	about    approval.Request
 	checked  *document.Checked
 	key      ledger.Key
-	x        []byte // the encoded message, |N| octets
+	x        [][]byte // the encoded message of each document, |N| octets
 	accepted int64
 
-	state     string // api.State…
-	finished  int64  // when it ceased to be open, or was resumed after that
-	text      string // why it is not open any more
-	devices   []*device
-	task      *task // nil but for a key in two layers
-	attempt   *attempt
-	history   []api.Attempt
-	signature []byte
-	document  []byte
-	revision  uint64
+	state      string // api.State…
+	finished   int64  // when it ceased to be open, or was resumed after that
+	text       string // why it is not open any more
+	devices    []*device
+	task       *task // nil but for a key in two layers
+	attempt    *attempt
+	history    []api.Attempt
+	signatures [][]byte // one for each document, as are documents
+	documents  [][]byte
+	revision   uint64
 
 	asks    map[uint64]*ask
 	lastAsk uint64
@@ -129,7 +129,7 @@ func (r *Request) verify(now int64) error {
 		Digest: r.digest, Key: r.key.ID, Epoch: r.key.Epoch, Requester: r.request.Requester, Signer: h.Signer,
 		Created: r.request.Created, Expires: r.request.Expires,
 	}
-	r.x, err = r.checked.EncodedMessage(r.digest)
+	r.x, err = r.checked.EncodedMessages(r.digest)
 	return err
 }
 
@@ -318,13 +318,13 @@ func (r *Request) finish(state, text string) {
 	}
 }
 
-// done releases a signature that verifies.
-func (r *Request) done(signature []byte) error {
-	whole, err := r.checked.Assemble(signature)
+// done releases signatures, one for each document, if all verify.
+func (r *Request) done(signatures ...[]byte) error {
+	whole, err := r.checked.AssembleAll(signatures)
 	if err != nil {
 		return err
 	}
-	r.signature, r.document = signature, whole
+	r.signatures, r.documents = signatures, whole
 	r.finish(api.StateDone, "")
 	return nil
 }

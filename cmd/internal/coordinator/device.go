@@ -309,7 +309,7 @@ func (r *Request) closeDevices() {
 			continue
 		}
 		d.asking = true
-		r.send(d, firmware.TypeClose, firmware.TypeClosed, firmware.Close{Request: r.raw, Signature: r.signature},
+		r.send(d, firmware.TypeClose, firmware.TypeClosed, firmware.Close{Request: r.raw, Signatures: r.signatures},
 			func(v *envelope.Verified) error {
 				var in firmware.Closed
 				if err := envelope.Decode(v, firmware.TypeClosed, firmware.MessageVersion, &in); err != nil {

@@ -84,7 +84,7 @@ func TestThreeWrong(t *testing.T) {
 			s.fault(coordtest.Random, device(1), device(2), device(3))
 			s.start(s.request(m.file, m.approvals))
 			out := s.pass(600)
-			if out.State != api.StateFailed || len(out.Signature) != 0 {
+			if out.State != api.StateFailed || len(out.Signatures) != 0 {
 				t.Fatalf("%s: %s", out.State, out.Text)
 			}
 			for _, d := range out.Wrong {

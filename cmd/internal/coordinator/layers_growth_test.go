@@ -262,7 +262,7 @@ func TestHostile(t *testing.T) {
 			w.broadcast("server-3", junk)
 			junk.Kind, junk.Text = tolerant.KindUnknown, ""
 			w.broadcast("server-3", junk)
-			junk.Kind, junk.Device, junk.Signature = tolerant.KindDone, "", make([]byte, 256)
+			junk.Kind, junk.Device, junk.Signatures = tolerant.KindDone, "", [][]byte{make([]byte, 256)}
 			w.broadcast("server-3", junk)
 		}
 		w.settle()

@@ -15,6 +15,7 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/tolerant"
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/approval"
+	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
@@ -111,18 +112,18 @@ func (w *world) restartDesk(site string) {
 func (w *world) config(site string) coordinator.Config {
 	return coordinator.Config{
 		State: w.sys.State, Site: site, Rand: rand.Reader,
-		Distribution: func(key *ledger.Key, request envelope.Hash, hash []byte, expires int64) ([]byte, error) {
+		Distribution: func(key *ledger.Key, request envelope.Hash, checked *document.Checked, expires int64) ([]byte, error) {
 			w.number++
 			if w.life > 0 {
 				expires = min(expires, w.now+w.life)
 			}
-			return w.distribution(site, key, w.number, request, hash, expires), nil
+			return w.distribution(site, key, w.number, request, checked, expires), nil
 		},
 	}
 }
 
 // distribution is what a server signs as task distributor.
-func (w *world) distribution(site string, key *ledger.Key, number uint64, request envelope.Hash, hash []byte, expires int64) []byte {
+func (w *world) distribution(site string, key *ledger.Key, number uint64, request envelope.Hash, checked *document.Checked, expires int64) []byte {
 	w.t.Helper()
 	e, ok := w.sys.State.EnterpriseOf(key.ID)
 	if !ok {
@@ -130,7 +131,7 @@ func (w *world) distribution(site string, key *ledger.Key, number uint64, reques
 	}
 	who, _ := e.DistributorOf(site)
 	body, err := envelope.Marshal(firmware.Distribution{
-		Enterprise: e.Enterprise.Code, Distributor: who, Task: number, Request: request, Hash: hash, Created: w.now, Expires: expires,
+		Enterprise: e.Enterprise.Code, Distributor: who, Task: number, Request: request, Hash: checked.Digest(), Documents: uint64(len(checked.Parts())), Created: w.now, Expires: expires,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -391,7 +392,7 @@ func (w *world) hush(devices ...string) {
 func (g *given) signed(liars ...string) api.Tracking {
 	g.w.t.Helper()
 	t := g.r.Tracking()
-	if t.State != api.StateDone || len(t.Signature) == 0 || len(t.Document) == 0 {
+	if t.State != api.StateDone || len(t.Signatures) == 0 || len(t.Documents) == 0 {
 		g.w.t.Fatalf("not signed: %s: %s\n%+v", t.State, t.Text, t.Attempts)
 	}
 	if !slices.Equal(slices.Sorted(slices.Values(t.Wrong)), liars) && len(t.Wrong)+len(liars) > 0 {

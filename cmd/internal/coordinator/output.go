@@ -78,12 +78,13 @@ func (r *Request) takePowers(d *device, raw []byte) {
 // verifyPowers checks the proofs of all powers.
 func (r *Request) verifyPowers(p *firmware.Powers) error {
 	b := firmware.PowersBinding(r.State, &r.key, r.digest, p.Share)
+	l := int(r.key.Layers.Grouping.L)
 	for i, y := range p.Y {
 		if p.Proofs[i] == nil {
 			return fmt.Errorf("%w: there is none", threshold.ErrProof)
 		}
-		term := grouping.Term{Calculator: p.Number, Key: uint64(i + 1)}
-		if err := twolayer.VerifyProof(&r.key.Public, r.key.Layers, b, term, r.x, y, p.Proofs[i]); err != nil {
+		term := grouping.Term{Calculator: p.Number, Key: uint64(i%l + 1)}
+		if err := twolayer.VerifyProof(&r.key.Public, r.key.Layers, b, term, r.x[i/l], y, p.Proofs[i]); err != nil {
 			return err
 		}
 	}
@@ -115,9 +116,11 @@ func (r *Request) takeCombined(d *device, p tolerant.Packet) {
 	if err != nil || c.Device != d.id {
 		return
 	}
-	if err := threshold.VerifySignature(&r.key.Public, r.checked.Algorithm(), r.checked.Digest(), c.Signature); err != nil {
-		r.convict(d, "sent a signature that does not verify")
-		return
+	for i, part := range r.checked.Parts() {
+		if err := threshold.VerifySignature(&r.key.Public, part.Algorithm(), part.Digest(), c.Signatures[i]); err != nil {
+			r.convict(d, "sent a signature that does not verify")
+			return
+		}
 	}
 	d.machine.result, d.text, r.news = bytes.Clone(p.Message), "", true
 	if r.state == api.StateOpen {
@@ -126,18 +129,17 @@ func (r *Request) takeCombined(d *device, p tolerant.Packet) {
 	r.accuse(d, c, p.Evidence)
 }
 
-// release lets the signature out.
+// release lets the signatures out.
 func (r *Request) release(d *device, c *firmware.Combined) {
 	h := api.Attempt{Devices: []string{}, Shares: []string{}, Wrong: []string{}}
-	for _, term := range c.Combination {
-		for _, x := range r.devices {
-			if x.calculates() && x.holder.Index == term.Calculator {
-				h.Devices, h.Shares = append(h.Devices, x.id), append(h.Shares, x.holder.Share)
-			}
+	// Each document of a batch may have had a combination of its own.
+	for _, x := range r.devices {
+		if x.calculates() && slices.ContainsFunc(c.Combinations, func(a grouping.Combination) bool { return slices.Contains(a.Calculators(), x.holder.Index) }) {
+			h.Devices, h.Shares = append(h.Devices, x.id), append(h.Shares, x.holder.Share)
 		}
 	}
 	h.Devices, h.Shares = append(h.Devices, d.id), append(h.Shares, d.holder.Share)
-	if err := r.done(c.Signature); err != nil {
+	if err := r.done(c.Signatures...); err != nil {
 		// The bare signature verifies, so nobody was wrong; the document does not:
 		// it is no use to try again.
 		h.Outcome = "the finished document is not acceptable: " + clip(err.Error())

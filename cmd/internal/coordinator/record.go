@@ -20,16 +20,16 @@ const recordVersion = 1
 // record is what has to survive a crash, besides the request message itself,
 // which never changes and is kept apart.
 type record struct {
-	Version   uint64         `cbor:"1,keyasint"`
-	Request   envelope.Hash  `cbor:"2,keyasint"`
-	Accepted  int64          `cbor:"3,keyasint"`
-	State     string         `cbor:"4,keyasint"`
-	Text      string         `cbor:"5,keyasint"`
-	Revision  uint64         `cbor:"6,keyasint"`
-	Signature []byte         `cbor:"7,keyasint"`
-	Document  []byte         `cbor:"8,keyasint"`
-	History   []api.Attempt  `cbor:"9,keyasint"`
-	Devices   []deviceRecord `cbor:"10,keyasint"`
+	Version    uint64         `cbor:"1,keyasint"`
+	Request    envelope.Hash  `cbor:"2,keyasint"`
+	Accepted   int64          `cbor:"3,keyasint"`
+	State      string         `cbor:"4,keyasint"`
+	Text       string         `cbor:"5,keyasint"`
+	Revision   uint64         `cbor:"6,keyasint"`
+	Signatures [][]byte       `cbor:"7,keyasint"`
+	Documents  [][]byte       `cbor:"8,keyasint"`
+	History    []api.Attempt  `cbor:"9,keyasint"`
+	Devices    []deviceRecord `cbor:"10,keyasint"`
 	// Order and Partials are of a sequential attempt: officers may have signed
 	// over these very partial messages.
 	Order    []uint64 `cbor:"11,keyasint"`
@@ -56,7 +56,7 @@ type deviceRecord struct {
 func (r *Request) record() []byte {
 	out := record{
 		Version: recordVersion, Request: r.digest, Accepted: r.accepted, State: r.state, Text: r.text, Revision: r.revision,
-		Signature: r.signature, Document: r.document, History: r.history, Settled: r.Idle(),
+		Signatures: r.signatures, Documents: r.documents, History: r.history, Settled: r.Idle(),
 	}
 	for _, d := range r.devices {
 		x := deviceRecord{
@@ -108,10 +108,10 @@ func Resume(c Config, raw, data []byte, now int64) (*Request, error) {
 	r.now, r.finished, r.accepted = now, now, in.Accepted
 	r.state, r.text, r.revision, r.history = in.State, in.Text, in.Revision, in.History
 	if in.State == api.StateDone {
-		if r.document, err = r.checked.Assemble(in.Signature); err != nil {
+		if r.documents, err = r.checked.AssembleAll(in.Signatures); err != nil {
 			return nil, err
 		}
-		r.signature = in.Signature
+		r.signatures = in.Signatures
 	}
 	for i, d := range r.devices {
 		if err := r.resumeDevice(d, in.Devices[i]); err != nil {

@@ -217,7 +217,7 @@ func (s *sim) fault(f coordtest.Fault, devices ...string) {
 // signed checks that the request came to its end.
 func (s *sim) signed(t api.Tracking) {
 	s.t.Helper()
-	if t.State != api.StateDone || len(t.Signature) == 0 || len(t.Document) == 0 || t.Made != t.Need {
+	if t.State != api.StateDone || len(t.Signatures) == 0 || len(t.Documents) == 0 || t.Made != t.Need {
 		s.t.Fatalf("not signed: %s: %s\n%+v", t.State, t.Text, t.Attempts)
 	}
 	for _, x := range t.Devices {

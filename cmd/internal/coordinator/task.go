@@ -191,7 +191,7 @@ func (r *Request) distribute() bool {
 		}
 	}
 	expires := min(r.request.Expires, r.now+firmware.TaskPeriod-answerSkew) // the server reads its clock once more
-	raw, err := r.Distribution(&r.key, r.digest, r.checked.Digest(), expires)
+	raw, err := r.Distribution(&r.key, r.digest, r.checked, expires)
 	if err == nil {
 		err = t.take(r, raw)
 	}
@@ -218,7 +218,7 @@ func (t *task) take(r *Request, raw []byte) error {
 	switch {
 	case facts.Enterprise != t.enterprise || facts.Distributor != t.distributor || facts.Request != r.digest:
 		return errors.New("the packet is for another task")
-	case !bytes.Equal(facts.Hash, r.checked.Digest()):
+	case !bytes.Equal(facts.Hash, r.checked.Digest()) || facts.Documents != uint64(len(r.x)):
 		return errors.New("the packet is for another document")
 	}
 	t.packet, t.facts = bytes.Clone(raw), *facts
@@ -351,7 +351,7 @@ func (r *Request) sayDone() {
 	}
 	t.dones++
 	t.doneAt = r.now + silenceWait<<t.dones
-	r.broadcast(tolerant.Packet{Kind: tolerant.KindDone, Signature: r.signature})
+	r.broadcast(tolerant.Packet{Kind: tolerant.KindDone, Signatures: r.signatures})
 }
 
 // busyTask reports whether a finished task has something left to do.

@@ -16,7 +16,7 @@ func (r *Request) Tracking() api.Tracking {
 		Mode: r.request.Route.Mode, Approvals: r.request.Route.Approvals, Requester: r.request.Requester,
 		Coordinator: r.Site, Created: r.request.Created, Expires: r.request.Expires,
 		Need: r.key.T, Devices: []api.DeviceTracking{}, Attempts: append([]api.Attempt{}, r.history...), Wrong: []string{},
-		Signature: r.signature, Document: r.document,
+		Signatures: r.signatures, Documents: r.documents,
 	}
 	if r.attempt != nil {
 		out.Made = uint64(r.attempt.made())

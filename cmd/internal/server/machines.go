@@ -18,6 +18,7 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/tolerant"
 	"github.com/privyseal/privyseal/cmd/internal/transport/bus"
 	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
@@ -358,7 +359,7 @@ func (s *Server) mayDistribute(sys *system, key string) error {
 }
 
 // distribution makes the packet by which a task is given out.
-func (s *Server) distribution(key *ledger.Key, request envelope.Hash, hash []byte, expires int64) ([]byte, error) {
+func (s *Server) distribution(key *ledger.Key, request envelope.Hash, checked *document.Checked, expires int64) ([]byte, error) {
 	sys := s.system()
 	e := sys.authorityOf(key.ID)
 	if e == nil {
@@ -374,7 +375,8 @@ func (s *Server) distribution(key *ledger.Key, request envelope.Hash, hash []byt
 		return nil, err
 	}
 	body, err := envelope.Marshal(firmware.Distribution{
-		Enterprise: e.Enterprise.Code, Distributor: sys.distributor(e.Enterprise.Code, s.cfg.ID), Task: task, Request: request, Hash: hash, Created: now, Expires: expires,
+		Enterprise: e.Enterprise.Code, Distributor: sys.distributor(e.Enterprise.Code, s.cfg.ID), Task: task, Request: request,
+		Hash: checked.Digest(), Documents: uint64(len(checked.Parts())), Created: now, Expires: expires,
 	})
 	if err != nil {
 		return nil, err

@@ -110,7 +110,7 @@ func TestKill(t *testing.T) {
 					t.Fatalf("%d approvals were acknowledged, %d stand: %s", approved, standing, tr.Text)
 				}
 				if tr.State == api.StateDone {
-					if len(tr.Document) == 0 {
+					if len(tr.Documents) == 0 {
 						t.Error("there is no document")
 					}
 					return

@@ -409,14 +409,14 @@ func TestTwoSites(t *testing.T) {
 	for _, m := range []string{"set", "chain"} {
 		t.Run("certificate "+m, func(t *testing.T) {
 			digest := r.request("server-1", coordtest.CertificateRequest(t, r.sys, m, r.unix(), 3600))
-			if out := r.work("server-1", digest, nil); out.State != api.StateDone || len(out.Document) == 0 {
+			if out := r.work("server-1", digest, nil); out.State != api.StateDone || len(out.Documents) == 0 {
 				t.Fatalf("%s: %s", out.State, out.Text)
 			}
 		})
 		t.Run("file "+m, func(t *testing.T) {
 			// By devices of both sites, coordinated by the one with fewer of them.
 			digest := r.request("server-2", coordtest.FileRequest(t, r.sys, m, r.unix(), 3600, "device-5", "device-1", "device-2"))
-			if out := r.work("server-2", digest, nil); out.State != api.StateDone || len(out.Signature) == 0 {
+			if out := r.work("server-2", digest, nil); out.State != api.StateDone || len(out.Signatures) == 0 {
 				t.Fatalf("%s: %s", out.State, out.Text)
 			}
 		})

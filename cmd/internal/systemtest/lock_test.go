@@ -21,7 +21,7 @@ func TestLockedDeviceRefuses(t *testing.T) {
 	}
 	for typ, payload := range map[string]any{
 		firmware.TypeTask: task, firmware.TypeOfferAsk: firmware.OfferAsk{Request: c.r.Raw},
-		firmware.TypeClose:     firmware.Close{Request: c.r.Raw, Signature: make([]byte, 256)},
+		firmware.TypeClose:     firmware.Close{Request: c.r.Raw, Signatures: [][]byte{make([]byte, 256)}},
 		firmware.TypeRecertify: firmware.Recertify{Expires: c.Now().Unix() + 60},
 		firmware.TypeLock:      firmware.Lock{Device: "d1"},
 	} {

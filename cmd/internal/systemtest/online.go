@@ -344,10 +344,10 @@ func (o *Online) Put(kind string, body any) {
 	ctx, cancel := context.WithTimeout(o.t.Context(), patience)
 	defer cancel()
 	t, err := c.Follow(ctx, r.Digest, nil)
-	if err != nil || len(t.Signature) == 0 {
+	if err != nil || len(t.Signatures) != 1 {
 		o.t.Fatalf("entry %s: %v, %+v", kind, err, t)
 	}
-	raw, err := envelope.Marshal(ledger.SignedEntry{Entry: entry, Algorithm: string(threshold.RS256), Signature: t.Signature})
+	raw, err := envelope.Marshal(ledger.SignedEntry{Entry: entry, Algorithm: string(threshold.RS256), Signature: t.Signatures[0]})
 	o.check(err)
 	for id := range o.sites {
 		o.check(o.Conn(id).Commission(o.t.Context(), o.Home.Bundle(), append(o.Home.Entries(), raw)))

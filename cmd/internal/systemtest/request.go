@@ -209,7 +209,7 @@ func (s *System) MustSign(r *Request, order ...uint64) []byte {
 // Close tells a device that a request has its signature.
 func (s *System) Close(device string, r *Request, signature []byte) error {
 	s.t.Helper()
-	_, err := s.Send(device, firmware.TypeClose, firmware.Close{Request: r.Raw, Signature: signature})
+	_, err := s.Send(device, firmware.TypeClose, firmware.Close{Request: r.Raw, Signatures: [][]byte{signature}})
 	return err
 }
 

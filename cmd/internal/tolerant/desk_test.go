@@ -66,7 +66,7 @@ func (s *site) task(a *ledgertest.Authority, number uint64, raw []byte, spoil ..
 	h := req.Algorithm.Hash().New()
 	h.Write(req.Document)
 	d := firmware.Distribution{
-		Enterprise: a.Dealing.Enterprise.Code, Distributor: 2, Task: number, Request: u.UnverifiedDigest(), Hash: h.Sum(nil), Created: s.now, Expires: req.Expires,
+		Enterprise: a.Dealing.Enterprise.Code, Distributor: 2, Task: number, Request: u.UnverifiedDigest(), Hash: h.Sum(nil), Documents: 1, Created: s.now, Expires: req.Expires,
 	}
 	for _, f := range spoil {
 		f(&d)
@@ -96,7 +96,7 @@ func (s *site) request(a *ledgertest.Authority) []byte {
 func (s *site) real() []Packet {
 	p := s.task(s.a, 1, s.request(s.a))
 	done, no := p, p
-	done.Kind, done.Distribution, done.Message, done.Signature = KindDone, nil, nil, make([]byte, 256)
+	done.Kind, done.Distribution, done.Message, done.Signatures = KindDone, nil, nil, [][]byte{make([]byte, 256)}
 	no.Kind, no.Distribution, no.Device = KindRejected, nil, "device-1"
 	sure := no
 	sure.Kind, sure.Offer, sure.Approvals, sure.Message = KindConfirmed, p.Message, [][]byte{p.Message}, nil

@@ -31,7 +31,7 @@ const (
 	KindTask      = "task"      // Distribution, Message: the request, Acked
 	KindConfirmed = "confirmed" // Device, Offer, Approvals, Prove: the operators of one machine confirmed
 	KindRejected  = "rejected"  // Device, Message: the approval that says no
-	KindDone      = "done"      // Signature
+	KindDone      = "done"      // Signaturess
 
 	// To the task distributor, on B1.
 	KindAck     = "ack"     // Device, Message: what it answered to offer.ask
@@ -65,9 +65,9 @@ type Packet struct {
 	// Evidence is what a combiner was given by the calculators that it says were
 	// wrong: their messages.
 	Evidence [][]byte `cbor:"14,keyasint,omitempty"`
-	// Signature is the bare RSA signature, |N| octets.
-	Signature []byte `cbor:"15,keyasint,omitempty"`
-	Text      string `cbor:"16,keyasint,omitempty"`
+	// Signatures are the bare RSA signatures of all documents, |N| octets.
+	Signatures [][]byte `cbor:"15,keyasint,omitempty"`
+	Text       string   `cbor:"16,keyasint,omitempty"`
 }
 
 // ErrPacket is returned for a packet that is not of this protocol.
@@ -83,7 +83,7 @@ const (
 	hasProve
 	hasAcked
 	hasEvidence
-	hasSignature
+	hasSignatures
 	hasText
 )
 
@@ -96,7 +96,7 @@ var kinds = map[string]struct {
 	KindTask:      {B1, hasDistribution | hasMessage, hasAcked},
 	KindConfirmed: {B1, hasDevice | hasOffer | hasApprovals, hasProve},
 	KindRejected:  {B1, hasDevice | hasMessage, 0},
-	KindDone:      {B1, hasSignature, 0},
+	KindDone:      {B1, hasSignatures, 0},
 	KindAck:       {B1, hasDevice | hasMessage, 0},
 	KindFailed:    {B1, hasDevice, hasMessage | hasText},
 	KindUnknown:   {B1, hasDevice, 0},
@@ -146,7 +146,7 @@ func (p *Packet) has() uint {
 	add(hasProve, p.Prove)
 	add(hasAcked, len(p.Acked) > 0)
 	add(hasEvidence, len(p.Evidence) > 0)
-	add(hasSignature, len(p.Signature) > 0)
+	add(hasSignatures, len(p.Signatures) > 0)
 	add(hasText, p.Text != "")
 	return set
 }

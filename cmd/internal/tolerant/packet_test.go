@@ -15,7 +15,7 @@ func whole() Packet {
 	return Packet{
 		Site: "server-1", Enterprise: 1, Distributor: 22, Task: 7, Request: envelope.Hash{1}, Device: "device-1", Distribution: []byte{1},
 		Message: []byte{2}, Offer: []byte{3}, Approvals: [][]byte{{4}, {5}}, Prove: true, Acked: []string{"device-2"}, Evidence: [][]byte{{6}},
-		Signature: []byte{7}, Text: "why",
+		Signatures: [][]byte{{7}}, Text: "why",
 	}
 }
 
@@ -26,7 +26,7 @@ func of(kind string, set uint) Packet {
 	for field, clear := range map[uint]func(){
 		hasDevice: func() { p.Device = "" }, hasDistribution: func() { p.Distribution = nil }, hasMessage: func() { p.Message = nil },
 		hasOffer: func() { p.Offer = nil }, hasApprovals: func() { p.Approvals = nil }, hasProve: func() { p.Prove = false },
-		hasAcked: func() { p.Acked = nil }, hasEvidence: func() { p.Evidence = nil }, hasSignature: func() { p.Signature = nil },
+		hasAcked: func() { p.Acked = nil }, hasEvidence: func() { p.Evidence = nil }, hasSignatures: func() { p.Signatures = nil },
 		hasText: func() { p.Text = "" },
 	} {
 		if set&field == 0 {

@@ -198,6 +198,9 @@ func (t *task) verify(s ledger.State, a *authority, now int64) error {
 	if !bytes.Equal(t.checked.Digest(), t.distribution.Hash) {
 		return bad("its hash is not that of the document")
 	}
+	if n := uint64(len(t.checked.Parts())); n != t.distribution.Documents {
+		return bad("it is about %d documents, its request has %d", t.distribution.Documents, n)
+	}
 	t.about = approval.Request{
 		Digest: v.Digest(), Key: a.key.ID, Epoch: a.key.Epoch, Requester: t.request.Requester, Signer: u.Header().Signer,
 		Created: t.request.Created, Expires: t.request.Expires,
@@ -271,7 +274,7 @@ func (d *Desk) done(p *Packet) {
 	if t == nil {
 		return
 	}
-	if _, err := t.checked.Assemble(p.Signature); err == nil {
+	if _, err := t.checked.AssembleAll(p.Signatures); err == nil {
 		d.drop(t)
 	}
 }

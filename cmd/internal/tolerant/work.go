@@ -321,7 +321,7 @@ func (d *Desk) combined(p *Packet) {
 	if err != nil {
 		return
 	}
-	if _, err := t.checked.Assemble(x.Signature); err == nil {
+	if _, err := t.checked.AssembleAll(x.Signatures); err == nil {
 		t.signed = true
 	}
 }

@@ -155,7 +155,7 @@ func (d *Device) Handle(typ string, body []byte) (answerType string, payload any
 		var in firmware.Close
 		d.decode(body, &in)
 		a := d.accept(in.Request)
-		if _, err := a.checked.Assemble(in.Signature); err != nil {
+		if _, err := a.checked.AssembleAll(in.Signatures); err != nil {
 			d.t.Errorf("device %s was told to close with a signature that does not verify: %v", d.ID, err)
 		}
 		d.closed[a.digest] = true

@@ -202,14 +202,15 @@ func (d *Device) combineTask(in firmware.CombineTask) (string, any, bool) {
 	if err != nil {
 		return d.refuse(a.digest, firmware.CodePartial, err.Error())
 	}
-	out.Combination, out.Signature, out.Suspects = s.Combination, s.Signature, s.Suspects
+	out.Combinations, out.Signatures, out.Suspects = []grouping.Combination{s.Combination}, [][]byte{s.Signature}, s.Suspects
 	out.Wrong = append(out.Wrong, s.Wrong...)
 	switch d.Fault {
 	case FalseAccuser:
 		out.Wrong, out.Suspects = all, nil
 	case Forger, Random:
-		out.Signature = bytes.Clone(out.Signature)
-		out.Signature[len(out.Signature)-1] ^= 1
+		forged := bytes.Clone(s.Signature)
+		forged[len(forged)-1] ^= 1
+		out.Signatures = [][]byte{forged}
 	}
 	for _, j := range out.Wrong {
 		for _, p := range powers {

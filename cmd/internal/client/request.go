@@ -29,9 +29,10 @@ import (
 type Wish struct {
 	Key       string
 	Algorithm threshold.Algorithm
-	Kind      string // document.KindCertificate, KindFile or KindDigest
+	Kind      string // document.KindCertificate, KindCertificates, KindFile or KindDigest
 
-	CSR     []byte // DER; certificates
+	CSR     []byte   // DER; KindCertificate
+	CSRs    [][]byte // DER; KindCertificates
 	Profile profile.Profile
 	Days    uint64 // 0: the profile's
 
@@ -54,7 +55,8 @@ type Signed struct {
 	Digest  envelope.Hash // its name from now on
 	Raw     []byte        // COSE_Sign1
 	Server  string        // id of the server that coordinates it
-	Notes   []string      // where a certificate differs from its CSR
+	// Notes say where a certificate differs from its CSR: of each, if it is a batch.
+	Notes []string
 }
 
 // Requester names the person or device that a signature key belongs to. as, if
@@ -108,16 +110,22 @@ func NewRequest(rand io.Reader, s ledger.State, signer crypto.Signer, w Wish, se
 	}
 	switch w.Kind {
 	case document.KindCertificate:
-		if key.Family != ledger.FamilyCertificate {
-			return nil, fmt.Errorf("key %q signs documents of family %q, not certificates", key.ID, key.Family)
-		}
-		built, err := profile.Build(w.CSR, w.Profile, key.Certificate, profile.Options{
-			Days: w.Days, Algorithm: r.Algorithm, Now: unix(now), Random: rand,
-		})
+		built, err := w.build(rand, &key, r.Algorithm, w.CSR, now)
 		if err != nil {
 			return nil, err
 		}
 		r.Document, r.CSR, out.Notes = built.TBS, built.CSR, built.Notes
+	case document.KindCertificates:
+		for i, csr := range w.CSRs {
+			built, err := w.build(rand, &key, r.Algorithm, csr, now)
+			if err != nil {
+				return nil, fmt.Errorf("certificate %d of %d: %w", i+1, len(w.CSRs), err)
+			}
+			r.Batch = append(r.Batch, document.Draft{Document: built.TBS, CSR: built.CSR})
+			for _, note := range built.Notes {
+				out.Notes = append(out.Notes, fmt.Sprintf("certificate %d: %s", i+1, note))
+			}
+		}
 	case document.KindFile:
 		r.Name, r.Size, r.Document = w.Name, uint64(len(w.File)), w.File
 	case document.KindDigest:
@@ -190,6 +198,14 @@ func agreementKey(s ledger.State, server string) (*ecdh.PublicKey, error) {
 		return nil, fmt.Errorf("message server %q has no agreement key", server)
 	}
 	return id.AgreeKey, nil
+}
+
+// build makes a certificate for a CSR.
+func (w *Wish) build(rand io.Reader, key *ledger.Key, algorithm threshold.Algorithm, csr []byte, now int64) (*profile.Built, error) {
+	if key.Family != ledger.FamilyCertificate {
+		return nil, fmt.Errorf("key %q signs documents of family %q, not certificates", key.ID, key.Family)
+	}
+	return profile.Build(csr, w.Profile, key.Certificate, profile.Options{Days: w.Days, Algorithm: algorithm, Now: unix(now), Random: rand})
 }
 
 // Result is what [Signed.Results] returns for a request of one document.

@@ -50,6 +50,19 @@ func (a Algorithm) SaltLen() int {
 	return a.Hash().Size()
 }
 
+// CheckDigest returns ErrAlgorithm unless the algorithm is known and the digest as
+// long as its hash.
+func (a Algorithm) CheckDigest(digest []byte) error {
+	hash := a.Hash()
+	if hash == 0 {
+		return fmt.Errorf("%w: %q is unknown", ErrAlgorithm, string(a))
+	}
+	if len(digest) != hash.Size() {
+		return fmt.Errorf("%w: digest of %d bytes for %s", ErrAlgorithm, len(digest), a)
+	}
+	return nil
+}
+
 // Encode returns the encoded message EM for a digest under a modulus of the
 // given number of bits: an integer below N of exactly |N| bytes. salt must be
 // nil for the RS algorithms and SaltLen bytes for the PS ones.
@@ -87,13 +100,10 @@ func VerifySignature(pub *PublicKey, a Algorithm, digest, sig []byte) error {
 	if err := pub.Validate(); err != nil {
 		return err
 	}
+	if err := a.CheckDigest(digest); err != nil {
+		return err
+	}
 	hash := a.Hash()
-	if hash == 0 {
-		return fmt.Errorf("%w: %q is unknown", ErrAlgorithm, string(a))
-	}
-	if len(digest) != hash.Size() {
-		return fmt.Errorf("%w: digest of %d bytes for %s", ErrAlgorithm, len(digest), a)
-	}
 	var err error
 	if a.PSS() {
 		err = rsa.VerifyPSS(pub.RSA(), hash, digest, sig, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})

@@ -331,6 +331,9 @@ func TestPartialRange(t *testing.T) {
 		if _, err := threshold.Partial(s.pub, x, spy); !errors.Is(err, threshold.ErrValue) || called {
 			t.Errorf("message %s: %v (exponentiated: %v)", name, err, called)
 		}
+		if name == "p" {
+			continue // as rare as a guess: see TestNoUnit for what becomes of it
+		}
 		faulty := exponentiatorFunc(func([]byte) ([]byte, error) { return x, nil })
 		if y, err := threshold.Partial(s.pub, em, faulty); !errors.Is(err, threshold.ErrValue) || y != nil {
 			t.Errorf("result %s: %v", name, err)

@@ -1,6 +1,7 @@
 package threshold
 
 import (
+	"bytes"
 	"fmt"
 	"math/big"
 )
@@ -29,53 +30,108 @@ func CombineAdditiveVarTime(pub *PublicKey, a Algorithm, digest []byte, partials
 	if err != nil {
 		return nil, err
 	}
-	g := &group{pub: pub, n: new(big.Int).SetBytes(pub.N)}
-	var wrong []uint64
+	g, err := pub.group()
+	if err != nil {
+		return nil, err
+	}
 	product := new(big.Int).Set(one)
 	for _, index := range subset.Indices() {
-		y, err := g.partial(find(partials, index).Value)
+		y, err := g.canonical(find(partials, index).Value)
 		if err != nil {
-			wrong = append(wrong, index)
-			continue
+			return nil, g.wrong(subset, partials)
 		}
 		product.Mul(product, y).Mod(product, g.n)
 	}
-	if len(wrong) > 0 {
-		return nil, &WrongPartialError{wrong}
-	}
 	sig, err := g.finish(a, digest, product)
-	if err != nil {
-		return nil, fmt.Errorf("%w (%w)", &CombineError{subset}, err)
+	if err == nil {
+		return sig, nil
 	}
-	return sig, nil
+	if wrong := g.wrong(subset, partials); wrong != nil {
+		return nil, wrong
+	}
+	return nil, fmt.Errorf("%w (%w)", &CombineError{subset}, err)
+}
+
+// wrong returns WrongPartialError if partial signatures are out of range or not
+// coprime to N. The latter is slow to tell, and asked only if the product s fails,
+// as a factor that is no unit makes it fail: s^e is none either then, while an
+// encoded message is one unless whoever chose the document knows a factor of N.
+func (g *group) wrong(subset Subset, partials []PartialSignature) error {
+	e := &WrongPartialError{}
+	for _, index := range subset.Indices() {
+		if _, err := g.partial(find(partials, index).Value); err != nil {
+			e.Indices = append(e.Indices, index)
+		}
+	}
+	if len(e.Indices) == 0 {
+		return nil
+	}
+	return e
 }
 
 // FinishSequentialVarTime returns the signature that the last partial
 // signature y of a sequence is: y or N − y, whichever verifies. It returns
-// ErrSignature if neither does, and then y must not be released.
+// ErrSignature if neither does, and then y must not be released, and ErrValue if y
+// is what [PublicKey.CheckPartial] refuses.
 func FinishSequentialVarTime(pub *PublicKey, a Algorithm, digest, y []byte) ([]byte, error) {
-	if err := pub.Validate(); err != nil {
-		return nil, err
-	}
-	g := &group{pub: pub, n: new(big.Int).SetBytes(pub.N)}
-	v, err := g.partial(y)
+	g, err := pub.group()
 	if err != nil {
 		return nil, err
 	}
-	return g.finish(a, digest, v)
+	return g.finishSequential(a, digest, y)
 }
 
-// finish returns s or N − s, whichever is a valid signature. Both are tried by
-// the same verification that every recipient uses.
-func (g *group) finish(a Algorithm, digest []byte, s *big.Int) ([]byte, error) {
-	var err error
-	for _, v := range []*big.Int{s, new(big.Int).Sub(g.n, s)} {
-		sig := g.bytes(v)
-		if err = VerifySignature(g.pub, a, digest, sig); err == nil {
-			return sig, nil
-		}
+func (g *group) finishSequential(a Algorithm, digest, y []byte) ([]byte, error) {
+	v, err := g.canonical(y)
+	if err != nil {
+		return nil, err
+	}
+	sig, err := g.finish(a, digest, v)
+	if err == nil {
+		return sig, nil
+	}
+	if notUnit := g.coprime(v); notUnit != nil { // asked only now: see wrong
+		return nil, notUnit
 	}
 	return nil, err
+}
+
+// finish returns s or N − s, whichever is a valid signature. Which of the two can
+// be one, their powers tell; that it is one, the same verification that every
+// recipient uses.
+func (g *group) finish(a Algorithm, digest []byte, s *big.Int) ([]byte, error) {
+	if err := a.CheckDigest(digest); err != nil {
+		return nil, err
+	}
+	sig := g.bytes(s)
+	em, err := g.mod.ExpVarTime(sig, publicExponent)
+	if err != nil {
+		return nil, err
+	}
+	other := g.bytes(new(big.Int).Sub(g.n, new(big.Int).SetBytes(em)))
+	switch {
+	case g.mayEncode(a, digest, em):
+	case g.mayEncode(a, digest, other):
+		sig = g.bytes(new(big.Int).Sub(g.n, s))
+	default:
+		return nil, fmt.Errorf("%w: %s", ErrSignature, a)
+	}
+	if err := VerifySignature(g.pub, a, digest, sig); err != nil {
+		return nil, err
+	}
+	return sig, nil
+}
+
+// mayEncode reports whether em, |N| bytes, may be an encoded message of digest. Of
+// em and N − em, one at most may. PKCS #1 v1.5 has one encoded message. Those of
+// PSS all end in 0xbc (RFC 8017 §9.1.1 step 12): if em and N − em both did, N would
+// end in 0x78, but it is odd.
+func (g *group) mayEncode(a Algorithm, digest, em []byte) bool {
+	if a.PSS() {
+		return em[len(em)-1] == 0xbc
+	}
+	want, err := Encode(a, digest, nil, 8*len(em))
+	return err == nil && bytes.Equal(em, want)
 }
 
 // subsetOf returns the subset of which the partial signatures are, exactly one

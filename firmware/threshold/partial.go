@@ -3,6 +3,7 @@ package threshold
 import (
 	"fmt"
 	"math/big"
+	"slices"
 
 	"github.com/privyseal/privyseal/firmware/threshold/modexp"
 )
@@ -52,10 +53,25 @@ func (h *hostExponentiator) Exp(x []byte) ([]byte, error) {
 // as |N| bytes. x is the encoded message, or in sequential signing what
 // VerifySequence returned.
 //
-// It returns ErrValue if x is 0, 1, N−1, not below N or not coprime to N, and
-// also if the Exponentiator returns such a value, which a token at fault might:
-// a multiple of p or q would give the factors to whoever sees it.
+// It returns ErrValue as NewBase and Base.Partial do.
 func Partial(pub *PublicKey, x []byte, e Exponentiator) ([]byte, error) {
+	b, err := NewBase(pub, x)
+	if err != nil {
+		return nil, err
+	}
+	return b.Partial(e)
+}
+
+// Base is what a device raises to its sub-shares, checked once for all of them. It
+// is immutable.
+type Base struct {
+	g *group
+	x []byte
+}
+
+// NewBase returns ErrValue if x is 0, 1, N−1, not |N| bytes, not below N or not
+// coprime to N. No device raises such a number to its secret.
+func NewBase(pub *PublicKey, x []byte) (*Base, error) {
 	if err := pub.Validate(); err != nil {
 		return nil, err
 	}
@@ -65,15 +81,28 @@ func Partial(pub *PublicKey, x []byte, e Exponentiator) ([]byte, error) {
 	if _, err := g.unit(x); err != nil {
 		return nil, fmt.Errorf("message: %w", err)
 	}
-	y, err := e.Exp(x)
+	return &Base{g, slices.Clone(x)}, nil
+}
+
+// Partial returns min(y, N − y) for y = x^d mod N, as |N| bytes. It returns
+// ErrValue if the Exponentiator returns what is not |N| bytes or 0, 1, N−1 or not
+// below N, as a token at fault might.
+//
+// That y is coprime to N is not checked, as x is. A fault that spoils y modulo one
+// prime only is one of machines that compute modulo p and q (Boneh, DeMillo and
+// Lipton 1997); an Exponentiator does not know them, and after any fault it hits a
+// multiple of p or q as rarely as a guess. What else is wrong with y shows in the
+// verification of the signature, which is not released without.
+func (b *Base) Partial(e Exponentiator) ([]byte, error) {
+	y, err := e.Exp(b.x)
 	if err != nil {
 		return nil, err
 	}
-	v, err := g.unit(y)
+	v, err := b.g.inRange(y)
 	if err != nil {
 		return nil, fmt.Errorf("result of exponentiation: %w", err)
 	}
 	// y leaves the device in this form or the other; which of the two it is
 	// need not be hidden from a clock.
-	return g.bytes(g.smaller(v)), nil
+	return b.g.bytes(b.g.smaller(v)), nil
 }

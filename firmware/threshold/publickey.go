@@ -69,11 +69,10 @@ func (g *group) bytes(x *big.Int) []byte { return x.FillBytes(make([]byte, g.pub
 
 var one = big.NewInt(1)
 
-// unit parses x and returns ErrValue unless it is |N| bytes, 1 < x < N−1 and
-// coprime to N. 1 and N−1 are their own powers and would let a signature pass
-// that no share has touched; 0 and multiples of p or q do the same or reveal
-// the factors.
-func (g *group) unit(x []byte) (*big.Int, error) {
+// inRange parses x and returns ErrValue unless it is |N| bytes and 1 < x < N−1.
+// 1 and N−1 are their own powers and would let a signature pass that no share has
+// touched.
+func (g *group) inRange(x []byte) (*big.Int, error) {
 	if len(x) != g.pub.Len() {
 		return nil, fmt.Errorf("%w: %d bytes, not %d", ErrValue, len(x), g.pub.Len())
 	}
@@ -81,15 +80,29 @@ func (g *group) unit(x []byte) (*big.Int, error) {
 	if v.Cmp(one) <= 0 || v.Cmp(new(big.Int).Sub(g.n, one)) >= 0 {
 		return nil, fmt.Errorf("%w: not between 1 and N − 1", ErrValue)
 	}
-	if new(big.Int).GCD(nil, nil, v, g.n).Cmp(one) != 0 {
-		return nil, fmt.Errorf("%w: not coprime to N", ErrValue)
-	}
 	return v, nil
 }
 
-// partial parses y, which must be a unit and the smaller of y and N − y.
-func (g *group) partial(y []byte) (*big.Int, error) {
-	v, err := g.unit(y)
+// unit parses x and returns ErrValue unless it is in range and coprime to N:
+// multiples of p or q reveal the factors.
+func (g *group) unit(x []byte) (*big.Int, error) {
+	v, err := g.inRange(x)
+	if err != nil {
+		return nil, err
+	}
+	return v, g.coprime(v)
+}
+
+func (g *group) coprime(v *big.Int) error {
+	if !coprime(v, g.n) {
+		return fmt.Errorf("%w: not coprime to N", ErrValue)
+	}
+	return nil
+}
+
+// canonical parses y, which must be in range and the smaller of y and N − y.
+func (g *group) canonical(y []byte) (*big.Int, error) {
+	v, err := g.inRange(y)
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +110,15 @@ func (g *group) partial(y []byte) (*big.Int, error) {
 		return nil, fmt.Errorf("%w: partial signature is not the smaller of y and N − y", ErrValue)
 	}
 	return v, nil
+}
+
+// partial parses y, which must be a unit and the smaller of y and N − y.
+func (g *group) partial(y []byte) (*big.Int, error) {
+	v, err := g.canonical(y)
+	if err != nil {
+		return nil, err
+	}
+	return v, g.coprime(v)
 }
 
 // smaller returns min(v, N − v). N is odd, so they are never equal.
@@ -140,6 +162,15 @@ func (k *PublicKey) CheckUnit(x []byte) error {
 func (k *PublicKey) CheckPartial(y []byte) error {
 	g := &group{pub: k, n: new(big.Int).SetBytes(k.N)}
 	_, err := g.partial(y)
+	return err
+}
+
+// CheckForm is CheckPartial for a y that goes into a product which is verified
+// afterwards: all but the division that tells whether y is coprime to N, and takes
+// nearly all the time. If it is not, the product's power is no encoded message.
+func (k *PublicKey) CheckForm(y []byte) error {
+	g := &group{pub: k, n: new(big.Int).SetBytes(k.N)}
+	_, err := g.canonical(y)
 	return err
 }
 

@@ -19,24 +19,17 @@ var publicExponent = []byte{1, 0, 1}
 //
 // It is immutable, holds nothing secret, and may be used by any number of
 // goroutines at once.
-type Verifier struct {
-	mod *modexp.Modulus
-	n   []byte
-}
+type Verifier struct{ g *group }
 
 // NewVerifier returns a Verifier for a key, of which it keeps a copy. It returns
 // ErrPublicKey for a key that [PublicKey.Validate] refuses, and
 // [modexp.ErrSelfTest] on a machine that computes wrongly.
 func NewVerifier(pub *PublicKey) (*Verifier, error) {
-	if err := pub.Validate(); err != nil {
-		return nil, err
-	}
-	n := slices.Clone(pub.N)
-	mod, err := modexp.New(n)
+	g, err := (&PublicKey{N: slices.Clone(pub.N), E: pub.E}).group()
 	if err != nil {
 		return nil, err
 	}
-	return &Verifier{mod, n}, nil
+	return &Verifier{g}, nil
 }
 
 // Verify returns nil if sig^e = x mod N, and ErrSignature if not, or if sig or x
@@ -51,7 +44,14 @@ func NewVerifier(pub *PublicKey) (*Verifier, error) {
 //
 // An error other than ErrSignature is no verdict: libcrypto had no memory.
 func (v *Verifier) Verify(x, sig []byte) error {
-	y, err := v.power(sig)
+	if len(sig) != v.g.pub.Len() {
+		return fmt.Errorf("%w: %d bytes, not %d", ErrSignature, len(sig), v.g.pub.Len())
+	}
+	// RFC 8017 §5.2.2 step 1: the representative must be between 0 and N − 1.
+	y, err := v.g.mod.ExpVarTime(sig, publicExponent)
+	if errors.Is(err, modexp.ErrOperand) {
+		return fmt.Errorf("%w: not below N", ErrSignature)
+	}
 	if err != nil {
 		return err
 	}
@@ -62,15 +62,8 @@ func (v *Verifier) Verify(x, sig []byte) error {
 	return nil
 }
 
-// power returns sig^e mod N.
-func (v *Verifier) power(sig []byte) ([]byte, error) {
-	if len(sig) != len(v.n) {
-		return nil, fmt.Errorf("%w: %d bytes, not %d", ErrSignature, len(sig), len(v.n))
-	}
-	// RFC 8017 §5.2.2 step 1: the representative must be between 0 and N − 1.
-	y, err := v.mod.ExpVarTime(sig, publicExponent)
-	if errors.Is(err, modexp.ErrOperand) {
-		return nil, fmt.Errorf("%w: not below N", ErrSignature)
-	}
-	return y, err
+// FinishVarTime is [FinishSequentialVarTime] under the Verifier's key. What it
+// returns has passed crypto/rsa.
+func (v *Verifier) FinishVarTime(a Algorithm, digest, y []byte) ([]byte, error) {
+	return v.g.finishSequential(a, digest, y)
 }

@@ -24,6 +24,7 @@ type flags struct {
 	rounds, starts, requests int
 	cuts, beats              int
 	certificates, sites      int
+	batch, batches           int
 	steps                    uint64
 	bits                     sizeList
 	device, source, system   string
@@ -42,6 +43,8 @@ func main() {
 	flag.Uint64Var(&f.steps, "grouping", 1<<11, "steps of the search for each grouping; 0 leaves groupings out")
 	flag.StringVar(&f.server, "server", "", "the program privyseal-server; empty leaves the authority in two layers out")
 	flag.IntVar(&f.certificates, "tolerant", 60, "certificates of an authority in two layers, at once; 0 leaves it out")
+	flag.IntVar(&f.batch, "batch", 100, "certificates of a batch; 0 leaves batches out")
+	flag.IntVar(&f.batches, "batches", 6, "batches of the authority in two layers, at once")
 	flag.IntVar(&f.sites, "sites", 1, "message servers of its devices")
 	f.bits = sizes
 	flag.Var(&f.bits, "bits", "lengths of its keys, with commas")

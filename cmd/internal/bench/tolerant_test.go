@@ -13,7 +13,7 @@ import (
 // The numbers of a load, by hand: 20 certificates in 2 s, each 10 half-length
 // powers of 1 ms and 3 full ones of 2 ms on all cores, 16 ms by the clock.
 func TestTolerantRun(t *testing.T) {
-	o := &tolerantRun{Bits: 2048, What: "all machines", Certificates: 20}
+	o := &tolerantRun{Bits: 2048, What: "all machines", Batch: 10, Certificates: 20}
 	o.fill(2*time.Second, 10, 3, powerTimes{time.Millisecond, 2 * time.Millisecond, 2 * time.Millisecond, 4 * time.Millisecond},
 		worked{devices: 400 * time.Millisecond, servers: 200 * time.Millisecond, here: 100 * time.Millisecond})
 	for _, x := range []struct {

@@ -50,6 +50,9 @@ const (
 type Device struct {
 	*ledgertest.Device
 	Fault Fault
+	// Document is the only one of a batch in which the fault of a calculator's
+	// powers, or of a combiner's signatures, is committed, from 1; 0: in all.
+	Document int
 	// Instance is the ceremony's, where the device lives on beats.
 	Instance *heartbeat.Instance
 
@@ -107,7 +110,17 @@ func (d *Device) Closed(request envelope.Hash) bool {
 }
 
 // SetFault changes its behaviour.
-func (d *Device) SetFault(f Fault) { d.mu.Lock(); defer d.mu.Unlock(); d.Fault = f }
+func (d *Device) SetFault(f Fault) { d.SetFaultIn(f, 0) }
+
+// SetFaultIn makes it misbehave in one document of a batch only, from 1.
+func (d *Device) SetFaultIn(f Fault, document int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.Fault, d.Document = f, document
+}
+
+// lies reports whether the fault is committed in a document, from 0.
+func (d *Device) lies(n int) bool { return d.Document == 0 || d.Document == n+1 }
 
 // Handle answers one message body of a type. It returns false when the device
 // says nothing.
@@ -234,7 +247,8 @@ type accepted struct {
 	key     ledger.Key
 	holder  ledger.Holder
 	checked *document.Checked
-	x       []byte
+	x       []byte   // of the first document
+	xs      [][]byte // of each document
 }
 
 func (d *Device) accept(raw []byte) *accepted {
@@ -254,8 +268,9 @@ func (d *Device) accept(raw []byte) *accepted {
 	a.holder, _ = d.sys.State.HolderOf(a.key.ID, d.ID)
 	a.checked, err = document.CheckIn(d.sys.State, &a.req, a.req.Created)
 	must(err)
-	a.x, err = a.checked.EncodedMessage(a.digest)
+	a.xs, err = a.checked.EncodedMessages(a.digest)
 	must(err)
+	a.x = a.xs[0]
 	return a
 }
 

@@ -5,12 +5,16 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"fmt"
+	"maps"
 	"math/big"
+	"slices"
 	"sync"
 	"testing"
 
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/approval"
+	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
@@ -98,33 +102,35 @@ func (d *Device) powersTask(in firmware.PowersTask) (string, any, bool) {
 		Enterprise: dist.Enterprise, Distributor: dist.Distributor, Task: dist.Task, Request: a.digest, Hash: dist.Hash, Key: a.key.ID,
 		Device: d.ID, Share: a.holder.Share, Number: a.holder.Index, Officers: []string{}, Made: d.now(),
 	}
-	for i, s := range share.Keys {
-		right := power(d.t, &a.key, a.x, s)
-		if y := right; d.Fault == Repentant && in.Prove {
-			out.Y = append(out.Y, y)
-		} else {
-			out.Y = append(out.Y, d.wrongPower(a, share, i, y))
+	for n, x := range a.xs {
+		for i, s := range share.Keys {
+			right := power(d.t, &a.key, x, s)
+			if d.Fault == Repentant && in.Prove || !d.lies(n) {
+				out.Y = append(out.Y, right)
+			} else {
+				out.Y = append(out.Y, d.wrongPower(a, share, x, i, right))
+			}
+			if !in.Prove {
+				continue
+			}
+			p := d.prove(a, x, i, right, s)
+			if d.Fault == BadProof && d.lies(n) {
+				p.Z[len(p.Z)-1] ^= 1
+			}
+			out.Proofs = append(out.Proofs, p)
 		}
-		if !in.Prove {
-			continue
-		}
-		p := d.prove(a, i, right, s)
-		if d.Fault == BadProof {
-			p.Z[len(p.Z)-1] ^= 1
-		}
-		out.Proofs = append(out.Proofs, p)
 	}
 	return firmware.TypePowers, out, true
 }
 
 // prove proves a power. Tests demand the same proofs over and over.
-func (d *Device) prove(a *accepted, i int, y []byte, key threshold.Secret) *threshold.Proof {
-	name := envelope.HashOf("coordtest proof", a.digest[:], []byte(a.holder.Share), y)
+func (d *Device) prove(a *accepted, x []byte, i int, y []byte, key threshold.Secret) *threshold.Proof {
+	name := envelope.HashOf("coordtest proof", a.digest[:], []byte(a.holder.Share), x, y)
 	made, ok := proofsMade.Load(name)
 	if !ok {
 		b := firmware.PowersBinding(d.sys.State, &a.key, a.digest, a.holder.Share)
 		term := grouping.Term{Calculator: a.holder.Index, Key: uint64(i + 1)}
-		p, err := twolayer.Prove(rand.Reader, &a.key.Public, a.key.Layers, b, term, a.x, y, key)
+		p, err := twolayer.Prove(rand.Reader, &a.key.Public, a.key.Layers, b, term, x, y, key)
 		if err != nil {
 			d.t.Error(err)
 			return nil
@@ -138,7 +144,7 @@ func (d *Device) prove(a *accepted, i int, y []byte, key threshold.Secret) *thre
 }
 
 // wrongPower is what a faulty calculator gives in place of y.
-func (d *Device) wrongPower(a *accepted, share twolayer.CalculatorShare, i int, y []byte) []byte {
+func (d *Device) wrongPower(a *accepted, share twolayer.CalculatorShare, x []byte, i int, y []byte) []byte {
 	n := new(big.Int).SetBytes(a.key.Public.N)
 	switch d.Fault {
 	case Random, NoProof, Equivocal, Repentant:
@@ -160,7 +166,7 @@ func (d *Device) wrongPower(a *accepted, share twolayer.CalculatorShare, i int, 
 		}
 		return power(d.t, &a.key, em, share.Keys[i])
 	case SwappedKeys:
-		return power(d.t, &a.key, a.x, share.Keys[len(share.Keys)-1-i])
+		return power(d.t, &a.key, x, share.Keys[len(share.Keys)-1-i])
 	}
 	return y
 }
@@ -193,24 +199,33 @@ func (d *Device) combineTask(in firmware.CombineTask) (string, any, bool) {
 		Device: d.ID, Share: a.holder.Share, Number: a.holder.Index, Wrong: []uint64{}, Officers: []string{}, Made: d.now(),
 	}
 	share := d.layers.authorities[a.key.ID].Combiners[a.holder.Index]
-	s, err := twolayer.Solve(&a.key.Public, a.req.Algorithm, a.checked.Digest(), a.key.Layers, a.holder.Index, powers, func(i int) ([]byte, error) {
-		return power(d.t, &a.key, a.x, share.Parts[i]), nil
-	})
-	if err != nil && !errors.Is(err, threshold.ErrSignature) {
-		d.t.Errorf("combiner %s: %v", d.ID, err)
+	wrong, suspects := map[uint64]bool{}, map[uint64]bool{}
+	for n, part := range a.checked.Parts() {
+		s, err := twolayer.Solve(&a.key.Public, part.Algorithm(), part.Digest(), a.key.Layers, a.holder.Index, ofDocument(&a.key, powers, n), func(i int) ([]byte, error) {
+			return power(d.t, &a.key, a.xs[n], share.Parts[i]), nil
+		})
+		if err != nil && !errors.Is(err, threshold.ErrSignature) {
+			d.t.Errorf("combiner %s: %v", d.ID, err)
+		}
+		if err != nil {
+			return d.refuse(a.digest, firmware.CodePartial, err.Error())
+		}
+		if (d.Fault == Forger || d.Fault == Random) && d.lies(n) {
+			s.Signature[len(s.Signature)-1] ^= 1
+		}
+		out.Combinations, out.Signatures = append(out.Combinations, s.Combination), append(out.Signatures, s.Signature)
+		for _, j := range s.Wrong {
+			wrong[j] = true
+		}
+		for _, j := range s.Suspects {
+			suspects[j] = true
+		}
 	}
-	if err != nil {
-		return d.refuse(a.digest, firmware.CodePartial, err.Error())
-	}
-	out.Combinations, out.Signatures, out.Suspects = []grouping.Combination{s.Combination}, [][]byte{s.Signature}, s.Suspects
-	out.Wrong = append(out.Wrong, s.Wrong...)
-	switch d.Fault {
-	case FalseAccuser:
+	maps.DeleteFunc(suspects, func(j uint64, _ bool) bool { return wrong[j] })
+	out.Wrong, out.Suspects = slices.AppendSeq(out.Wrong, maps.Keys(wrong)), slices.Sorted(maps.Keys(suspects))
+	slices.Sort(out.Wrong)
+	if d.Fault == FalseAccuser {
 		out.Wrong, out.Suspects = all, nil
-	case Forger, Random:
-		forged := bytes.Clone(s.Signature)
-		forged[len(forged)-1] ^= 1
-		out.Signatures = [][]byte{forged}
 	}
 	for _, j := range out.Wrong {
 		for _, p := range powers {
@@ -220,6 +235,16 @@ func (d *Device) combineTask(in firmware.CombineTask) (string, any, bool) {
 		}
 	}
 	return firmware.TypeCombined, out, true
+}
+
+// ofDocument are the powers of one document of a batch, from 0.
+func ofDocument(k *ledger.Key, powers []twolayer.Powers, n int) []twolayer.Powers {
+	l := int(k.Layers.Grouping.L)
+	out := slices.Clone(powers)
+	for i := range out {
+		out[i].Y = out[i].Y[n*l : (n+1)*l]
+	}
+	return out
 }
 
 // takenAway reports whether powers are of a calculator that the desk does not
@@ -260,4 +285,23 @@ var powersMade, proofsMade sync.Map
 func LayersRequest(t testing.TB, sys *ledgertest.System, a *ledgertest.Authority, now, life int64, devices ...string) []byte {
 	t.Helper()
 	return certificateRequest(t, sys, a.Dealing.Key, ledgertest.Program, sys.Persons[ledgertest.Program].Software, "set", now, life, devices...)
+}
+
+// BatchRequest is one for a batch of n certificates.
+func BatchRequest(t testing.TB, sys *ledgertest.System, a *ledgertest.Authority, n int, alg threshold.Algorithm, now, life int64, devices ...string) []byte {
+	t.Helper()
+	if len(devices) == 0 {
+		for _, h := range a.Dealing.Key.Holders {
+			devices = append(devices, h.Device)
+		}
+	}
+	r := document.Request{
+		Key: a.Dealing.Key.ID, Epoch: a.Dealing.Key.Epoch, Algorithm: alg, Kind: document.KindCertificates,
+		Route:     document.Route{Mode: document.ModeParallel, Approvals: document.ApprovalsSet, Devices: devices},
+		Requester: ledgertest.Program, Created: now, Expires: now + life,
+	}
+	for i := range n {
+		r.Batch = append(r.Batch, draft(t, a.Dealing.Key, fmt.Sprintf("www%d.example.org", i+1), alg, now))
+	}
+	return SignRequest(t, sys, sys.Persons[ledgertest.Program].Software, r)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
+	"github.com/privyseal/privyseal/firmware/threshold"
 )
 
 // FileRequest is a request of the program for a file, life seconds long.
@@ -108,10 +109,20 @@ func certificateRequest(t testing.TB, sys *ledgertest.System, k ledger.Key, requ
 			devices = append(devices, h.Device)
 		}
 	}
-	key := ledgertest.NewSigner(t, "subject")
+	d := draft(t, k, "www.example.org", "RS256", now)
+	return SignRequest(t, sys, signer, document.Request{
+		Key: k.ID, Epoch: k.Epoch, Algorithm: "RS256", Kind: document.KindCertificate, Document: d.Document, CSR: d.CSR,
+		Route:     document.Route{Mode: document.ModeParallel, Approvals: approvals, Devices: devices},
+		Requester: requester, Created: now, Expires: now + life,
+	})
+}
+
+// draft is a certificate to be, for a host.
+func draft(t testing.TB, k ledger.Key, host string, alg threshold.Algorithm, now int64) document.Draft {
+	t.Helper()
 	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
-		Subject: pkix.Name{CommonName: "www.example.org"}, DNSNames: []string{"www.example.org"},
-	}, key)
+		Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
+	}, ledgertest.NewSigner(t, "subject"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,13 +130,9 @@ func certificateRequest(t testing.TB, sys *ledgertest.System, k ledger.Key, requ
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := profile.Build(csr, p, k.Certificate, profile.Options{Days: 30, Algorithm: "RS256", Now: time.Unix(now, 0), Random: rand.Reader})
+	b, err := profile.Build(csr, p, k.Certificate, profile.Options{Days: 30, Algorithm: alg, Now: time.Unix(now, 0), Random: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return SignRequest(t, sys, signer, document.Request{
-		Key: k.ID, Epoch: k.Epoch, Algorithm: "RS256", Kind: document.KindCertificate, Document: b.TBS, CSR: b.CSR,
-		Route:     document.Route{Mode: document.ModeParallel, Approvals: approvals, Devices: devices},
-		Requester: requester, Created: now, Expires: now + life,
-	})
+	return document.Draft{Document: b.TBS, CSR: b.CSR}
 }

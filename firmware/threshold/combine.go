@@ -2,8 +2,11 @@ package threshold
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/big"
+
+	"github.com/privyseal/privyseal/firmware/threshold/modexp"
 )
 
 // PartialSignature is one device's partial signature as it travels.
@@ -45,6 +48,9 @@ func CombineAdditiveVarTime(pub *PublicKey, a Algorithm, digest []byte, partials
 	sig, err := g.finish(a, digest, product)
 	if err == nil {
 		return sig, nil
+	}
+	if errors.Is(err, modexp.ErrLibcrypto) {
+		return nil, err // that is nobody's fault
 	}
 	if wrong := g.wrong(subset, partials); wrong != nil {
 		return nil, wrong

@@ -1,12 +1,14 @@
 package twolayer
 
 import (
+	"errors"
 	"fmt"
 	"math/big"
 	"slices"
 
 	"github.com/privyseal/privyseal/firmware/threshold"
 	"github.com/privyseal/privyseal/firmware/threshold/grouping"
+	"github.com/privyseal/privyseal/firmware/threshold/modexp"
 )
 
 // Powers are what one calculator sends for a task: min(y, N − y) for
@@ -32,44 +34,89 @@ func find(powers []Powers, calculator uint64) *Powers {
 // range, CombineError if the product does not verify, threshold.ErrValue if yc is
 // out of range.
 func CombineVarTime(pub *threshold.PublicKey, alg threshold.Algorithm, digest []byte, c grouping.Combination, powers []Powers, yc []byte) ([]byte, error) {
-	if err := pub.Validate(); err != nil {
+	m, err := newMaker(pub, alg)
+	if err != nil {
 		return nil, err
 	}
-	if err := pub.CheckPartial(yc); err != nil {
-		return nil, fmt.Errorf("the combiner's own power: %w", err)
+	if err := pub.CheckForm(yc); err != nil {
+		return nil, ownPower(err)
 	}
-	factors := [][]byte{yc}
-	wrong := &WrongPowersError{}
+	formed := true
 	for _, term := range c {
 		p := find(powers, term.Calculator)
 		if p == nil || term.Key < 1 || term.Key > uint64(len(p.Y)) {
 			return nil, fmt.Errorf("%w: %v is missing", ErrPowers, term)
 		}
-		y := p.Y[term.Key-1]
-		if pub.CheckPartial(y) != nil {
+		formed = formed && pub.CheckForm(p.Y[term.Key-1]) == nil
+	}
+	if formed {
+		var sig []byte
+		if sig, _, err = m.combine(digest, c, powers, yc); err == nil {
+			return sig, nil
+		}
+	}
+	// Only now what tells nothing of a product that verifies: whether its factors are
+	// coprime to N.
+	if err := pub.CheckPartial(yc); err != nil {
+		return nil, ownPower(err)
+	}
+	wrong := &WrongPowersError{}
+	for _, term := range c {
+		if pub.CheckPartial(find(powers, term.Calculator).Y[term.Key-1]) != nil {
 			wrong.Calculators = append(wrong.Calculators, term.Calculator)
 		}
-		factors = append(factors, y)
 	}
 	if len(wrong.Calculators) > 0 {
 		return nil, wrong
 	}
-	sig, err := threshold.FinishSequentialVarTime(pub, alg, digest, product(pub, factors))
-	if err != nil {
-		return nil, fmt.Errorf("%w (%w)", &CombineError{c}, err)
-	}
-	return sig, nil
+	return nil, err
 }
 
-// product returns min(y, N − y) for the product y of the factors mod N.
-func product(pub *threshold.PublicKey, factors [][]byte) []byte {
-	n := new(big.Int).SetBytes(pub.N)
-	y := big.NewInt(1)
-	for _, f := range factors {
-		y.Mul(y, new(big.Int).SetBytes(f)).Mod(y, n)
+func ownPower(err error) error { return fmt.Errorf("the combiner's own power: %w", err) }
+
+// maker makes signatures under one key, which is set up once, by one algorithm.
+type maker struct {
+	pub      *threshold.PublicKey
+	alg      threshold.Algorithm
+	n        *big.Int
+	verifier *threshold.Verifier
+}
+
+func newMaker(pub *threshold.PublicKey, alg threshold.Algorithm) (*maker, error) {
+	v, err := threshold.NewVerifier(pub)
+	if err != nil {
+		return nil, err
 	}
-	if other := new(big.Int).Sub(n, y); other.Cmp(y) < 0 {
+	return &maker{pub, alg, new(big.Int).SetBytes(pub.N), v}, nil
+}
+
+// combine multiplies the powers of a combination, which must all be there and in form,
+// with the combiner's own. It returns the signature, or CombineError with the
+// product that does not verify, up to its sign.
+//
+// A product that verifies has no factor in common with N, and so none of the
+// powers has: its power is an encoded message, and whoever could choose a document
+// whose encoded message has one knows the key.
+func (m *maker) combine(digest []byte, c grouping.Combination, powers []Powers, yc []byte) (sig []byte, product *big.Int, err error) {
+	y := new(big.Int).SetBytes(yc)
+	for _, term := range c {
+		y.Mul(y, new(big.Int).SetBytes(find(powers, term.Calculator).Y[term.Key-1])).Mod(y, m.n)
+	}
+	if other := new(big.Int).Sub(m.n, y); other.Cmp(y) < 0 {
 		y = other
 	}
-	return y.FillBytes(make([]byte, pub.Len()))
+	sig, err = m.verifier.FinishVarTime(m.alg, digest, y.FillBytes(make([]byte, m.pub.Len())))
+	if errors.Is(err, modexp.ErrLibcrypto) {
+		return nil, nil, err // that is nobody's fault
+	}
+	if err != nil {
+		return nil, y, fmt.Errorf("%w (%w)", &CombineError{c}, err)
+	}
+	return sig, nil, nil
+}
+
+// square returns y² mod N.
+func (m *maker) square(y *big.Int) *big.Int {
+	s := new(big.Int).Mul(y, y)
+	return s.Mod(s, m.n)
 }

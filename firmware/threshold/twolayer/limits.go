@@ -17,6 +17,11 @@ const (
 	// gives up.
 	MaxTries = 64
 
+	// maxFailures is how many failed sets of machines a Solver remembers. Three liars
+	// among 15 cause C(15,1) + C(15,2) + C(15,3) = 575 failures at most, and every
+	// choice of the next combination looks at all.
+	maxFailures = 600
+
 	// maxEntry bounds the numbers in the search for a shift, so that a product of
 	// two and a sum of as many as there are sub-keys fit an int64.
 	maxEntry = 1 << 26

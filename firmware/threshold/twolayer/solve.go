@@ -3,7 +3,6 @@ package twolayer
 import (
 	"errors"
 	"fmt"
-	"math/big"
 	"slices"
 
 	"github.com/privyseal/privyseal/firmware/threshold"
@@ -43,16 +42,76 @@ func (e *UnsolvedError) Error() string {
 // Unwrap makes errors.Is(err, threshold.ErrSignature) true.
 func (e *UnsolvedError) Unwrap() error { return threshold.ErrSignature }
 
-// Solve is a combiner's whole work: it matches its combinations with the powers
-// at hand (B [0112]), raises M to the part of a matching one through exp, which
-// is given the part's place in the share and returns M^c_a as Power does,
-// multiplies and verifies, and tries other combinations, at most MaxTries, if that
-// fails. It returns UnsolvedError if none gives a signature, and what exp returns
-// if that fails.
+// A Solver is a combiner's work on a task of one or more documents under one
+// algorithm, one document after the other. It keeps what does not change from one
+// to the next, and remembers who was right.
+//
+// # What it remembers
+//
+// A failure in one document counts in those after it, for the order in which
+// combinations are tried and for nothing else. The liars of all documents have one
+// of themselves in every failed combination, whichever document it was. So with f
+// liars, who may lie in some documents and not in others, and with a combination
+// without them in each document, no more combinations fail in all documents
+// together than may fail in one: t with one liar, C(k,1) + … + C(k,f) with f (see
+// nextTry). If they lie always, and the same calculators answer, nothing fails after
+// the first document: nothing has changed since the combination was chosen that won
+// there, and it is chosen again.
+//
+// Whoever is thereby passed over is not accused in the later documents: what is
+// known of a task is what is known of any of its documents. An honest calculator
+// that liars make look wrong comes last too, and loses nothing by it: for a document
+// without a signature all matching combinations, up to MaxTries, are tried.
+//
+// Its methods must not be called at the same time.
+type Solver struct {
+	maker
+	public  *Public
+	all     []match  // of the combiner's combinations
+	failed  []uint32 // sets of machines one of which, at least, lied in some document
+	lost    []int    // how often the combination in each place has failed
+	lastWon int      // the place of the last that verified, −1 before
+}
+
+// NewSolver returns a Solver for a combiner of a dealing that has been validated. It
+// returns ErrTerm for a combiner that is not there.
+func NewSolver(pub *threshold.PublicKey, alg threshold.Algorithm, p *Public, combiner uint64) (*Solver, error) {
+	group, err := p.Group(combiner)
+	if err != nil {
+		return nil, err
+	}
+	all, err := combinationsOf(&p.Grouping, group)
+	if err != nil {
+		return nil, err
+	}
+	m, err := newMaker(pub, alg)
+	if err != nil {
+		return nil, err
+	}
+	return &Solver{maker: *m, public: p, all: all, lost: make([]int, len(group)), lastWon: -1}, nil
+}
+
+// Solve is NewSolver and Solver.Solve for a task of one document.
+func Solve(pub *threshold.PublicKey, alg threshold.Algorithm, digest []byte, p *Public, combiner uint64, powers []Powers, exp func(part int) ([]byte, error)) (*Solution, error) {
+	s, err := NewSolver(pub, alg, p, combiner)
+	if err != nil {
+		return nil, err
+	}
+	return s.Solve(digest, powers, exp)
+}
+
+// Solve is a combiner's whole work on one document: it matches its combinations
+// with the powers at hand (B [0112]), raises M to the part of a matching one
+// through exp, which is given the part's place in the share and returns M^c_a as
+// Power does, multiplies and verifies, and tries other combinations, at most
+// MaxTries, if that fails. It returns UnsolvedError if none gives a signature, and
+// what exp returns if that fails.
 //
 // # Whom a failure accuses
 //
-// Powers that are malformed convict their sender. Otherwise a combination that
+// Powers that are malformed convict their sender, and so do powers that have a
+// factor in common with N, which is asked only after a failure: a product with one
+// fails for certain. Otherwise a combination that
 // fails contains a wrong power, and alone says no more: then there is no verdict,
 // only suspects. If another one verifies, its powers are right if fewer than two of
 // its calculators lie, and the suspects are those of the failed combination whose
@@ -68,33 +127,48 @@ func (e *UnsolvedError) Unwrap() error { return threshold.ErrSignature }
 //
 // All of this supposes that the combiner's own share is right, which
 // [Public.CheckCombiner] has shown.
-func Solve(pub *threshold.PublicKey, alg threshold.Algorithm, digest []byte, p *Public, combiner uint64, powers []Powers, exp func(part int) ([]byte, error)) (*Solution, error) {
-	group, err := p.Group(combiner)
+func (s *Solver) Solve(digest []byte, powers []Powers, exp func(part int) ([]byte, error)) (*Solution, error) {
+	if err := s.alg.CheckDigest(digest); err != nil {
+		return nil, err
+	}
+	good, wrong, err := s.sift(powers)
 	if err != nil {
 		return nil, err
 	}
-	good, wrong, err := sift(pub, p, powers)
-	if err != nil {
-		return nil, err
-	}
-	left := matching(group, good)
+	left := s.matching(good)
 	var failed []failure
 	for len(left) > 0 && len(failed) < MaxTries {
 		var try match
-		try, left = nextTry(left, failed, len(good))
+		try, left = nextTry(left, s.failed, len(s.public.Grouping.Calculators))
 		yc, err := exp(try.part)
 		if err != nil {
 			return nil, err
 		}
-		sig, err := CombineVarTime(pub, alg, digest, try.combination, good, yc)
+		if err := s.pub.CheckForm(yc); err != nil {
+			return nil, ownPower(err)
+		}
+		sig, product, err := s.combine(digest, try.combination, good, yc)
 		if err == nil {
-			w, s := verdict(failed, try.combination, wrong)
-			return &Solution{sig, try.combination, w, s}, nil
+			s.lastWon = try.part
+			w, suspects := verdict(failed, try.combination, wrong)
+			return &Solution{sig, try.combination, w, suspects}, nil
 		}
 		if !errors.Is(err, threshold.ErrSignature) {
 			return nil, err
 		}
-		failed = append(failed, failure{try, square(pub, try.combination, good, yc)})
+		if err := s.pub.CheckPartial(yc); err != nil {
+			return nil, ownPower(err)
+		}
+		if len(failed) == 0 { // the powers stay the same
+			for _, j := range s.notUnits(good) {
+				wrong = append(wrong, j)
+				left = avoiding(left, s.machine(j))
+				s.remember(s.machine(j))
+			}
+		}
+		failed = append(failed, failure{try, s.square(product)})
+		s.lost[try.part]++
+		s.remember(try.machines)
 	}
 	e := &UnsolvedError{Left: len(left)}
 	for _, f := range failed {
@@ -106,100 +180,47 @@ func Solve(pub *threshold.PublicKey, alg threshold.Algorithm, digest []byte, p *
 
 // sift parts the powers that are acceptable in form from those that are not,
 // whose senders it names.
-func sift(pub *threshold.PublicKey, p *Public, powers []Powers) (good []Powers, wrong []uint64, err error) {
-	if err := pub.Validate(); err != nil {
-		return nil, nil, err
-	}
+func (s *Solver) sift(powers []Powers) (good []Powers, wrong []uint64, err error) {
+	g := &s.public.Grouping
 	for i, x := range powers {
 		switch {
-		case !slices.Contains(p.Grouping.Calculators, x.Calculator):
+		case !slices.Contains(g.Calculators, x.Calculator):
 			return nil, nil, fmt.Errorf("%w: calculator %d", ErrTerm, x.Calculator)
 		case find(powers[:i], x.Calculator) != nil:
 			return nil, nil, fmt.Errorf("%w: calculator %d is there twice", ErrPowers, x.Calculator)
-		case uint64(len(x.Y)) != p.Grouping.L || slices.ContainsFunc(x.Y, func(y []byte) bool { return pub.CheckPartial(y) != nil }):
+		case uint64(len(x.Y)) != g.L || slices.ContainsFunc(x.Y, func(y []byte) bool { return s.pub.CheckForm(y) != nil }):
 			wrong = append(wrong, x.Calculator)
 		default:
 			good = append(good, x)
 		}
 	}
-	slices.Sort(wrong)
 	return good, wrong, nil
 }
 
-// match is a combination whose calculators all sent powers.
-type match struct {
-	part        int // its place in the share
-	combination grouping.Combination
-	machines    uint32 // bit i: the calculator of the i-th powers
-}
-
-// failure is a match that gave no signature, with the square of its product:
-// powers come without their signs.
-type failure struct {
-	match
-	square *big.Int
-}
-
-func matching(group []grouping.Combination, powers []Powers) []match {
-	var all []match
-next:
-	for i, c := range group {
-		m := match{part: i, combination: c}
-		for _, j := range c.Calculators() {
-			at := slices.IndexFunc(powers, func(p Powers) bool { return p.Calculator == j })
-			if at < 0 {
-				continue next
-			}
-			m.machines |= 1 << at
-		}
-		all = append(all, m)
-	}
-	return all
-}
-
-// nextTry takes the match out of left that is to be tried next.
-//
-// A set of calculators explains the failures if it has one of each. The liars are
-// such a set. Of the smallest sets that leave a match untouched, the one match
-// that most of them leave untouched comes next: if it fails, they explain
-// nothing any more. So with f liars and a match without them there are at most
-// 1 + C(k,1) + … + C(k,f) tries, and with one liar at most t + 1.
-func nextTry(left []match, failed []failure, calculators int) (match, []match) {
-	best := 0
-	if len(failed) > 0 {
-		untouched := make([]int, len(left))
-		for size, most := 1, 0; size <= calculators && most == 0; size++ {
-			for set := range sets(calculators, size) {
-				if slices.ContainsFunc(failed, func(f failure) bool { return f.machines&set == 0 }) {
-					continue
-				}
-				for i, m := range left {
-					if m.machines&set == 0 {
-						if untouched[i]++; untouched[i] > most {
-							best, most = i, untouched[i]
-						}
-					}
-				}
-			}
+// notUnits are the senders of powers, acceptable in form, that are not coprime to N.
+func (s *Solver) notUnits(powers []Powers) (senders []uint64) {
+	for _, x := range powers {
+		if slices.ContainsFunc(x.Y, func(y []byte) bool { return s.pub.CheckPartial(y) != nil }) {
+			senders = append(senders, x.Calculator)
 		}
 	}
-	try := left[best]
-	return try, slices.Delete(left, best, best+1)
+	return senders
 }
 
-// sets yields the subsets of n things that have the given size, as masks.
-func sets(n, size int) func(yield func(uint32) bool) {
-	return func(yield func(uint32) bool) {
-		// Gosper's hack: the next larger number with as many ones.
-		for s := uint32(1)<<size - 1; s>>n == 0; {
-			if !yield(s) {
-				return
-			}
-			low := s & -s
-			high := s + low
-			s = high | (s^high)>>2/low
-		}
+// remember notes that one of the machines at least is a liar.
+func (s *Solver) remember(machines uint32) {
+	if slices.Contains(s.failed, machines) {
+		return
 	}
+	if len(s.failed) == maxFailures {
+		s.failed = slices.Delete(s.failed, 0, 1)
+	}
+	s.failed = append(s.failed, machines)
+}
+
+// machine is the set of one calculator.
+func (s *Solver) machine(calculator uint64) uint32 {
+	return 1 << slices.Index(s.public.Grouping.Calculators, calculator)
 }
 
 // verdict says who is wrong for certain and who may be: see Solve. verified is nil
@@ -246,16 +267,6 @@ func onlyDifference(a, b grouping.Combination) (uint64, bool) {
 		return 0, false
 	}
 	return differ[0], true
-}
-
-// square returns the square of the product that failed.
-func square(pub *threshold.PublicKey, c grouping.Combination, powers []Powers, yc []byte) *big.Int {
-	factors := [][]byte{yc}
-	for _, term := range c {
-		factors = append(factors, find(powers, term.Calculator).Y[term.Key-1])
-	}
-	y := new(big.Int).SetBytes(product(pub, factors))
-	return y.Exp(y, big.NewInt(2), new(big.Int).SetBytes(pub.N))
 }
 
 func ascending(numbers []uint64) []uint64 {

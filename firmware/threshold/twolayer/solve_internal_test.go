@@ -1,6 +1,7 @@
 package twolayer
 
 import (
+	"errors"
 	"math/bits"
 	"math/rand/v2"
 	"slices"
@@ -30,7 +31,7 @@ func TestTries(t *testing.T) {
 		}
 		left := slices.Clone(all)
 		r.Shuffle(len(left), func(i, j int) { left[i], left[j] = left[j], left[i] })
-		var failed []failure
+		var failed []uint32
 		tries := 0
 		for {
 			var try match
@@ -38,7 +39,7 @@ func TestTries(t *testing.T) {
 			if tries++; try.machines&liars == 0 {
 				break
 			}
-			failed = append(failed, failure{match: try})
+			failed = append(failed, try.machines)
 		}
 		most[f] = max(most[f], tries)
 	}
@@ -68,11 +69,121 @@ func TestSets(t *testing.T) {
 	}
 }
 
-// TestMachines: only combinations whose calculators all answered match.
+// TestMachines: only combinations whose calculators all answered match; those that
+// won come first, those that failed last.
 func TestMachines(t *testing.T) {
-	c := grouping.Combination{{Calculator: 2, Key: 1}, {Calculator: 9, Key: 2}}
-	m := matching([]grouping.Combination{c, {{Calculator: 3, Key: 1}}}, []Powers{{Calculator: 9}, {Calculator: 1}, {Calculator: 2}})
-	if len(m) != 1 || m[0].part != 0 || m[0].machines != 0b101 {
-		t.Errorf("%+v", m)
+	g := &grouping.Grouping{L: 2, Calculators: []uint64{1, 2, 3, 9}}
+	all, err := combinationsOf(g, []grouping.Combination{
+		{{Calculator: 3, Key: 1}},
+		{{Calculator: 2, Key: 1}, {Calculator: 9, Key: 2}},
+		{{Calculator: 1, Key: 1}, {Calculator: 9, Key: 2}},
+		{{Calculator: 1, Key: 2}, {Calculator: 2, Key: 2}},
+	})
+	if err != nil || len(all) != 4 || all[1].part != 1 || all[1].machines != 0b1010 {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	s := &Solver{public: &Public{Grouping: *g}, all: all, lost: make([]int, 4), lastWon: -1}
+	order := func() (parts []int) {
+		for _, m := range s.matching([]Powers{{Calculator: 9}, {Calculator: 1}, {Calculator: 2}}) {
+			parts = append(parts, m.part)
+		}
+		return parts
+	}
+	if got := order(); !slices.Equal(got, []int{1, 2, 3}) {
+		t.Errorf("at first %d", got)
+	}
+	s.lost[1], s.lastWon = 1, 3
+	if got := order(); !slices.Equal(got, []int{3, 2, 1}) {
+		t.Errorf("after a failure and a signature %d", got)
+	}
+	s.lastWon = 1
+	if got := order(); !slices.Equal(got, []int{2, 3, 1}) {
+		t.Errorf("if what failed once has won since %d", got)
+	}
+	if len(s.all) != 4 || s.all[0].part != 0 {
+		t.Error("the combinations changed")
+	}
+	for name, c := range map[string]grouping.Combination{
+		"no such calculator": {{Calculator: 4, Key: 1}}, "key 0": {{Calculator: 1}}, "key 3": {{Calculator: 1, Key: 3}},
+	} {
+		if _, err := combinationsOf(g, []grouping.Combination{c}); !errors.Is(err, ErrPublic) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := combinationsOf(&grouping.Grouping{Calculators: make([]uint64, grouping.MaxCalculators+1)}, nil); !errors.Is(err, ErrPublic) {
+		t.Errorf("too many calculators: %v", err)
+	}
+}
+
+// TestFailuresOfATask plays many documents with a combiner that has all combinations
+// of three of ten. Up to two calculators lie, always or by the toss of a coin, and
+// in the latter case honest ones are slow at times. The failures of all documents
+// together stay within the bound of one; and if the liars lie always and all
+// answer, all failures are in the first document.
+func TestFailuresOfATask(t *testing.T) {
+	const k, size, documents = 10, 3, 30
+	public := &Public{}
+	var everybody []Powers
+	for j := range uint64(k) {
+		public.Grouping.Calculators = append(public.Grouping.Calculators, j+1)
+		everybody = append(everybody, Powers{Calculator: j + 1})
+	}
+	var all []match
+	for set := range sets(k, size) {
+		all = append(all, match{part: len(all), machines: set})
+	}
+	r := rand.New(rand.NewPCG(3, 4))
+	most := [3]int{}
+	for liars := range uint32(1 << k) {
+		f := bits.OnesCount32(liars)
+		if f > 2 {
+			continue
+		}
+		for _, always := range []bool{true, false} {
+			r.Shuffle(len(all), func(i, j int) { all[i].machines, all[j].machines = all[j].machines, all[i].machines })
+			s := &Solver{public: public, all: all, lost: make([]int, len(all)), lastWon: -1}
+			failures, first := 0, 0
+			for document := range documents {
+				powers := everybody
+				if !always {
+					slow := 1<<r.IntN(k) | 1<<r.IntN(k)
+					powers = slices.DeleteFunc(slices.Clone(everybody), func(p Powers) bool { return slow&^int(liars)>>(p.Calculator-1)&1 == 1 })
+				}
+				left := s.matching(powers)
+				for {
+					var try match
+					try, left = nextTry(left, s.failed, k)
+					if try.machines&liars == 0 || !always && r.IntN(2) == 0 {
+						s.lastWon = try.part
+						break
+					}
+					s.remember(try.machines)
+					s.lost[try.part]++
+					failures++
+				}
+				if document == 0 {
+					first = failures
+				}
+			}
+			most[f] = max(most[f], failures)
+			if always && failures != first {
+				t.Errorf("liars %b: %d failures after the first document", liars, failures-first)
+			}
+		}
+	}
+	if most[0] != 0 || most[1] > size || most[2] > 10+45 || most[1] == 0 || most[2] <= most[1] {
+		t.Errorf("failures at most, by the number of liars: %d", most)
+	}
+}
+
+// TestRemember: the memory is bounded, and has nothing twice.
+func TestRemember(t *testing.T) {
+	s := &Solver{}
+	for i := range uint32(2 * maxFailures) {
+		s.remember(i + 1)
+		s.remember(i + 1)
+	}
+	if len(s.failed) != maxFailures || s.failed[0] != maxFailures+1 || s.failed[maxFailures-1] != 2*maxFailures {
+		t.Errorf("%d, from %d", len(s.failed), s.failed[0])
 	}
 }

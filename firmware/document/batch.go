@@ -18,15 +18,45 @@ import (
 // ErrBatch: a batch is too large, or has the same thing twice.
 var ErrBatch = fmt.Errorf("%w: batch", ErrRequest)
 
-// MaxBatch is how many certificates a batch of a key may have; 0 if the key signs
-// no batches.
+// MaxBatch is how many certificates a batch of a key may have, wherever its
+// machines are; 0 if the key signs no batches. [MaxBatchIn] may be less.
 func MaxBatch(key *ledger.Key) int {
 	if key.Family != ledger.FamilyCertificate || key.Scheme != threshold.TwoLayer || key.Layers == nil {
 		return 0
 	}
-	// A power, and a proof of less than two (firmware.VerifyPowers).
-	one := 3 * len(key.Public.N) * int(key.Layers.Grouping.L) * int(key.N)
+	one := maxPower * len(key.Public.N) * int(key.Layers.Grouping.L) * int(key.N)
 	return max(1, min(maxBatch, maxBatchPowers/max(1, one)))
+}
+
+// MaxBatchIn is how many certificates a batch of a key may have in a system. A
+// device takes no beats while it works, nor answers those who wait for its own:
+// a batch on which it works too long would cost it, or them, the lease.
+//
+// A challenge goes out after one piece of work, a device answers it after
+// another, and the answer is heard after a third. All three have to fit into the
+// shortest lease of the key's machines, with a period to spare.
+func MaxBatchIn(state ledger.State, key *ledger.Key) int {
+	most := MaxBatch(key)
+	if most == 0 {
+		return 0
+	}
+	// The cost of a power grows with the cube of the length.
+	bits := uint64(8 * len(key.Public.N))
+	one := max(1, maxPower*key.Layers.Grouping.L*powerTime*bits*bits*bits/(2048*2048*2048))
+	for _, h := range key.Holders {
+		if d, ok := state.Device(h.Device); ok && d.Heartbeat != nil && d.Heartbeat.Lease > d.Heartbeat.Period {
+			most = min(most, int((d.Heartbeat.Lease-d.Heartbeat.Period)*1000/3/one))
+		}
+	}
+	return max(1, most)
+}
+
+// checkBatchIn refuses a batch that is too long for the leases of a system.
+func checkBatchIn(state ledger.State, req *Request, key *ledger.Key) error {
+	if most := MaxBatchIn(state, key); most > 0 && len(req.Batch) > most {
+		return fmt.Errorf("%w: %d certificates, and by the leases of its devices key %q signs %d at once: make several requests", ErrBatch, len(req.Batch), key.ID, most)
+	}
+	return nil
 }
 
 // checkBatch checks a request of KindCertificates.
@@ -137,15 +167,31 @@ func (c *Checked) viewParts(v *View) {
 	n := len(c.parts)
 	var names []string
 	for i, part := range c.parts {
-		p := part.View()
-		name := strings.TrimPrefix(p.Title, "Certificate for ")
-		names = append(names, name)
+		name := part.content.certificate.name()
+		if i < titleNames {
+			names = append(names, clip(name))
+		}
 		v.section(fmt.Sprintf("Certificate %d of %d", i+1, n))
 		v.raw("for", name)
-		v.Sections = append(v.Sections, p.Sections...)
+		p := part.View()
+		for _, s := range p.Sections {
+			s.Title = fmt.Sprintf("Certificate %d: %s", i+1, s.Title)
+			v.Sections = append(v.Sections, s)
+		}
 		for _, w := range p.Warnings {
 			v.warn("certificate %d: %s", i+1, w)
 		}
 	}
 	v.Title = fmt.Sprintf("Batch of %d certificates: %s", n, strings.Join(names, "; "))
+	if n > titleNames {
+		v.Title += fmt.Sprintf("; and %d more", n-titleNames)
+	}
+}
+
+// clip shortens a name for a title. The whole of it stands in the sections.
+func clip(name string) string {
+	if r := []rune(name); len(r) > titleName {
+		return strings.TrimRight(string(r[:titleName]), " ") + "..."
+	}
+	return name
 }

@@ -38,8 +38,8 @@ type content struct {
 	signed      []byte              // what is signed, if not the document itself
 	digest      []byte              // KindDigest
 	view        func(*View)
-	// until is when the content's own times are over, 0 if it has none that are
-	// known here.
+	// until is from when on the content's own times have the check fail; 0 if that
+	// is not known here.
 	until int64
 }
 
@@ -82,6 +82,9 @@ func CheckIn(state ledger.State, req *Request, now int64) (*Checked, error) {
 	if key.Scheme == threshold.TwoLayer {
 		r := *req
 		r.Route.Devices = stillThere(state, &key, req.Route.Devices)
+		if err := checkBatchIn(state, &r, &key); err != nil {
+			return nil, err
+		}
 		return Check(&r, key, now)
 	}
 	if key.Family != ledger.FamilyLedger {
@@ -166,9 +169,9 @@ func (c *Checked) Kind() string { return c.kind }
 // Algorithm is the signature algorithm.
 func (c *Checked) Algorithm() threshold.Algorithm { return c.algorithm }
 
-// HoldsUntil is a time (Unix seconds) before which the same check finds the
-// same, if it is made later and the tables are those it was made with; 0 where
-// that is not known.
+// HoldsUntil is the first time (Unix seconds) at which the same check fails. At any
+// time between its own and that one it passes and finds the same, but for
+// warnings in its View, given the same tables; 0 where that time is not known.
 func (c *Checked) HoldsUntil() int64 { return c.until }
 
 // ToBeSigned returns the octets whose hash is signed; nil for KindDigest, and

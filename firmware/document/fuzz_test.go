@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/threshold"
 )
 
@@ -198,7 +199,11 @@ func FuzzRequest(f *testing.F) {
 	csr := opensslCSR(f, newEC, san...)
 	blind := fileRequest(key, []byte("x"))
 	asDigest(blind, nil)
-	for _, r := range []*Request{fileRequest(key, []byte("data\n")), blind, certificateRequest(f, ca, csr, leaf(f, ca, csr, threshold.RS256), threshold.RS256)} {
+	_, _, layers := layersKey(f)
+	for _, r := range []*Request{
+		fileRequest(key, []byte("data\n")), blind, certificateRequest(f, ca, csr, leaf(f, ca, csr, threshold.RS256), threshold.RS256),
+		batchOf(f, layers, 2, threshold.PS256),
+	} {
 		raw, err := envelope.Marshal(r)
 		if err != nil {
 			f.Fatal(err)
@@ -216,13 +221,16 @@ func FuzzRequest(f *testing.F) {
 			t.Fatalf("a second encoding: %x", again)
 		}
 		c, err := Check(&r, key, now)
-		if err != nil {
-			if c, err = Check(&r, ca, now); err != nil {
-				return
+		for _, other := range []ledger.Key{ca, layers} {
+			if err != nil {
+				c, err = Check(&r, other, now)
 			}
 		}
-		if _, err := c.EncodedMessage(envelope.Hash{1}); err != nil {
-			t.Fatal(err)
+		if err != nil {
+			return
+		}
+		if ems, err := c.EncodedMessages(envelope.Hash{1}); err != nil || len(ems) != max(1, len(r.Batch)) {
+			t.Fatal(len(ems), err)
 		}
 		for _, line := range c.View().Lines(80) {
 			if len([]rune(line)) > 80 {

@@ -8,14 +8,26 @@ const (
 	// the approvals of its officers it must fit into one frame of a device's
 	// link, 4 MiB; longer files need a key that allows digests.
 	MaxFile = 3 << 20
-	// maxBatch bounds the certificates of a batch, and maxBatchOctets all of them
-	// with their requests: with the approvals they must fit into one frame of a
-	// device's link beside the powers of a batch.
-	maxBatch       = 100
+	// maxBatch bounds the certificates of a batch: officers see each of them.
+	maxBatch = 100
+	// maxBatchOctets bounds all of them with their requests, and maxBatchPowers the
+	// powers of all calculators for them, octets. Both come to a combiner in one
+	// frame of its link, 4 MiB, and half a MiB is left for approvals and for what
+	// signed messages have besides (firmware.TestLargestBatchFits).
 	maxBatchOctets = 1 << 20
-	// maxBatchPowers bounds the powers of a batch that a combiner is given, in one
-	// frame, octets: of all calculators, with a proof of less than two powers each.
 	maxBatchPowers = 5 << 19
+	// maxPower is how much a power and its proof are, in powers: of octets, since the
+	// answer and the challenge of a proof are shorter than two numbers as long as N;
+	// and of time, since a proof takes two exponentiations of little more than
+	// the power's length.
+	maxPower = 3
+	// powerTime is what a power of half the length takes for a key of 2048 bits, in
+	// microseconds, by libcrypto on a processor without vector multipliers.
+	powerTime = 1200
+	// titleNames is how many names the title of a batch has, and titleName how long
+	// each of them may be, characters: a title is read as a whole.
+	titleNames = 3
+	titleName  = 60
 	// maxTBS bounds a certificate: what is longer no officer reads.
 	maxTBS = 16 << 10
 	// maxCSR bounds a certificate request; an RSA 8192 one with many names is 8 KiB.

@@ -19,6 +19,9 @@ func requestView(v *View, r *Request, key *ledger.Key) {
 	v.section("Request")
 	v.text("key", fmt.Sprintf("%s (%s), epoch %d, for documents of family %s", key.ID, key.Name, key.Epoch, key.Family))
 	v.raw("algorithm", string(r.Algorithm))
+	if r.Kind == KindCertificates {
+		v.raw("documents", fmt.Sprintf("%d certificates: your word is for all of them", len(r.Batch)))
+	}
 	v.text("requester", r.Requester)
 	v.raw("route", fmt.Sprintf("%s, approvals as a %s", r.Route.Mode, r.Route.Approvals))
 	if key.Scheme == threshold.TwoLayer {
@@ -56,10 +59,7 @@ type certificateContent struct {
 
 func (c *certificateContent) view(v *View) {
 	t := c.tbs
-	v.Title = "Certificate for " + oneLine(c.subject)
-	if len(c.subject) == 0 {
-		v.Title = "Certificate for " + strings.Join(linesOf(c.facts.names), ", ")
-	}
+	v.Title = "Certificate for " + c.name()
 	v.section("Subject")
 	for _, a := range c.subject {
 		v.text(a.label(), a.value)
@@ -79,6 +79,14 @@ func (c *certificateContent) view(v *View) {
 	v.raw("serial number", hex.EncodeToString(t.Serial))
 	extensionsView(v, t, c.facts)
 	c.compare(v)
+}
+
+// name is whom it certifies, safe to print.
+func (c *certificateContent) name() string {
+	if len(c.subject) == 0 {
+		return strings.Join(linesOf(c.facts.names), ", ")
+	}
+	return oneLine(c.subject)
 }
 
 // compare tells officers where certificate and request differ: an approval of

@@ -106,7 +106,7 @@ func (d *Prepared) deal(in Inputs, whole *threshold.WholeKey, progress func(stri
 // combinations, of the reserve, which enough pieces open. It takes machines away
 // as well; where that is all, reserve and pieces are nil, unless a new reserve is
 // asked for. The pieces stay the caller's to wipe. Errors are ErrNoAuthority,
-// ErrNoReserve, ErrReserveTampered, *ReserveError, those of share.Recover, and
+// ErrNoReserve, ErrReserveTampered, *ReserveError, *ForgottenError, those of share.Recover, and
 // those of the packages it calls.
 func (d *Prepared) Extend(in Inputs, reserve []byte, pieces []share.Piece, progress func(string)) (*Result, error) {
 	if d.row == nil {
@@ -128,7 +128,7 @@ func (d *Prepared) Extend(in Inputs, reserve []byte, pieces []share.Piece, progr
 	if err != nil {
 		return nil, err
 	}
-	if err := CheckReserve(d.state, d.row, r); err != nil {
+	if err := d.CheckReserve(r); err != nil {
 		return nil, err
 	}
 	progress("opening the reserve")
@@ -141,6 +141,7 @@ func (d *Prepared) Extend(in Inputs, reserve []byte, pieces []share.Piece, progr
 	if err != nil {
 		return nil, err
 	}
+	old.Gone = d.gone(old)
 	progress("sharing the key among more machines")
 	dealt, err := old.Extend(in.Rand, d.Grouping, &key.Public)
 	if err != nil {
@@ -192,7 +193,7 @@ func (d *Prepared) finish(in Inputs, key ledger.Key, dealt *twolayer.Dealing, wr
 		return nil, err
 	}
 	if d.plan.Reserve != nil {
-		out.Reserve, err = makeReserve(in.Rand, d.state, &out.Dealing, digest, dealt, d.plan.Reserve.Need, d.keepers)
+		out.Reserve, err = makeReserve(in.Rand, d.state, &out.Dealing, digest, dealt, d.plan.Reserve.Need, d.keepers, d.remember())
 		if err != nil {
 			out.Wipe()
 			return nil, err

@@ -120,22 +120,84 @@ func (d *Prepared) change(progress func(string)) (*grouping.Grouping, error) {
 			return g, nil
 		}
 	}
-	p := d.params()
-	if ever, ok := d.state.EverDealt(d.plan.Enterprise.Code); ok {
-		p.Dealt = []*grouping.Grouping{&ever}
+	if err := d.checkExposed(); err != nil {
+		return nil, err
 	}
-	g, err = g.Grow(newCalculators, newCombiners, p, searching(progress))
+	g, err = d.grow(g, newCalculators, newCombiners, progress)
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
 	d.Searched += ", grown"
-	// The ledger knows what was entered. A combiner that was dealt two different
-	// extensions of one revision may, with t-1 calculators, have the key
-	// (TestTwoExtensionsTellMoreThanOne); the same plan twice gives it nothing new.
+	if n := len(d.abandoned); n > 0 {
+		d.Searched += fmt.Sprintf(", safe beside %d dealings that never came into force", n)
+	}
+	// The ledger knows what was entered, and the distributor what it was brought.
+	others := "a dealing"
+	if len(d.abandoned) > 0 {
+		others = "another dealing"
+	}
 	d.Warnings = append(d.Warnings, fmt.Sprintf(
-		"if a revision %d was dealt before and never entered, this one is not judged beside it: a combiner that has its shares of both may learn the key with fewer than %d calculators; deal the same machines again, or make sure that no device ever got that medium's shares",
-		d.Revision(), g.T))
+		"if %s of this authority was ever given out and never entered, this one is not judged beside it, and a combiner with shares of both may learn the key with fewer than %d calculators: then invite again, with --abandoned and its dealing.cbor",
+		others, g.T))
 	return g, nil
+}
+
+// grow adds machines to a grouping, safely beside all that was ever given out.
+// The same plan again finds what an abandoned dealing of it gave out already, and
+// tells nobody more: so that is tried first.
+func (d *Prepared) grow(old *grouping.Grouping, calculators, combiners []uint64, progress func(string)) (*grouping.Grouping, error) {
+	p, ever := d.params(), d.ever()
+	p.Dealt = ever[:1]
+	g, err := old.Grow(calculators, combiners, p, searching(progress))
+	if err != nil || len(d.abandoned) == 0 {
+		return g, err
+	}
+	if g.CheckBeside(ever) != nil {
+		p.Dealt = ever
+		if g, err = d.given(old, calculators, combiners).Grow(nil, nil, p, searching(progress)); err != nil {
+			return nil, err
+		}
+	}
+	return g, d.checkHidden(g)
+}
+
+// given is a grouping with the machines of the plan that are new, and with the
+// combinations of them all that abandoned dealings gave out already: to give them
+// once more tells nobody more, and every other one would.
+func (d *Prepared) given(old *grouping.Grouping, calculators, combiners []uint64) *grouping.Grouping {
+	all := []*grouping.Grouping{old}
+	for _, a := range d.abandoned {
+		all = append(all, a.named)
+	}
+	known := together(all...)
+	out := &grouping.Grouping{T: old.T, L: old.L, Calculators: slices.Sorted(slices.Values(slices.Concat(old.Calculators, calculators)))}
+	working := slices.Clone(combiners)
+	for _, c := range old.Combiners {
+		working = append(working, c.Number)
+	}
+	slices.Sort(working)
+	for _, n := range working {
+		out.Combiners = append(out.Combiners, grouping.Group{Number: n, Combinations: known.Match(n, out.Calculators)})
+	}
+	return out
+}
+
+// count says what is to be said of abandoned dealings where the grouping did not
+// grow, and what becomes of them.
+func (d *Prepared) count() error {
+	if err := d.checkExposed(); err != nil {
+		if d.NeedsReserve() {
+			return err
+		}
+		// To take a machine away tells nobody more, and may be urgent.
+		d.Warnings = append(d.Warnings, err.Error())
+	}
+	d.settle()
+	if n := len(d.remember()); n > 0 && d.plan.KeepReserve {
+		d.Warnings = append(d.Warnings, fmt.Sprintf(
+			"no new reserve is written, so nothing remembers that %d dealings were given out and never entered: keep their dealing.cbor, and bring them again with --abandoned for every later extension", n))
+	}
+	return nil
 }
 
 // compare says which numbers of a layer are new in a plan, and which it lacks.

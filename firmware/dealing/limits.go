@@ -13,6 +13,11 @@ const (
 	// maxKeepers bounds the keepers of a reserve.
 	maxKeepers = share.MaxPieces
 
+	// MaxAbandoned bounds the abandoned dealings that an extension counts. Machines
+	// that they named count too, and there are at most fifteen in a layer: more
+	// would not fit in any case. A medium has room for them.
+	MaxAbandoned = 16
+
 	// MinReserveNeed is the least number of cards that open a reserve, which is
 	// the whole private exponent: no single person has it.
 	MinReserveNeed = 2

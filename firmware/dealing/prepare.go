@@ -17,6 +17,9 @@ type Inputs struct {
 	Rand io.Reader
 	// Isolated says that the machine had no network, as far as it could tell.
 	Isolated bool
+	// Abandoned are extensions of this authority that were given out, or may have
+	// been, and never came into force: see [Abandoned].
+	Abandoned []ledger.Dealing
 }
 
 // Prepared is a dealing of which all is settled but the secrets. Only [Prepare]
@@ -37,6 +40,7 @@ type Prepared struct {
 	invitations map[string]*firmware.VerifiedInvitation // by device
 	machines    []ledger.Holder
 	fresh       map[string]bool // devices that get a share, or a new version of theirs
+	abandoned   []Abandoned
 }
 
 // keeper is a person's card that a piece of the reserve's key is sealed to.
@@ -86,7 +90,7 @@ func Draft(in Inputs, s ledger.State, p *Plan, progress func(string)) (*Prepared
 	if row, ok := s.Enterprise(p.Enterprise.Code); ok {
 		d.row = &row
 	}
-	for _, check := range []func(in Inputs) error{d.checkRow, d.checkMachines, d.register, d.checkRoles, d.keep} {
+	for _, check := range []func(in Inputs) error{d.checkRow, d.checkMachines, d.takeAbandoned, d.register, d.checkRoles, d.keep} {
 		if err := check(in); err != nil {
 			return nil, err
 		}
@@ -95,6 +99,9 @@ func Draft(in Inputs, s ledger.State, p *Plan, progress func(string)) (*Prepared
 		return nil, err
 	}
 	if err := d.hold(); err != nil {
+		return nil, err
+	}
+	if err := d.count(); err != nil {
 		return nil, err
 	}
 	return d, d.rehearse(in)

@@ -35,6 +35,10 @@ type Reserve struct {
 	Pieces     []ReservePiece `cbor:"11,keyasint"` // piece i+1 of the key
 	Nonce      []byte         `cbor:"12,keyasint"`
 	Ciphertext []byte         `cbor:"13,keyasint"` // AES-256-GCM of a dealing's secrets
+	// Abandoned are the digests of dealings that were given out, never came into
+	// force and were counted in this one. The ledger does not know them: whoever
+	// extends of this reserve has to bring them.
+	Abandoned []envelope.Hash `cbor:"14,keyasint,omitempty"`
 }
 
 // ReservePiece is a keeper's.
@@ -69,7 +73,7 @@ var (
 
 // makeReserve encrypts all secrets of a dealing and cuts the key for its
 // keepers.
-func makeReserve(rand io.Reader, s ledger.State, d *ledger.Dealing, digest envelope.Hash, dealt *twolayer.Dealing, need uint64, keepers []keeper) ([]byte, error) {
+func makeReserve(rand io.Reader, s ledger.State, d *ledger.Dealing, digest envelope.Hash, dealt *twolayer.Dealing, need uint64, keepers []keeper, abandoned []envelope.Hash) ([]byte, error) {
 	raw := make([]byte, reserveKeySize)
 	if _, err := io.ReadFull(rand, raw); err != nil {
 		return nil, fmt.Errorf("reserve: key: %w", err)
@@ -79,7 +83,7 @@ func makeReserve(rand io.Reader, s ledger.State, d *ledger.Dealing, digest envel
 	r := &Reserve{
 		Format: reserveFormat, System: s.System(), Enterprise: d.Enterprise.Code, Key: d.Key.ID, Modulus: d.Key.Public.N,
 		Revision: d.Revision, Dealing: digest, Created: d.Created, Need: need, KeyCheck: envelope.HashOf(keyCheckDomain, key.Reveal()),
-		Nonce: make([]byte, reserveNonceLen),
+		Nonce: make([]byte, reserveNonceLen), Abandoned: abandoned,
 	}
 	pieces, err := share.SplitSecret(rand, key.Reveal(), int(need), len(keepers))
 	if err != nil {
@@ -162,6 +166,8 @@ func ParseReserve(data []byte) (*Reserve, error) {
 		return nil, fmt.Errorf("reserve: format %d, only %d is understood", r.Format, reserveFormat)
 	case r.Need < MinReserveNeed || r.Need > uint64(len(r.Pieces)) || len(r.Pieces) > maxKeepers:
 		return nil, fmt.Errorf("reserve: %d of %d pieces", r.Need, len(r.Pieces))
+	case len(r.Abandoned) > MaxAbandoned:
+		return nil, fmt.Errorf("reserve: %d abandoned dealings, at most %d", len(r.Abandoned), MaxAbandoned)
 	case len(r.Nonce) != reserveNonceLen:
 		return nil, fmt.Errorf("reserve: nonce of %d bytes", len(r.Nonce))
 	}
@@ -183,6 +189,19 @@ func CheckReserve(s ledger.State, row *ledger.Dealing, r *Reserve) error {
 		return reserveErr("it is of revision %d, which the ledger does not have (it has %d): bring the medium's ledger up to date, or take the reserve before", r.Revision, row.Revision)
 	}
 	return nil
+}
+
+// CheckReserve is [CheckReserve] for what was prepared. It also demands that the
+// abandoned dealings which the reserve names are counted: a *ForgottenError has
+// those that are not.
+func (d *Prepared) CheckReserve(r *Reserve) error {
+	if d.row == nil {
+		return ErrNoAuthority
+	}
+	if err := CheckReserve(d.state, d.row, r); err != nil {
+		return err
+	}
+	return d.forgotten(r)
 }
 
 // OpenPiece opens a keeper's piece with the card. index counts from 0. The

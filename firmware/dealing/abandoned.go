@@ -1,0 +1,507 @@
+package dealing
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"math/bits"
+	"slices"
+
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/threshold/grouping"
+	"github.com/privyseal/privyseal/firmware/threshold/twolayer"
+)
+
+// A dealing is abandoned if its shares may have been given out and the ledger
+// never took it in. Two extensions of one revision, each of them safe, need not
+// be so together (grouping.TestTwoExtensionsTellMoreThanOne), and the ledger
+// counts only what was entered. So whatever was given out is brought to the
+// distributor, and an extension is safe beside it.
+//
+// # One name for a device
+//
+// An abandoned extension drew sub-keys for the calculators that it added, and
+// the next one draws others for the same machine. All checks here take them for
+// the same, by naming every calculator after its device. That is on the safe
+// side. Let Ā be the matrix of a coalition's combinations with a column for each
+// sub-key so named, and A that with a column for each sub-key there really is.
+// If Ā·ū = 1, with ū zero for what the coalition's calculators hold, then A·u =
+// 1 for u with ū's number at every sub-key of the name: a combination has one
+// sub-key of a device. u is zero for all that these devices hold, of whichever
+// dealing. So who learns nothing by Ā learns nothing by A, and |u| ≤ n·|ū| for n
+// dealings. The same holds where two devices have one name: a coalition of as
+// many names has at least these devices.
+//
+// What is not on the safe side is one device under two names, or in two layers.
+// A plan that brings that about is refused.
+
+// Abandoned is a dealing of the authority that was given out and that never came
+// into force, as far as whoever brings it knows.
+type Abandoned struct {
+	Dealing ledger.Dealing
+	Digest  envelope.Hash
+	// Again says that the dealing that is prepared gives out all that this one
+	// did, so that nobody needs to remember it once that is in force.
+	Again bool
+
+	named *grouping.Grouping // its machines named after their devices
+}
+
+// An AbandonedError is a dealing that was brought as an abandoned one and is none
+// of this authority.
+type AbandonedError struct {
+	Digest envelope.Hash
+	Why    string
+}
+
+func (e *AbandonedError) Error() string {
+	return fmt.Sprintf("the abandoned dealing %s: %s", e.Digest, e.Why)
+}
+
+// An ExposedError says that what was given out already, with dealings that never
+// came into force, may have told somebody the key. No extension mends that.
+type ExposedError struct{ Err error }
+
+func (e *ExposedError) Error() string {
+	return fmt.Sprintf("what was given out, with the dealings that never came into force, is not safe together: %v; replace this authority by a new one", e.Err)
+}
+
+// Unwrap returns the coalition: a *grouping.UnsafeError.
+func (e *ExposedError) Unwrap() error { return e.Err }
+
+// A ForgottenError names dealings that a reserve remembers and that were not
+// brought.
+type ForgottenError struct{ Digests []envelope.Hash }
+
+func (e *ForgottenError) Error() string {
+	return fmt.Sprintf("%d dealings were given out and never came into force, as the reserve says, and are not here to be counted: %v: invite again, with --abandoned for each of them",
+		len(e.Digests), e.Digests)
+}
+
+// Abandoned are the abandoned dealings that are counted, in the order of their
+// digests.
+func (d *Prepared) Abandoned() []Abandoned { return slices.Clone(d.abandoned) }
+
+// takeAbandoned checks what was brought as abandoned and names its machines.
+func (d *Prepared) takeAbandoned(in Inputs) error {
+	if len(in.Abandoned) == 0 {
+		return nil
+	}
+	if d.row == nil {
+		return errors.New("this enterprise has no authority in the ledger, and its first dealing makes a key of its own, which nothing before tells anything of: leave the abandoned dealings out")
+	}
+	if len(in.Abandoned) > MaxAbandoned {
+		return fmt.Errorf("%d abandoned dealings, at most %d are counted: replace this authority by a new one", len(in.Abandoned), MaxAbandoned)
+	}
+	for i := range in.Abandoned {
+		a := Abandoned{Dealing: in.Abandoned[i]}
+		var err error
+		if a.Digest, err = a.Dealing.Digest(); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(d.abandoned, func(b Abandoned) bool { return b.Digest == a.Digest }) {
+			continue // it came twice: once is enough
+		}
+		if err := checkAbandoned(d.state, d.row, &a); err != nil {
+			return err
+		}
+		d.abandoned = append(d.abandoned, a)
+	}
+	slices.SortFunc(d.abandoned, func(a, b Abandoned) int { return slices.Compare(a.Digest[:], b.Digest[:]) })
+	if err := d.checkNumbers(); err != nil {
+		return err
+	}
+	return d.name()
+}
+
+// checkAbandoned reports whether a dealing is another one of the authority whose
+// row is in force: of the same key, shared with the same sub-keys, and confirmed
+// by its operator's card, since nothing is given out before that. Its revision
+// may be long past: what was given out stays known.
+func checkAbandoned(s ledger.State, row *ledger.Dealing, a *Abandoned) error {
+	x := &a.Dealing
+	fail := func(format string, args ...any) error {
+		return &AbandonedError{Digest: a.Digest, Why: fmt.Sprintf(format, args...)}
+	}
+	force, err := row.Digest()
+	if err != nil {
+		return err
+	}
+	switch {
+	case x.Enterprise.Code != row.Enterprise.Code:
+		return fail("it is of enterprise %d, not of %d", x.Enterprise.Code, row.Enterprise.Code)
+	case x.Key.ID != row.Key.ID || string(x.Key.Public.N) != string(row.Key.Public.N) || x.Key.Public.E != row.Key.Public.E:
+		return fail("it is of another key than %s in force: it tells nothing of that, leave it out", row.Key.ID)
+	case a.Digest == force:
+		return fail("it is in force: leave it out")
+	case x.Revision > row.Revision+1:
+		return fail("it is revision %d, and the ledger here has %d: fetch a newer ledger", x.Revision, row.Revision)
+	case x.Revision < 2 || x.Key.Layers == nil:
+		return fail("revision %d is no extension", x.Revision)
+	}
+	layers, old := x.Key.Layers, row.Key.Layers
+	if err := layers.Validate(&x.Key.Public); err != nil {
+		return fail("%v", err)
+	}
+	if layers.Grouping.T != old.Grouping.T || layers.Grouping.L != old.Grouping.L || string(layers.H) != string(old.H) {
+		return fail("it has another t, l or h than the row in force, and so is no extension of it")
+	}
+	for _, g := range layers.Grouping.Combiners {
+		if len(g.Combinations) > ledger.MaxParts {
+			return fail("combiner %d has %d combinations, at most %d", g.Number, len(g.Combinations), ledger.MaxParts)
+		}
+	}
+	if err := checkRows(s, &x.Key); err != nil {
+		return fail("%v", err)
+	}
+	if err := checkConfirmed(s, x, a.Digest); err != nil {
+		return fail("%v", err)
+	}
+	return nil
+}
+
+// checkRows demands one row for each machine, each at a device of its own.
+func checkRows(s ledger.State, k *ledger.Key) error {
+	g, seen := &k.Layers.Grouping, map[string]bool{}
+	want := map[place]bool{}
+	for _, n := range g.Calculators {
+		want[place{ledger.LayerCalculator, n}] = true
+	}
+	for _, c := range g.Combiners {
+		want[place{ledger.LayerCombiner, c.Number}] = true
+	}
+	for _, h := range k.Holders {
+		at := place{h.Layer, h.Index}
+		if _, ok := s.Device(h.Device); !ok || seen[h.Device] || !want[at] {
+			return fmt.Errorf("the row of %v at device %.64q is of no machine, or given twice", at, h.Device)
+		}
+		seen[h.Device] = true
+		delete(want, at)
+	}
+	if len(want) > 0 {
+		return fmt.Errorf("%d machines have no device", len(want))
+	}
+	return nil
+}
+
+// checkConfirmed verifies the operator's confirmation, however old it is.
+func checkConfirmed(s ledger.State, x *ledger.Dealing, digest envelope.Hash) error {
+	if len(x.Confirmation) == 0 || len(x.Confirmation) > ledger.MaxSignature {
+		return errors.New("no operator confirmed it: nothing is given out before that")
+	}
+	u, err := envelope.Parse(x.Confirmation)
+	if err != nil {
+		return fmt.Errorf("confirmation: %w", err)
+	}
+	id, ok := s.Identity(u.Header().Signer)
+	if !ok || id.Kind != ledger.OwnerPerson || id.Owner != x.Operator || id.Use != ledger.UseSign {
+		return fmt.Errorf("confirmation: not signed by a card of the operator %.64q", x.Operator)
+	}
+	v, err := u.Verify(id.SignKey)
+	if err != nil {
+		return fmt.Errorf("confirmation: %w", err)
+	}
+	var c ledger.Confirm
+	if err := envelope.Decode(v, ledger.TypeConfirm, ledger.ConfirmVersion, &c); err != nil {
+		return fmt.Errorf("confirmation: %w", err)
+	}
+	if h := v.Header(); h.System != s.System() || h.Key != x.Key.ID || h.Epoch != x.Key.Epoch || c.Dealing != digest {
+		return errors.New("confirmation: it is of another dealing")
+	}
+	return nil
+}
+
+// place is a machine of a layer.
+type place struct{ layer, number uint64 }
+
+func (p place) String() string {
+	if p.layer == ledger.LayerCalculator {
+		return fmt.Sprintf("calculator %d", p.number)
+	}
+	return fmt.Sprintf("combiner %d", p.number)
+}
+
+// checkNumbers holds the machines that a plan adds to what abandoned dealings
+// made of their devices and numbers: the same device is the same machine, also
+// if its sub-keys are drawn anew, and no other is.
+func (d *Prepared) checkNumbers() error {
+	for _, layer := range d.layers() {
+		for i, m := range layer.machines {
+			if _, ok := d.row.Key.Machine(layer.number, m.Number); ok {
+				continue
+			}
+			was, here := []place(nil), place{layer.number, m.Number}
+			for _, a := range d.abandoned {
+				for _, h := range a.Dealing.Key.Holders {
+					p := place{h.Layer, h.Index}
+					switch {
+					case h.Device == m.Device:
+						was = append(was, p)
+					case p == here:
+						return planErr(at(layer.name, i, "number"), "%v was %s in a dealing that never came into force (%s): numbers are given once, take another",
+							p, h.Device, a.Digest)
+					}
+				}
+			}
+			for _, p := range was {
+				if p.layer != layer.number {
+					return planErr(at(layer.name, i, "device"), "%s was %v in a dealing that never came into force, and may know what that was dealt: take another device", m.Device, p)
+				}
+			}
+			if len(was) > 0 && !slices.Contains(was, here) {
+				return planErr(at(layer.name, i, "number"), "%s was %v in a dealing that never came into force, and may know what that was dealt: it keeps that number", m.Device, was[0])
+			}
+		}
+	}
+	return nil
+}
+
+// name gives each device one name in all that is counted: its number in the
+// ledger, else in the plan, else in an abandoned dealing. Two devices have two,
+// but for those of machines that the ledger has no more: which device that was
+// it does not say, and one name for two is on the safe side.
+func (d *Prepared) name() error {
+	names, taken := map[string]place{}, map[place]bool{}
+	give := func(device string, p place) {
+		if _, ok := names[device]; !ok {
+			names[device], taken[p] = p, true
+		}
+	}
+	for _, h := range d.row.Key.Holders {
+		give(h.Device, place{h.Layer, h.Index})
+	}
+	for _, layer := range d.layers() {
+		for _, m := range layer.machines {
+			give(m.Device, place{layer.number, m.Number})
+		}
+	}
+	for i := range d.abandoned {
+		a := &d.abandoned[i]
+		as := map[place]uint64{}
+		for _, h := range a.Dealing.Key.Holders {
+			p := place{h.Layer, h.Index}
+			if n, ok := names[h.Device]; ok && n.layer != p.layer {
+				return &AbandonedError{Digest: a.Digest, Why: fmt.Sprintf("%s is %v in it and %v elsewhere, and may know what both were dealt: replace this authority by a new one", h.Device, p, n)}
+			} else if !ok {
+				for n := uint64(grouping.MaxNumber); taken[p] && n > 0; n-- {
+					p.number = n
+				}
+				give(h.Device, p)
+			}
+			as[place{h.Layer, h.Index}] = names[h.Device].number
+		}
+		a.named = renamed(&a.Dealing.Key.Layers.Grouping, func(p place) uint64 { return as[p] })
+		if err := a.named.Validate(); err != nil {
+			return &AbandonedError{Digest: a.Digest, Why: err.Error()}
+		}
+	}
+	return nil
+}
+
+// renamed is a grouping with other numbers, one for each machine.
+func renamed(g *grouping.Grouping, number func(place) uint64) *grouping.Grouping {
+	out := &grouping.Grouping{T: g.T, L: g.L}
+	for _, n := range g.Calculators {
+		out.Calculators = append(out.Calculators, number(place{ledger.LayerCalculator, n}))
+	}
+	slices.Sort(out.Calculators)
+	for _, group := range g.Combiners {
+		x := grouping.Group{Number: number(place{ledger.LayerCombiner, group.Number})}
+		for _, c := range group.Combinations {
+			y := slices.Clone(c)
+			for i := range y {
+				y[i].Calculator = number(place{ledger.LayerCalculator, y[i].Calculator})
+			}
+			slices.SortFunc(y, func(a, b grouping.Term) int { return cmp.Compare(a.Calculator, b.Calculator) })
+			x.Combinations = append(x.Combinations, y)
+		}
+		out.Combiners = append(out.Combiners, x)
+	}
+	slices.SortFunc(out.Combiners, func(a, b grouping.Group) int { return cmp.Compare(a.Number, b.Number) })
+	return out
+}
+
+// ever is all that was dealt before, as far as the ledger and those who brought
+// abandoned dealings know: what the ledger has comes first.
+func (d *Prepared) ever() []*grouping.Grouping {
+	var out []*grouping.Grouping
+	if g, ok := d.state.EverDealt(d.plan.Enterprise.Code); ok {
+		out = append(out, &g)
+	}
+	for _, a := range d.abandoned {
+		out = append(out, a.named)
+	}
+	return out
+}
+
+// together is what all machines of some groupings know, under one name for each.
+func together(all ...*grouping.Grouping) *grouping.Grouping {
+	out := &grouping.Grouping{T: all[0].T, L: all[0].L}
+	held, seen := map[uint64][]grouping.Combination{}, map[string]bool{}
+	for _, g := range all {
+		out.Calculators = append(out.Calculators, g.Calculators...)
+		for _, group := range g.Combiners {
+			held[group.Number] = append(held[group.Number], nil...)
+			for _, c := range group.Combinations {
+				if at := fmt.Sprint(group.Number, c); !seen[at] {
+					seen[at] = true
+					held[group.Number] = append(held[group.Number], c)
+				}
+			}
+		}
+	}
+	slices.Sort(out.Calculators)
+	out.Calculators = slices.Compact(out.Calculators)
+	for _, n := range slices.Sorted(maps.Keys(held)) {
+		out.Combiners = append(out.Combiners, grouping.Group{Number: n, Combinations: held[n]})
+	}
+	return out
+}
+
+// checkExposed reports whether what was given out already is safe.
+func (d *Prepared) checkExposed() error {
+	if len(d.abandoned) == 0 {
+		return nil
+	}
+	g := together(d.ever()...)
+	if err := g.Validate(); err != nil {
+		return fmt.Errorf("with what was dealt and never came into force: %w: replace this authority by a new one", err)
+	}
+	for _, who := range [][2]uint64{{1, g.T - 1}, {uint64(len(g.Combiners)), 0}} {
+		if err := g.CheckAgainst(who[0], who[1]); err != nil {
+			return &ExposedError{err}
+		}
+	}
+	return nil
+}
+
+// checkHidden reports whether the exponent stays hidden from every combiner with
+// T−1 calculators, and from all combiners, to as many bits as twolayer demands,
+// by all that was ever given out and by a grouping. twolayer checks that too,
+// with names of its own for sub-keys that are drawn anew, and so not what a
+// device knows that has several; the bits that these cost (above) are taken off
+// here.
+func (d *Prepared) checkHidden(g *grouping.Grouping) error {
+	known := together(append(d.ever(), g)...)
+	copies := bits.Len(uint(len(d.abandoned))) // ⌈log₂(1 + abandoned)⌉
+	var all []uint64
+	for _, c := range known.Combiners {
+		all = append(all, c.Number)
+	}
+	hidden := func(combiners, calculators []uint64) error {
+		b, err := twolayer.Hiding(known, combiners, calculators)
+		if err == nil && b-copies < twolayer.MinHiding {
+			err = twolayer.ErrThin
+		}
+		if err != nil {
+			return &twolayer.UnsafeError{Combiners: combiners, Calculators: slices.Clone(calculators), Err: err}
+		}
+		return nil
+	}
+	if err := hidden(all, nil); err != nil {
+		return err
+	}
+	subset := make([]uint64, 0, known.T)
+	var each func(from int) error
+	each = func(from int) error {
+		if len(subset) == int(known.T)-1 {
+			for _, c := range all {
+				if err := hidden([]uint64{c}, subset); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		for i := from; i < len(known.Calculators); i++ {
+			subset = append(subset, known.Calculators[i])
+			if err := each(i + 1); err != nil {
+				return err
+			}
+			subset = subset[:len(subset)-1]
+		}
+		return nil
+	}
+	return each(0)
+}
+
+// settle notes which abandoned dealings the one that is prepared gives out again.
+// What the ledger then knows is all that anybody has to count.
+func (d *Prepared) settle() {
+	if len(d.abandoned) == 0 {
+		return
+	}
+	known := &d.Grouping
+	if g, ok := d.state.EverDealt(d.plan.Enterprise.Code); ok {
+		known = together(&g, known)
+	}
+	for i := range d.abandoned {
+		d.abandoned[i].Again = len(lost(d.abandoned[i].named.Combiners, known.Combiners)) == 0
+	}
+}
+
+// forgotten are those of a reserve's abandoned dealings that are not counted.
+func (d *Prepared) forgotten(r *Reserve) error {
+	var missing []envelope.Hash
+	for _, x := range r.Abandoned {
+		if !slices.ContainsFunc(d.abandoned, func(a Abandoned) bool { return a.Digest == x }) {
+			missing = append(missing, x)
+		}
+	}
+	if len(missing) > 0 {
+		return &ForgottenError{missing}
+	}
+	return nil
+}
+
+// remember are the digests of the dealings that the next reserve names: those
+// that the ledger will not count for them. Nothing else remembers them.
+func (d *Prepared) remember() []envelope.Hash {
+	var out []envelope.Hash
+	for _, a := range d.abandoned {
+		if !a.Again {
+			out = append(out, a.Digest)
+		}
+	}
+	return out
+}
+
+// gone is what combiners were given of the dealing that is extended and have no
+// longer, with what abandoned dealings gave them. Sub-keys that are drawn now have
+// the plan's numbers, also where others were drawn for the same machine before:
+// those get numbers here that nothing else has.
+func (d *Prepared) gone(dealt *twolayer.Dealing) []grouping.Group {
+	if len(d.abandoned) == 0 {
+		return dealt.Gone
+	}
+	all := &grouping.Grouping{Combiners: slices.Clone(dealt.Gone)}
+	for _, a := range d.abandoned {
+		all.Combiners = append(all.Combiners, a.named.Combiners...)
+	}
+	used := map[uint64]bool{}
+	for _, group := range all.Combiners {
+		for _, c := range group.Combinations {
+			for _, n := range c.Calculators() {
+				used[n] = true
+			}
+		}
+	}
+	drawn := map[uint64]uint64{} // new calculator -> what others of its number are called
+	free := uint64(grouping.MaxNumber)
+	for _, n := range d.Grouping.Calculators {
+		if slices.Contains(dealt.Public.Grouping.Calculators, n) || !used[n] {
+			continue
+		}
+		for used[free] || slices.Contains(d.Grouping.Calculators, free) {
+			free--
+		}
+		drawn[n], used[free] = free, true
+	}
+	return renamed(all, func(p place) uint64 {
+		if n, ok := drawn[p.number]; ok && p.layer == ledger.LayerCalculator {
+			return n
+		}
+		return p.number
+	}).Combiners
+}

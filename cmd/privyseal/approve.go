@@ -179,20 +179,18 @@ func (d *desk) decideOn(ctx context.Context, k client.Keys, chosen []*client.Ite
 		return nil, nil
 	}
 	if !d.json {
+		var all []shown
 		for _, i := range able {
-			d.print(i, d.describe(i, v.public))
+			all = append(all, d.describe(i, v.public))
 		}
+		d.print(able, all)
 	}
 	if !v.yes {
 		verb := "approve"
 		if v.reject {
 			verb = "reject"
 		}
-		what := "this request"
-		if len(able) > 1 {
-			what = fmt.Sprintf("these %d requests", len(able))
-		}
-		if err := d.agree(fmt.Sprintf("%s %s?", verb, what)); err != nil {
+		if err := d.agree(fmt.Sprintf("%s %s?", verb, these(able))); err != nil {
 			return nil, err
 		}
 	}
@@ -233,6 +231,32 @@ func (d *desk) decideOn(ctx context.Context, k client.Keys, chosen []*client.Ite
 		out = append(out, o)
 	}
 	return out, nil
+}
+
+// these is what an officer is asked about, in a few words.
+func these(items []*client.Item) string {
+	requests, certificates := map[envelope.Hash]bool{}, 0
+	for _, i := range items {
+		if !requests[i.Digest] {
+			certificates += len(i.Request.Batch)
+		}
+		requests[i.Digest] = true
+	}
+	switch {
+	case len(items) == 1 && certificates == 0:
+		return "this request"
+	case len(requests) == 1 && certificates > 0:
+		what := "this batch of " + certificatesOf(certificates)
+		if len(items) > 1 {
+			what += fmt.Sprintf(", for %d devices", len(items))
+		}
+		return what
+	}
+	what := fmt.Sprintf("these %d requests", len(items))
+	if certificates > 0 {
+		what += fmt.Sprintf(", with %s in batches", certificatesOf(certificates))
+	}
+	return what
 }
 
 // renewed waits a moment for a newer item in the place of one that a server

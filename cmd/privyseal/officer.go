@@ -275,12 +275,13 @@ type itemJSON struct {
 	Own       bool          `json:"own,omitempty"` // yours: you cannot approve it
 	Approvals string        `json:"approvals"`
 	Expires   int64         `json:"expires"`
+	Count     int           `json:"count,omitempty"` // certificates of a batch
 }
 
 func (d *desk) itemOf(i *client.Item) itemJSON {
 	return itemJSON{
 		i.Digest, i.Device.ID, i.View().Title, i.Request.Key, i.Request.Kind, i.Requester.Owner, i.Own() != nil,
-		i.Request.Route.Approvals, i.Request.Expires,
+		i.Request.Route.Approvals, i.Request.Expires, len(i.Request.Batch),
 	}
 }
 
@@ -305,7 +306,7 @@ func (d *desk) list(items []*client.Item, bad []refused) error {
 			if j.Own {
 				own = " (your own: others must approve it)"
 			}
-			d.say("%s  %s", short(i.Digest), j.Title)
+			d.say("%s  %s", short(i.Digest), shortTitle(i, min(d.width, 120)-14))
 			d.say("              for %s, key %s, asked by %s%s, until %s", deviceName(i.Device), j.Key, d.personName(j.Requester), own, timeText(j.Expires))
 		}
 		d.printRefused(bad)

@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/privyseal/privyseal/cmd/internal/client"
-	"github.com/privyseal/privyseal/cmd/internal/lint"
 	"github.com/privyseal/privyseal/firmware/document"
+	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
 
@@ -53,25 +53,35 @@ func publicFlag(c *cobra.Command, public *bool) {
 type shown struct {
 	itemJSON
 	View     *document.View `json:"view"`
-	Lint     []lint.Finding `json:"lint"`
+	Lint     []finding      `json:"lint"`
 	LintFail string         `json:"lint_error,omitempty"`
-	Need     uint64         `json:"need"`
-	Approved []string       `json:"approved"`          // verified, in a chain
-	Claimed  []string       `json:"claimed"`           // as the message server tells it
-	Follows  string         `json:"follows,omitempty"` // device whose partial signature is covered
-	Others   []string       `json:"others"`            // who may approve here besides, and has not
+	// Certificates are those of a batch.
+	Certificates []certificateJSON `json:"certificates,omitempty"`
+	Need         uint64            `json:"need"`
+	Approved     []string          `json:"approved"`          // verified, in a chain
+	Claimed      []string          `json:"claimed"`           // as the message server tells it
+	Follows      string            `json:"follows,omitempty"` // device whose partial signature is covered
+	Others       []string          `json:"others"`            // who may approve here besides, and has not
 }
 
 func (d *desk) describe(i *client.Item, public bool) shown {
 	out := shown{
-		itemJSON: d.itemOf(i), View: i.View(), Lint: []lint.Finding{}, Need: i.Holder.Quorum,
+		itemJSON: d.itemOf(i), View: i.View(), Lint: []finding{}, Need: i.Holder.Quorum,
 		Approved: i.Approved, Claimed: i.Claimed, Follows: i.Signed,
 	}
-	findings, err := i.Lint(public)
-	if err != nil {
-		out.LintFail = err.Error()
+	linted := i.Lint(public)
+	if i.Checked.Kind() == document.KindCertificates {
+		out.batch(i, linted)
+	} else {
+		for _, l := range linted {
+			if l.Err != nil {
+				out.LintFail = l.Err.Error()
+			}
+			for _, f := range l.Findings {
+				out.Lint = append(out.Lint, finding{Finding: f})
+			}
+		}
 	}
-	out.Lint = append(out.Lint, findings...)
 	s := d.sys.State()
 	for _, o := range s.OfficersFor(i.Request.Key, i.Device.ID, d.now().Unix()) {
 		if o.Person == d.officer.Person.ID || o.Person == i.Requester.Owner {
@@ -90,20 +100,37 @@ func (d *desk) show(items []*client.Item, public bool) error {
 	for _, i := range items {
 		all = append(all, d.describe(i, public))
 	}
-	return d.result(all, func() {
-		for n, i := range items {
-			if n > 0 {
-				d.say("")
-			}
-			d.print(i, all[n])
-		}
-	})
+	return d.result(all, func() { d.print(items, all) })
 }
 
-// print shows an item on a terminal.
-func (d *desk) print(i *client.Item, x shown) {
-	d.say("%s", strings.Repeat("=", min(d.width, 100)))
-	d.say("request %s", i.Digest)
+// print shows items on a terminal. What one officer is asked for several devices
+// is shown once.
+func (d *desk) print(items []*client.Item, all []shown) {
+	seen := map[envelope.Hash]bool{}
+	for n, i := range items {
+		if n > 0 {
+			d.say("")
+		}
+		d.say("%s", strings.Repeat("=", min(d.width, 100)))
+		d.say("request %s", i.Digest)
+		if !seen[i.Digest] {
+			d.printDocument(i, all[n])
+		} else {
+			d.say("the one above, for another device")
+		}
+		seen[i.Digest] = true
+		d.printWord(i, all[n])
+	}
+}
+
+// printDocument shows what would be signed.
+func (d *desk) printDocument(i *client.Item, x shown) {
+	if i.Checked.Kind() == document.KindCertificates {
+		for _, line := range x.batchLines(i, min(d.width, 120)) {
+			d.say("%s", line)
+		}
+		return
+	}
 	for _, line := range x.View.Lines(min(d.width, 120)) {
 		d.say("%s", line)
 	}
@@ -119,11 +146,18 @@ func (d *desk) print(i *client.Item, x shown) {
 			d.say("  %s", f)
 		}
 	}
+}
+
+// printWord shows what the officer's word is about.
+func (d *desk) printWord(i *client.Item, x shown) {
 	d.say("\nYour word")
 	field := func(label, value string) { d.say("  %-22s%s", label, value) }
 	field("requester", d.personName(i.Requester.Owner)+", signature verified")
 	if x.Own {
 		field("", "THIS IS YOUR OWN REQUEST: others must approve it")
+	}
+	if n := len(x.Certificates); n > 0 {
+		field("certificates", fmt.Sprintf("%d, all of them or none; remarks on %s", n, x.remarked()))
 	}
 	field("device", deviceName(i.Device)+", its one-time key verified")
 	field("needs", fmt.Sprintf("%d officers of this device", x.Need))

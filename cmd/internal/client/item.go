@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
-	"github.com/privyseal/privyseal/cmd/internal/lint"
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/ceremony"
@@ -326,12 +325,3 @@ func OwnRequest(o *Officer, requester string) error {
 
 // View is the decoded document.
 func (i *Item) View() *document.View { return i.Checked.View() }
-
-// Lint looks a certificate over; nil for what is none. public adds the rules
-// for certificates that browsers trust.
-func (i *Item) Lint(public bool) ([]lint.Finding, error) {
-	if k := i.Checked.Kind(); k != document.KindCertificate && k != document.KindIdentity {
-		return nil, nil
-	}
-	return lint.TBS(i.Checked.ToBeSigned(), public)
-}

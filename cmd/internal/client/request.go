@@ -33,6 +33,7 @@ type Wish struct {
 
 	CSR     []byte   // DER; KindCertificate
 	CSRs    [][]byte // DER; KindCertificates
+	Names   []string // what the requester calls each of CSRs; none, or one each
 	Profile profile.Profile
 	Days    uint64 // 0: the profile's
 
@@ -57,6 +58,9 @@ type Signed struct {
 	Server  string        // id of the server that coordinates it
 	// Notes say where a certificate differs from its CSR: of each, if it is a batch.
 	Notes []string
+	// Names are what the requester calls each certificate of a batch, or none.
+	// They stay with him.
+	Names []string
 }
 
 // Requester names the person or device that a signature key belongs to. as, if
@@ -116,14 +120,17 @@ func NewRequest(rand io.Reader, s ledger.State, signer crypto.Signer, w Wish, se
 		}
 		r.Document, r.CSR, out.Notes = built.TBS, built.CSR, built.Notes
 	case document.KindCertificates:
+		if out.Names, err = w.names(); err != nil {
+			return nil, err
+		}
 		for i, csr := range w.CSRs {
 			built, err := w.build(rand, &key, r.Algorithm, csr, now)
 			if err != nil {
-				return nil, fmt.Errorf("certificate %d of %d: %w", i+1, len(w.CSRs), err)
+				return nil, fmt.Errorf("%s: %w", w.nameOf(i), err)
 			}
 			r.Batch = append(r.Batch, document.Draft{Document: built.TBS, CSR: built.CSR})
 			for _, note := range built.Notes {
-				out.Notes = append(out.Notes, fmt.Sprintf("certificate %d: %s", i+1, note))
+				out.Notes = append(out.Notes, fmt.Sprintf("%s: %s", w.nameOf(i), note))
 			}
 		}
 	case document.KindFile:
@@ -136,7 +143,7 @@ func NewRequest(rand io.Reader, s ledger.State, signer crypto.Signer, w Wish, se
 	// Devices will check this again; whoever asks should not have to wait for
 	// their no.
 	if out.Checked, err = document.CheckIn(s, r, now); err != nil {
-		return nil, err
+		return nil, w.culprit(err)
 	}
 	payload, err := envelope.Marshal(r)
 	if err != nil {
@@ -198,14 +205,6 @@ func agreementKey(s ledger.State, server string) (*ecdh.PublicKey, error) {
 		return nil, fmt.Errorf("message server %q has no agreement key", server)
 	}
 	return id.AgreeKey, nil
-}
-
-// build makes a certificate for a CSR.
-func (w *Wish) build(rand io.Reader, key *ledger.Key, algorithm threshold.Algorithm, csr []byte, now int64) (*profile.Built, error) {
-	if key.Family != ledger.FamilyCertificate {
-		return nil, fmt.Errorf("key %q signs documents of family %q, not certificates", key.ID, key.Family)
-	}
-	return profile.Build(csr, w.Profile, key.Certificate, profile.Options{Days: w.Days, Algorithm: algorithm, Now: unix(now), Random: rand})
 }
 
 // Result is what [Signed.Results] returns for a request of one document.
@@ -312,8 +311,9 @@ func Situation(d *api.DeviceTracking) string {
 // keptRequest is a request as its requester keeps it, to verify what comes
 // back. It is public to all who sign it and secret to nobody here.
 type keptRequest struct {
-	Server string `cbor:"1,keyasint"`
-	Raw    []byte `cbor:"2,keyasint"`
+	Server string   `cbor:"1,keyasint"`
+	Raw    []byte   `cbor:"2,keyasint"`
+	Names  []string `cbor:"3,keyasint,omitempty"` // of a batch: Signed.Names
 }
 
 func (s *System) requestPath(request envelope.Hash) string {
@@ -322,7 +322,7 @@ func (s *System) requestPath(request envelope.Hash) string {
 
 // Keep stores a request in the home.
 func (s *System) Keep(r *Signed) error {
-	data, err := envelope.Marshal(&keptRequest{Server: r.Server, Raw: r.Raw})
+	data, err := envelope.Marshal(&keptRequest{Server: r.Server, Raw: r.Raw, Names: r.Names})
 	if err != nil {
 		return err
 	}
@@ -356,7 +356,7 @@ func (s *System) Kept(digest string) (*Signed, error) {
 	if err := envelope.Unmarshal(data, &k); err != nil {
 		return nil, fmt.Errorf("%s: %w", names[0], err)
 	}
-	r := &Signed{Server: k.Server, Raw: k.Raw}
+	r := &Signed{Server: k.Server, Raw: k.Raw, Names: k.Names}
 	v, _, err := verifyRequest(s.state, k.Raw, &r.Request)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", names[0], err)
@@ -364,6 +364,9 @@ func (s *System) Kept(digest string) (*Signed, error) {
 	r.Digest = v.Digest()
 	// As of when it was made: it may have expired since.
 	if r.Checked, err = document.CheckIn(s.state, &r.Request, r.Request.Created); err != nil {
+		return nil, fmt.Errorf("%s: %w", names[0], err)
+	}
+	if err := checkNames(r.Names, len(r.Request.Batch)); err != nil {
 		return nil, fmt.Errorf("%s: %w", names[0], err)
 	}
 	return r, nil

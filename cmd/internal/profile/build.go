@@ -38,23 +38,32 @@ type Built struct {
 }
 
 // ReadCSR takes a certificate request as people keep it, in PEM or DER, and
-// returns DER.
+// returns it in DER. Its signature is verified.
 func ReadCSR(file []byte) ([]byte, error) {
 	text := bytes.TrimSpace(file)
 	if len(text) == 0 {
 		return nil, fmt.Errorf("%w: the file is empty", document.ErrCSR)
 	}
-	if block, _ := pem.Decode(text); block != nil {
-		switch block.Type {
-		case "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST":
-			return block.Bytes, nil
+	der := file
+	if block, rest := pem.Decode(text); block != nil {
+		if !isRequest(block) {
+			return nil, fmt.Errorf("%w: the file holds a %s; make a request with: openssl req -new -key KEY -subj /CN=NAME", document.ErrCSR, document.Escape(block.Type))
 		}
-		return nil, fmt.Errorf("%w: the file holds a %s; make a request with: openssl req -new -key KEY -subj /CN=NAME", document.ErrCSR, document.Escape(block.Type))
-	}
-	if file[0] != 0x30 {
+		if next, _ := pem.Decode(rest); next != nil && isRequest(next) {
+			return nil, fmt.Errorf("%w: the file holds several: put each into a file of its own", document.ErrCSR)
+		}
+		der = block.Bytes
+	} else if file[0] != 0x30 {
 		return nil, fmt.Errorf("%w: the file is neither PEM nor DER", document.ErrCSR)
 	}
-	return file, nil
+	if _, err := document.ParseCSR(der); err != nil {
+		return nil, explain(err)
+	}
+	return der, nil
+}
+
+func isRequest(b *pem.Block) bool {
+	return b.Type == "CERTIFICATE REQUEST" || b.Type == "NEW CERTIFICATE REQUEST"
 }
 
 // Build makes a TBSCertificate from a CSR in DER, for the issuer whose

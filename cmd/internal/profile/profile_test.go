@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -105,11 +106,11 @@ func makeCSR(t testing.TB, args ...string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	der, err := ReadCSR(file)
-	if err != nil {
-		t.Fatal(err)
+	b, _ := pem.Decode(file) // ReadCSR refuses some
+	if b == nil {
+		t.Fatalf("no PEM:\n%s", file)
 	}
-	return der
+	return b.Bytes
 }
 
 func mustFind(t testing.TB, name string) Profile {
@@ -238,12 +239,20 @@ func TestErrors(t *testing.T) {
 	for name, file := range map[string][]byte{
 		"empty": nil, "spaces": []byte(" \n"), "text": []byte("hello"),
 		"a key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte{0x30, 0}}),
+		"two":   slices.Concat(block(good), []byte("text\n"), block(good)), "garbage": block([]byte{0x30, 0}),
 	} {
 		if _, err := ReadCSR(file); !errors.Is(err, document.ErrCSR) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	if der, err := ReadCSR(block(good)); err != nil || !bytes.Equal(der, good) {
+		t.Errorf("PEM: %v", err)
+	}
 	if der, err := ReadCSR(good); err != nil || !bytes.Equal(der, good) {
 		t.Errorf("DER: %v", err)
 	}
+}
+
+func block(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/coordinator"
@@ -25,7 +26,7 @@ import (
 // officers, over channels that lose, double, delay and reorder what is
 // broadcast. Time is the test's.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	sys     *ledgertest.System
 	now     int64
 	devices map[string]*coordtest.Device
@@ -47,6 +48,13 @@ type world struct {
 	before        func(n int)                               // each event
 	answer        func(device, typ string, payload any) any // what it says instead
 	seen          []tolerant.Packet
+	elsewhere     time.Duration // spent by devices and officers
+}
+
+// away is for what servers do not do.
+func (w *world) away() func() {
+	began := time.Now()
+	return func() { w.elsewhere += time.Since(began) }
 }
 
 // given is a task with its distributor.
@@ -88,7 +96,7 @@ func newWorld(t *testing.T) (*world, *ledgertest.Authority) {
 	return newWorldOf(t, sys, a), a
 }
 
-func newWorldOf(t *testing.T, sys *ledgertest.System, authorities ...*ledgertest.Authority) *world {
+func newWorldOf(t testing.TB, sys *ledgertest.System, authorities ...*ledgertest.Authority) *world {
 	t.Helper()
 	w := &world{
 		t: t, sys: sys, now: max(sys.Now, sys.State.Time()), devices: map[string]*coordtest.Device{}, desks: map[string]*tolerant.Desk{},
@@ -234,6 +242,7 @@ func (w *world) exchange(device, typ string, payload any) ([]byte, bool) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	defer w.away()()
 	d := w.devices[device]
 	answer, out, ok := d.Handle(typ, body)
 	if !ok {
@@ -306,7 +315,10 @@ func (g *given) approveAll(device string) {
 		if _, ok := w.sys.State.HolderOf(g.key, device); !ok {
 			continue // his workstation knows that the machine was taken away
 		}
-		_, e, err := g.r.Approve(w.now, coordtest.Approve(w.t, w.sys, w.sys.Persons[it.Person], it.Content, w.now, ""))
+		back := w.away()
+		word := coordtest.Approve(w.t, w.sys, w.sys.Persons[it.Person], it.Content, w.now, "")
+		back()
+		_, e, err := g.r.Approve(w.now, word)
 		var ahead *approval.UnknownHeadError
 		if errors.As(err, &ahead) { // this server has not heard yet that the ledger grew
 			w.event(func() { g.approveAll(device) })

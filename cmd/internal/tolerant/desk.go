@@ -7,6 +7,7 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/threshold"
 )
 
 // Config is what a desk works with.
@@ -66,6 +67,8 @@ type authority struct {
 	own  map[string]ledger.Holder // by device
 	// several task distributors share the room.
 	several bool
+	// verifier is of the key; nil on a machine that computes wrongly.
+	verifier *threshold.Verifier
 }
 
 // number names a task among those of two days (B [0107]). What two enterprises
@@ -134,6 +137,7 @@ func NewDesk(c Config) *Desk {
 
 // read finds this site's machines in the ledger.
 func (d *Desk) read() {
+	before := d.authorities
 	d.authorities = map[uint64]*authority{}
 	for _, e := range d.cfg.State.Enterprises() {
 		a := &authority{code: e.Enterprise.Code, key: e.Key, own: map[string]ledger.Holder{}, several: len(e.Distributors) > 1}
@@ -142,6 +146,11 @@ func (d *Desk) read() {
 				a.own[h.Device] = h
 				d.device(h.Device)
 			}
+		}
+		if was := before[a.code]; was != nil { // the key stays for good
+			a.verifier = was.verifier
+		} else if len(a.own) > 0 {
+			a.verifier, _ = threshold.NewVerifier(&e.Key.Public)
 		}
 		d.authorities[a.code] = a
 		if d.load[a.code] == nil {

@@ -30,9 +30,12 @@ type task struct {
 	// powers are those of B2 by calculator, the first that each sent; only where
 	// a combiner wants them.
 	powers map[uint64][]byte
-	signed bool // a signature that verifies was seen on B3
-	over   bool
-	octets int
+	// signed: signatures of all documents that verify were seen on B3, of this
+	// digest. There are no others (see verified).
+	signed     bool
+	signatures envelope.Hash
+	over       bool
+	octets     int
 }
 
 // machine is a calculator or combiner of this site at work on a task.
@@ -274,9 +277,32 @@ func (d *Desk) done(p *Packet) {
 	if t == nil {
 		return
 	}
-	if _, err := t.checked.AssembleAll(p.Signatures); err == nil {
+	if d.verified(t, p.Signatures) {
 		d.drop(t)
 	}
+}
+
+// verified reports whether signatures are those of the task's documents. A
+// document has one signature only: its encoded message is fixed, with the salt,
+// and RSA is a permutation. Whether the certificates are sound is for the output
+// interface and the requester.
+func (d *Desk) verified(t *task, signatures [][]byte) bool {
+	digest := envelope.HashOf("privyseal signatures", signatures...)
+	if t.signed {
+		return digest == t.signatures
+	}
+	v := d.authorities[t.number.enterprise].verifier
+	x, err := t.checked.EncodedMessages(t.about.Digest)
+	if v == nil || err != nil || len(signatures) != len(x) {
+		return false
+	}
+	for i := range x {
+		if v.Verify(x[i], signatures[i]) != nil {
+			return false
+		}
+	}
+	t.signed, t.signatures = true, digest
+	return true
 }
 
 // Tasks are those that the desk works on, oldest first.

@@ -317,11 +317,7 @@ func (d *Desk) combined(p *Packet) {
 		return
 	}
 	a := d.authorities[t.number.enterprise]
-	x, err := firmware.VerifyCombined(d.cfg.State, &a.key, &t.distribution, p.Message)
-	if err != nil {
-		return
-	}
-	if _, err := t.checked.AssembleAll(x.Signatures); err == nil {
-		t.signed = true
+	if x, err := firmware.VerifyCombined(d.cfg.State, &a.key, &t.distribution, p.Message); err == nil {
+		d.verified(t, x.Signatures)
 	}
 }

@@ -114,3 +114,33 @@ func TestFinishEnding(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestBase: a Base serves several sub-shares, as Partial serves one, and keeps its
+// own copy of what it was made of.
+func TestBase(t *testing.T) {
+	s := deal(t, 2048, threshold.Additive, 2, 3)
+	_, em := message(t, threshold.RS256, "document", 2048)
+	mine := slices.Clone(em)
+	b, err := threshold.NewBase(s.pub, mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(mine)
+	for _, subset := range []threshold.Subset{0b011, 0b101} {
+		d, _ := s.shares[0].Sub(subset)
+		e, err := threshold.NewHostExponentiator(s.pub, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		y, err := b.Partial(e)
+		if want := s.partial(s.binding(subset), 1, em, false).Value; err != nil || !bytes.Equal(y, want) {
+			t.Errorf("%v: %v", subset, err)
+		}
+	}
+	if _, err := threshold.NewBase(&threshold.PublicKey{}, em); !errors.Is(err, threshold.ErrPublicKey) {
+		t.Errorf("no key: %v", err)
+	}
+	if _, err := threshold.NewBase(s.pub, em[1:]); !errors.Is(err, threshold.ErrValue) {
+		t.Errorf("a short message: %v", err)
+	}
+}

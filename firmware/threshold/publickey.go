@@ -165,15 +165,6 @@ func (k *PublicKey) CheckPartial(y []byte) error {
 	return err
 }
 
-// CheckForm is CheckPartial for a y that goes into a product which is verified
-// afterwards: all but the division that tells whether y is coprime to N, and takes
-// nearly all the time. If it is not, the product's power is no encoded message.
-func (k *PublicKey) CheckForm(y []byte) error {
-	g := &group{pub: k, n: new(big.Int).SetBytes(k.N)}
-	_, err := g.canonical(y)
-	return err
-}
-
 func (g *group) square(v *big.Int) []byte {
 	w := new(big.Int).Mul(v, v)
 	return g.bytes(w.Mod(w, g.n))

@@ -23,7 +23,8 @@ func NewExponentiator(pub *threshold.PublicKey, d threshold.Secret) (threshold.E
 }
 
 // Power returns min(y, N − y) for y = x^d mod N, as |N| bytes, and refuses what
-// [threshold.Partial] refuses.
+// [threshold.Partial] refuses. For several sub-keys and one x, a [threshold.Base]
+// does the same and checks x once.
 func Power(pub *threshold.PublicKey, x []byte, e threshold.Exponentiator) ([]byte, error) {
 	return threshold.Partial(pub, x, e)
 }

@@ -144,8 +144,8 @@ func (s *Solver) Solve(digest []byte, powers []Powers, exp func(part int) ([]byt
 		if err != nil {
 			return nil, err
 		}
-		if err := s.pub.CheckForm(yc); err != nil {
-			return nil, ownPower(err)
+		if !s.formed(yc) {
+			return nil, ownPower(s.pub.CheckPartial(yc))
 		}
 		sig, product, err := s.combine(digest, try.combination, good, yc)
 		if err == nil {
@@ -188,7 +188,7 @@ func (s *Solver) sift(powers []Powers) (good []Powers, wrong []uint64, err error
 			return nil, nil, fmt.Errorf("%w: calculator %d", ErrTerm, x.Calculator)
 		case find(powers[:i], x.Calculator) != nil:
 			return nil, nil, fmt.Errorf("%w: calculator %d is there twice", ErrPowers, x.Calculator)
-		case uint64(len(x.Y)) != g.L || slices.ContainsFunc(x.Y, func(y []byte) bool { return s.pub.CheckForm(y) != nil }):
+		case uint64(len(x.Y)) != g.L || slices.ContainsFunc(x.Y, func(y []byte) bool { return !s.formed(y) }):
 			wrong = append(wrong, x.Calculator)
 		default:
 			good = append(good, x)

@@ -2,12 +2,15 @@ package twolayer
 
 import (
 	"errors"
+	"math/big"
 	"math/bits"
 	"math/rand/v2"
 	"slices"
 	"testing"
 
+	"github.com/privyseal/privyseal/firmware/threshold"
 	"github.com/privyseal/privyseal/firmware/threshold/grouping"
+	"github.com/privyseal/privyseal/firmware/threshold/thresholdtest"
 )
 
 // TestTries plays the order of tries with a combiner that has all combinations of
@@ -185,5 +188,39 @@ func TestRemember(t *testing.T) {
 	}
 	if len(s.failed) != maxFailures || s.failed[0] != maxFailures+1 || s.failed[maxFailures-1] != 2*maxFailures {
 		t.Errorf("%d, from %d", len(s.failed), s.failed[0])
+	}
+}
+
+// TestFormed: formed and CheckPartial differ only in what is not coprime to N.
+func TestFormed(t *testing.T) {
+	k := thresholdtest.Key(2048, false)
+	m, err := newMaker(k.Public(), threshold.RS256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _, err := k.Factors()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all [][]byte
+	for _, at := range []*big.Int{new(big.Int), m.n, new(big.Int).Rsh(m.n, 1), new(big.Int).SetBytes(p.Reveal()), big.NewInt(256)} {
+		for i := int64(-3); i <= 3; i++ {
+			if v := new(big.Int).Add(at, big.NewInt(i)); v.Sign() >= 0 {
+				y := v.FillBytes(make([]byte, 256))
+				all = append(all, y, y[1:], append([]byte{0}, y...))
+			}
+		}
+	}
+	good := 0
+	for _, y := range append(all, nil) {
+		unit := len(y) == 0 || new(big.Int).GCD(nil, nil, new(big.Int).SetBytes(y), m.n).Cmp(big.NewInt(1)) == 0
+		if got := m.formed(y); got != (m.pub.CheckPartial(y) == nil) && unit || got && !unit && new(big.Int).SetBytes(y).Cmp(new(big.Int).SetBytes(p.Reveal())) != 0 {
+			t.Errorf("%x: %v, %v", y, got, m.pub.CheckPartial(y))
+		} else if got {
+			good++
+		}
+	}
+	if good == 0 || !m.formed(new(big.Int).SetBytes(p.Reveal()).FillBytes(make([]byte, 256))) {
+		t.Error("nothing is formed")
 	}
 }

@@ -66,7 +66,7 @@ func checkNew(path string) error {
 		return nil
 	}
 	if _, err := os.Lstat(path); err == nil {
-		return term.WithHint(fmt.Errorf("%s exists already", path), "nothing is overwritten: name another file with --out")
+		return existsError(path)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -77,9 +77,13 @@ func checkNew(path string) error {
 func writeNew(path string, data []byte, perm fs.FileMode) error {
 	err := atomicfile.Create(path, data, perm)
 	if errors.Is(err, fs.ErrExist) {
-		return term.WithHint(fmt.Errorf("%s exists already", path), "nothing is overwritten: name another file with --out")
+		return existsError(path)
 	}
 	return err
+}
+
+func existsError(path string) error {
+	return term.WithHint(fmt.Errorf("%s exists already", path), "nothing is overwritten: name another place with --out")
 }
 
 // readSmall reads a file that people made, up to a limit.

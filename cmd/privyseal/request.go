@@ -67,33 +67,37 @@ func (w *waiting) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.BoolVar(&w.wait, "wait", false, "wait for the result")
 	f.DurationVar(&w.timeout, "timeout", 0, "how long to wait (default: until the request expires)")
-	f.StringVar(&w.out, "out", "", "file for the result; nothing is overwritten")
+	f.StringVar(&w.out, "out", "", "file for the result, or directory for those of a batch; nothing is overwritten")
 }
 
 func newRequestCertificate(a *app) *cobra.Command {
 	var q asking
-	var csr, prof string
+	var csrs []string
+	var prof string
 	c := &cobra.Command{
-		Use:   "certificate --csr FILE --profile PROFILE",
-		Short: "Ask for a certificate for a CSR",
-		Long:  "Ask for a certificate for a PKCS#10 request, as openssl req makes it.\n\nProfiles:\n" + profiles(),
-		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			data, err := readSmall(csr, maxCSRFile)
-			if err != nil {
-				return err
-			}
-			q.Kind = document.KindCertificate
-			if q.CSR, err = profile.ReadCSR(data); err != nil {
-				return fmt.Errorf("%s: %w", csr, err)
-			}
+		Use:   "certificate --csr FILE... --profile PROFILE",
+		Short: "Ask for a certificate for a CSR, or for many at once",
+		Long: `Ask for a certificate for a PKCS#10 request, as openssl req makes it.
+
+With --csr several times, or with a directory, ask for many certificates with
+one request: a batch, which officers approve and devices sign as a whole or not
+at all. Only authorities in two layers sign batches. --out is then a directory
+that is made: the certificate for NAME.csr is NAME.pem there.
+
+Profiles:
+` + profiles(),
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if q.Profile, err = profile.Find(prof); err != nil {
 				return &usageError{err}
+			}
+			if err := q.readCSRs(csrs); err != nil {
+				return err
 			}
 			return a.request(c.Context(), &q)
 		},
 	}
-	c.Flags().StringVar(&csr, "csr", "", "the request, PEM or DER")
+	c.Flags().StringArrayVar(&csrs, "csr", nil, "a request, PEM or DER, or a directory whose *.csr and *.pem are taken; may be repeated")
 	c.Flags().StringVar(&prof, "profile", "", "what the certificate is for: "+strings.Join(profile.Names(), ", "))
 	c.Flags().Uint64Var(&q.Days, "days", 0, "validity in days (default: the profile's)")
 	q.flags(c)
@@ -175,7 +179,7 @@ func (a *app) requestDigest(ctx context.Context, q *asking, path string) error {
 func (q *asking) keyOf(s ledger.State) (ledger.Key, threshold.Algorithm, error) {
 	family := ledger.FamilyFile
 	switch q.Kind {
-	case document.KindCertificate:
+	case document.KindCertificate, document.KindCertificates:
 		family = ledger.FamilyCertificate
 	case document.KindEntry:
 		family = ledger.FamilyLedger
@@ -185,6 +189,9 @@ func (q *asking) keyOf(s ledger.State) (ledger.Key, threshold.Algorithm, error) 
 		if k.ID == q.Key || q.Key == "" && k.Family == family {
 			able = append(able, k)
 		}
+	}
+	if q.Key == "" && q.Kind == document.KindCertificates {
+		able = signsBatches(able)
 	}
 	var ids []string
 	for _, k := range able {
@@ -228,6 +235,12 @@ func (a *app) request(ctx context.Context, q *asking) error {
 	if err != nil {
 		return err
 	}
+	if q.Kind == document.KindCertificates {
+		if err := checkBatch(&key, len(q.CSRs)); err != nil {
+			return err
+		}
+		a.tell("a batch of %s", certificatesOf(len(q.CSRs)))
+	}
 	// Requests to an authority in two layers go to one of its task distributors.
 	server, err := s.ServerFor(key.ID, a.server)
 	if err != nil {
@@ -260,7 +273,7 @@ func (a *app) request(ctx context.Context, q *asking) error {
 		return err
 	}
 	if !q.wait.wait {
-		return a.result(submitted{r.Digest, r.Server, r.Request.Expires}, func() {
+		return a.result(submitted{r.Digest, r.Server, r.Request.Expires, len(r.Request.Batch)}, func() {
 			a.say("%s", r.Digest)
 			a.tell("the officers are asked; see: privyseal request status %s --wait", short(r.Digest))
 		})
@@ -273,6 +286,7 @@ type submitted struct {
 	Request envelope.Hash `json:"request"`
 	Server  string        `json:"server"`
 	Expires int64         `json:"expires"`
+	Count   int           `json:"count,omitempty"` // certificates of a batch
 }
 
 // withRequester calls f with the requester's signature key.
@@ -373,8 +387,8 @@ func (a *app) requestStatus(ctx context.Context, name string, w waiting) error {
 	if w.out != "" {
 		return a.deliver(ctx, s, r, t, w.out)
 	}
-	return a.result(trackingOf(t), func() {
-		a.showTracking(t)
+	return a.result(trackingOf(t, r), func() {
+		a.showTracking(t, r)
 		if ids := breathless(s.State(), t); len(ids) > 0 && t.State != api.StateDone {
 			a.tell("hint: they sign while they have a lease; %s", beatsHint(ids))
 		}
@@ -410,6 +424,9 @@ func (a *app) await(ctx context.Context, conn *client.Conn, s *client.System, r 
 
 // deliver verifies a result and writes it. An entry is put into force.
 func (a *app) deliver(ctx context.Context, s *client.System, r *client.Signed, t *tracking, out string) error {
+	if r.Checked.Kind() == document.KindCertificates {
+		return a.deliverBatch(r, t, out)
+	}
 	data, err := r.Result(t)
 	if err != nil {
 		return err
@@ -427,23 +444,13 @@ func (a *app) deliver(ctx context.Context, s *client.System, r *client.Signed, t
 			return err
 		}
 	}
-	done := struct {
-		Request envelope.Hash `json:"request"`
-		State   string        `json:"state"`
-		Kind    string        `json:"kind"`
-		File    string        `json:"file,omitempty"`
-		Result  []byte        `json:"result"`
-		Devices []string      `json:"devices"`
-		Wrong   []string      `json:"wrong"`
-	}{r.Digest, t.State, kind, out, data, signers(t), t.Wrong}
+	done := doneOf(r, t, kind, out)
+	done.Result = data
 	return a.result(done, func() {
 		if out == "" && kind == "certificate" {
 			fmt.Fprintf(a.out, "%s", data)
 		}
-		a.tell("signed by %s", strings.Join(signers(t), ", "))
-		for _, d := range t.Wrong {
-			a.tell("warning: device %s made a wrong partial signature", d)
-		}
+		a.signedBy(t)
 		switch {
 		case out != "":
 			a.say("%s written to %s", kind, out)
@@ -451,4 +458,29 @@ func (a *app) deliver(ctx context.Context, s *client.System, r *client.Signed, t
 			a.tell("the signature is good; write it to a file with --out FILE")
 		}
 	})
+}
+
+// delivered is a request with its result, or those of a batch, in the order of
+// its certificates.
+type delivered struct {
+	Request envelope.Hash `json:"request"`
+	State   string        `json:"state"`
+	Kind    string        `json:"kind"`
+	File    string        `json:"file,omitempty"`
+	Result  []byte        `json:"result,omitempty"`
+	Results []resultJSON  `json:"results,omitempty"`
+	Devices []string      `json:"devices"`
+	Wrong   []string      `json:"wrong"`
+}
+
+func doneOf(r *client.Signed, t *tracking, kind, out string) delivered {
+	return delivered{Request: r.Digest, State: t.State, Kind: kind, File: out, Devices: signers(t), Wrong: t.Wrong}
+}
+
+// signedBy tells who made a signature.
+func (a *app) signedBy(t *tracking) {
+	a.tell("signed by %s", strings.Join(signers(t), ", "))
+	for _, d := range t.Wrong {
+		a.tell("warning: device %s made a wrong partial signature", d)
+	}
 }

@@ -45,10 +45,15 @@ func signers(t *tracking) []string {
 	return out
 }
 
-func (a *app) showTracking(t *tracking) {
+// showTracking shows where a request stands; r is what this home knows of it.
+func (a *app) showTracking(t *tracking, r *client.Signed) {
 	a.say("request    %s", t.Request)
 	a.say("state      %s", strings.TrimSuffix(t.State+": "+t.Text, ": "))
-	a.say("document   %s for key %s (epoch %d), %s", t.Kind, t.Key, t.Epoch, t.Algorithm)
+	kind := t.Kind
+	if names := namesOfBatch(r); names != nil {
+		kind = "batch of " + certificatesOf(len(names))
+	}
+	a.say("document   %s for key %s (epoch %d), %s", kind, t.Key, t.Epoch, t.Algorithm)
 	a.say("requester  %s, through message server %s", t.Requester, t.Coordinator)
 	a.say("route      %s, approvals as a %s", t.Mode, t.Approvals)
 	a.say("expires    %s", timeText(t.Expires))
@@ -63,6 +68,9 @@ func (a *app) showTracking(t *tracking) {
 			outcome = "goes on"
 		}
 		a.say("attempt %d  %s (shares %s): %s", i+1, strings.Join(at.Devices, ", "), strings.Join(at.Shares, ", "), outcome)
+	}
+	if names := namesOfBatch(r); names != nil && t.State == api.StateDone {
+		a.say("results    %s", strings.Join(names, ", "))
 	}
 	if len(t.Wrong) > 0 {
 		a.say("WRONG      partial signatures were made by %s", strings.Join(t.Wrong, ", "))
@@ -91,6 +99,8 @@ type trackingJSON struct {
 	Wrong       []string      `json:"wrong"`
 	Signatures  [][]byte      `json:"signatures,omitempty"` // as the server tells them
 	Missing     []string      `json:"missing,omitempty"`
+	// Names are what the results of a batch are called, if this home made it.
+	Names []string `json:"names,omitempty"`
 }
 
 type deviceJSON struct {
@@ -119,12 +129,22 @@ type attemptJSON struct {
 	Wrong   []string `json:"wrong,omitempty"`
 }
 
-func trackingOf(t *tracking) trackingJSON {
+// namesOfBatch are the names of a batch's results; nil for what is none, or not
+// known here.
+func namesOfBatch(r *client.Signed) []string {
+	var out []string
+	for i := range r.Request.Batch {
+		out = append(out, nameInBatch(r, i))
+	}
+	return out
+}
+
+func trackingOf(t *tracking, r *client.Signed) trackingJSON {
 	out := trackingJSON{
 		Request: t.Request, State: t.State, Text: t.Text, Key: t.Key, Epoch: t.Epoch, Algorithm: t.Algorithm, Kind: t.Kind,
 		Mode: t.Mode, Approvals: t.Approvals, Requester: t.Requester, Coordinator: t.Coordinator,
 		Created: t.Created, Expires: t.Expires, Need: t.Need, Made: t.Made, Wrong: t.Wrong, Signatures: t.Signatures,
-		Devices: []deviceJSON{}, Attempts: []attemptJSON{},
+		Devices: []deviceJSON{}, Attempts: []attemptJSON{}, Names: namesOfBatch(r),
 	}
 	for _, d := range t.Devices {
 		j := deviceJSON{

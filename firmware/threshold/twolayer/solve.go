@@ -111,11 +111,11 @@ func Solve(pub *threshold.PublicKey, alg threshold.Algorithm, digest []byte, p *
 //
 // Powers that are malformed convict their sender, and so do powers that have a
 // factor in common with N, which is asked only after a failure: a product with one
-// fails for certain. Otherwise a combination that
-// fails contains a wrong power, and alone says no more: then there is no verdict,
-// only suspects. If another one verifies, its powers are right if fewer than two of
-// its calculators lie, and the suspects are those of the failed combination whose
-// powers it did not use: often one.
+// fails for certain. Otherwise a combination that fails contains a wrong power, and
+// alone says no more: then there is no verdict, only suspects. If another one
+// verifies, its powers are right if fewer than two of its calculators lie, and the
+// suspects are those of the failed combination whose powers it did not use: often
+// one.
 //
 // That is no conviction. Two liars can send y·r and y'·r⁻¹: they pass together,
 // and a combination of one of them with an honest third fails. Wrong is therefore

@@ -11,7 +11,7 @@ import (
 // would be an oracle for any value.
 type check struct {
 	held  *threshold.HeldAnswer
-	key   ledger.Key
+	key   *ledger.Key
 	index uint64
 	x     []byte // what the partial signature in question was made of
 }
@@ -31,7 +31,7 @@ func (m *Machine) checkAsk(c *ctx, in CheckAsk) (*CheckCommit, error) {
 		return nil, refuse(CodeMessage, "device %s has the last place of the chain: it verifies the signature itself, there is nothing to check", m.cfg.Local.ID)
 	}
 	out := &CheckCommit{Request: t.digest, Index: t.holder.Index}
-	k := &check{key: t.key, index: t.holder.Index, x: t.x}
+	k := &check{key: &t.key.Key, index: t.holder.Index, x: t.x}
 	err = m.useShare(c, t, func(e threshold.Exponentiator, _ *threshold.Secret) error {
 		out.Commit, k.held, err = threshold.CommitAnswer(c.Rand, &t.key.Public, m.binding(t, in.Task.Position), k.index, &in.Challenge, e)
 		return faulty(CodeMessage, err)

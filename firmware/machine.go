@@ -126,11 +126,13 @@ type Machine struct {
 	cfg   Config
 	state *state
 
-	session *ceremony.Session
-	offers  map[offerKey]*offer
-	unlocks *unlocking
-	checks  map[offerKey]*check
-	made    uint64 // partial signatures, powers and combined signatures since the start
+	session  *ceremony.Session
+	offers   map[offerKey]*offer
+	unlocks  *unlocking
+	checks   map[offerKey]*check
+	masters  masterKeys
+	verified verified // requests that have offers
+	made     uint64   // partial signatures, powers and combined signatures since the start
 
 	invitations map[uint64][]*invitation // by enterprise code, oldest first: those that stand
 

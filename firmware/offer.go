@@ -2,107 +2,22 @@ package firmware
 
 import (
 	"crypto/ecdh"
+	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/privyseal/privyseal/firmware/approval"
-	"github.com/privyseal/privyseal/firmware/document"
+	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/share"
 	"github.com/privyseal/privyseal/firmware/threshold"
 )
 
-// asked is a request that this device may work on: signed by its requester,
-// acceptable as a document, for a key of which this device holds a share.
-type asked struct {
-	digest  envelope.Hash
-	request document.Request
-	signer  envelope.KeyID // the requester's key
-	checked *document.Checked
-	key     ledger.Key
-	holder  ledger.Holder
-}
-
-// acceptable verifies a request message and everything about its document.
-func (m *Machine) acceptable(c *ctx, raw []byte) (*asked, error) {
-	u, err := envelope.Parse(raw)
-	if err != nil {
-		return nil, faulty(CodeMessage, err)
-	}
-	s := m.state.ledger
-	h := u.Header()
-	id, ok := s.Identity(h.Signer)
-	if !ok {
-		return nil, refuse(CodeRequest, "the request is signed by key %s, which is nobody's here", h.Signer)
-	}
-	v, err := u.Verify(id.SignKey)
-	if err != nil {
-		return nil, faulty(CodeMessage, err)
-	}
-	if h.System != s.System() {
-		return nil, refuse(CodeRequest, "the request is for another system (%s)", h.System)
-	}
-	if err := m.knows(h.LedgerHead); err != nil {
-		return nil, err
-	}
-	a := &asked{digest: v.Digest(), signer: h.Signer}
-	if err := envelope.Decode(v, document.TypeRequest, document.VersionRequest, &a.request); err != nil {
-		return nil, faulty(CodeMessage, err)
-	}
-	if err := requesterIs(id, a.request.Requester); err != nil {
-		return nil, err
-	}
-	// What servers route by is what devices decide by.
-	if r := &a.request; h.Key != r.Key || h.Epoch != r.Epoch || h.Created != r.Created || h.Expires != r.Expires {
-		return nil, refuse(CodeMessage, "the request's header and payload name different keys, epochs or times")
-	}
-	if m.state.closed[a.digest] != 0 {
-		return nil, refuse(CodeClosed, "request %s is closed: it has its signature", a.digest)
-	}
-	if a.key, ok = s.Key(a.request.Key); !ok {
-		return nil, refuse(CodeRequest, "key %q is not in the ledger", a.request.Key)
-	}
-	if a.holder, ok = s.HolderOf(a.key.ID, m.cfg.Local.ID); !ok {
-		return nil, refuse(CodeShare, "device %s holds no share of key %s", m.cfg.Local.ID, a.key.ID)
-	}
-	if !slices.Contains(a.request.Route.Devices, m.cfg.Local.ID) {
-		return nil, refuse(CodeRequest, "the request's route does not include device %s", m.cfg.Local.ID)
-	}
-	if a.checked, err = document.CheckIn(s, &a.request, c.Now); err != nil {
-		return nil, faulty(requestCode(err), err)
-	}
-	return a, nil
-}
-
-// requesterIs checks that the key that signed a request belongs to the person
-// or device that the request names. Any of a person's keys may ask; none of
-// them then counts for approval.
-func requesterIs(id ledger.Identity, requester string) error {
-	switch {
-	case id.Owner != requester:
-		return refuse(CodeRequest, "the request names %s as requester, but %s %s signed it", document.Escape(requester), id.Kind, id.Owner)
-	case id.Use != ledger.UseSign && id.Use != ledger.UseSoftware:
-		return refuse(CodeRequest, "the request is signed with a key for %s", id.Use)
-	case id.Kind != ledger.OwnerPerson && id.Kind != ledger.OwnerDevice:
-		return refuse(CodeRequest, "a %s is no requester", id.Kind)
-	}
-	return nil
-}
-
-// knows refuses to work for somebody who knows a newer ledger: this device has
-// to catch up before it makes any partial signature (design.md §4).
-func (m *Machine) knows(head envelope.Hash) error {
-	if head.IsZero() {
-		return nil
-	}
-	if _, ok := m.state.ledger.Knows(head); !ok {
-		return refuse(CodeLedger, "the message was made under ledger head %s, which this device does not know: hand it the newer entries first", head)
-	}
-	return nil
-}
-
-// offerAsk makes a one-time key for a request, or repeats the offer in force.
+// offerAsk makes a one-time key for a request, or repeats the offer in force. It
+// makes another where a revision has brought officers who have no piece of the
+// share that the offer is for: the request would wait for them until the offer
+// ends. What others have approved for it they approve again.
 func (m *Machine) offerAsk(c *ctx, v *envelope.Verified) (string, any, error) {
 	if m.Phase() != PhaseReady {
 		return "", nil, m.wrongPhase()
@@ -120,7 +35,11 @@ func (m *Machine) offerAsk(c *ctx, v *envelope.Verified) (string, any, error) {
 	}
 	k := offerKey{a.digest, a.holder.Share}
 	if o, ok := m.offers[k]; ok && o.expires > c.Now {
-		return TypeOffered, m.offered(o, a.holder.Share), nil
+		if !m.outgrown(c, a, o) {
+			m.verified.keep(a)
+			return TypeOffered, m.offered(o, a.holder.Share), nil
+		}
+		delete(m.offers, k)
 	}
 	dealing, err := m.inForce(a)
 	if err != nil {
@@ -157,7 +76,24 @@ func (m *Machine) offerAsk(c *ctx, v *envelope.Verified) (string, any, error) {
 	// The digest of a message that this token has just signed.
 	o := &offer{key: key, digest: u.UnverifiedDigest(), raw: raw, expires: expires, owner: a.request.Requester, dealing: dealing}
 	m.offers[k] = o
+	m.verified.keep(a)
 	return TypeOffered, m.offered(o, a.holder.Share), nil
+}
+
+// outgrown reports whether an officer of today has no piece of the dealt share
+// that an offer is for, and the one in force has another.
+func (m *Machine) outgrown(c *ctx, a *asked, o *offer) bool {
+	now := m.state.dealtAs(a.key.ID, a.holder)
+	if o.dealing.IsZero() || now == nil || now.Dealing == o.dealing {
+		return false
+	}
+	s, then := m.state.ledger, m.state.dealtBy(o.dealing)
+	return then == nil || slices.ContainsFunc(s.OfficersFor(a.key.ID, m.cfg.Local.ID, c.Now), func(row ledger.Officer) bool {
+		return !slices.ContainsFunc(then.Pieces, func(p ceremony.SealedPiece) bool {
+			person, card, ok := s.PersonOfKey(p.Card)
+			return ok && person.ID == row.Person && card.Serial == row.Card
+		})
+	})
 }
 
 // inForce finds the dealing of the share that new work begins with: zero for a
@@ -194,12 +130,20 @@ func (m *Machine) offersOf(requester string) (n int) {
 // reference is dropped and the memory left to the collector, which
 // docs/threat-model.md says.
 func (m *Machine) dropOffers(which func(offerKey, *offer) bool) {
-	maps.DeleteFunc(m.offers, which)
+	maps.DeleteFunc(m.offers, func(k offerKey, o *offer) bool {
+		if !which(k, o) {
+			return false
+		}
+		m.verified.drop(k.request)
+		return true
+	})
 	maps.DeleteFunc(m.checks, func(k offerKey, _ *check) bool { _, ok := m.offers[k]; return !ok })
 }
 
-// close ends a request: its final signature verifies, so nobody needs another
-// partial for it.
+// close ends a request: its final signatures verify, so nobody needs another
+// partial for it. That is all that the device has to know, and for that it
+// compares with the encoded messages that it made itself. What people get is
+// verified as certificates, by a second reader, at the output and at the client.
 func (m *Machine) close(c *ctx, in Close) (*Closed, error) {
 	a, err := m.acceptable(c, in.Request)
 	if err != nil {
@@ -208,14 +152,35 @@ func (m *Machine) close(c *ctx, in Close) (*Closed, error) {
 		}
 		return nil, err
 	}
-	if _, err := a.checked.AssembleAll(in.Signatures); err != nil {
-		return nil, faulty(CodeMessage, err)
+	if err := m.verifyAll(a, in.Signatures); err != nil {
+		return nil, err
 	}
 	if err := c.add(recClosed, closedBody{Request: a.digest, Expires: a.request.Expires}); err != nil {
 		return nil, err
 	}
 	m.dropOffers(func(k offerKey, _ *offer) bool { return k.request == a.digest })
 	return &Closed{Request: a.digest}, nil
+}
+
+// verifyAll verifies the final signatures of a request, one for each document.
+func (m *Machine) verifyAll(a *asked, signatures [][]byte) error {
+	messages, err := a.checked.EncodedMessages(a.digest)
+	if err != nil {
+		return faulty(CodeRequest, err)
+	}
+	if len(signatures) != len(messages) {
+		return refuse(CodeMessage, "%d signatures of %d documents", len(signatures), len(messages))
+	}
+	v, err := a.key.verifier()
+	if err != nil {
+		return faulty(CodeInternal, err)
+	}
+	for i, x := range messages {
+		if err := v.Verify(x, signatures[i]); err != nil {
+			return faulty(CodeMessage, fmt.Errorf("signature %d of %d: %w", i+1, len(messages), err))
+		}
+	}
+	return nil
 }
 
 func (m *Machine) closedAlready(in Close) (*Closed, error) {

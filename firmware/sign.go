@@ -133,6 +133,7 @@ func (m *Machine) offerFor(c *ctx, a *asked) (*offer, error) {
 	if o.attempts >= maxAttempts {
 		return nil, refuse(CodeOffer, "request %s was answered %d times: make a new request", a.digest, o.attempts)
 	}
+	m.verified.keep(a)
 	return o, nil
 }
 
@@ -169,7 +170,7 @@ func (m *Machine) priors(t *attempt) error {
 	}
 	var steps []threshold.PartialSignature
 	for i, raw := range t.task.Prior {
-		p, err := VerifyPartial(m.state.ledger, &t.key, t.digest, t.task.Order, uint64(i), raw)
+		p, err := VerifyPartial(m.state.ledger, &t.key.Key, t.digest, t.task.Order, uint64(i), raw)
 		if err != nil {
 			return faulty(CodePartial, err)
 		}
@@ -235,7 +236,7 @@ func (m *Machine) verifyLast(t *attempt, y []byte) error {
 }
 
 func (m *Machine) binding(t *attempt, position uint64) threshold.Binding {
-	return PartialBinding(m.state.ledger, &t.key, t.digest, t.task.Order, position)
+	return PartialBinding(m.state.ledger, &t.key.Key, t.digest, t.task.Order, position)
 }
 
 // PartialBinding is what a proof of a partial signature is bound to.
@@ -300,7 +301,7 @@ func VerifyPartial(s ledger.State, k *ledger.Key, request envelope.Hash, order [
 // sub-share of the subset, and erases everything again. d is nil when the
 // share is used in the token.
 func (m *Machine) useShare(c *ctx, t *attempt, use func(e threshold.Exponentiator, d *threshold.Secret) error) error {
-	facts := shareFacts(&t.key, t.holder)
+	facts := shareFacts(&t.key.Key, t.holder)
 	stored, officers, err := m.openStored(&t.agreed, ceremony.ShareObject(t.holder.Share), facts)
 	if err != nil {
 		return err

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/privyseal/privyseal/firmware/envelope"
@@ -51,33 +50,39 @@ func (m *Machine) powersTask(c *ctx, in PowersTask) (*Powers, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &w.key
+	k := &w.key.Key
 	out := &Powers{
 		Enterprise: w.packet.Enterprise, Distributor: w.packet.Distributor, Task: w.packet.Task, Request: w.digest, Hash: w.packet.Hash,
 		Key: k.ID, Device: m.cfg.Local.ID, Share: w.holder.Share, Number: w.holder.Index, Officers: w.quorum.Officers(), Made: c.Now,
 	}
-	err = m.useParts(w, func(p *share.Parts) error {
-		if p.Len() != int(k.Layers.Grouping.L) {
-			return refuse(CodeShare, "share %s has %d sub-keys, not %d", w.holder.Share, p.Len(), k.Layers.Grouping.L)
+	l := int(k.Layers.Grouping.L)
+	out.Y = make([][]byte, len(w.x)*l)
+	if in.Prove {
+		out.Proofs = make([]*threshold.Proof, len(out.Y))
+	}
+	binding := PowersBinding(m.state.ledger, k, w.digest, w.holder.Share)
+	err = m.useParts(w, func(parts *openParts) error {
+		if parts.Len() != l {
+			return refuse(CodeShare, "share %s has %d sub-keys, not %d", w.holder.Share, parts.Len(), l)
 		}
-		l := k.Layers.Grouping.L
-		out.Y = make([][]byte, uint64(len(w.x))*l)
-		if in.Prove {
-			out.Proofs = make([]*threshold.Proof, len(out.Y))
-		}
-		// A sub-key is opened once, for all documents.
+		// One sub-key after the other, each for all documents.
 		for i := range l {
-			term := grouping.Term{Calculator: w.holder.Index, Key: i + 1}
-			if err := withPart(p, int(term.Key), func(e *share.HostExponent) error {
-				for n, x := range w.x {
-					at := uint64(n)*l + i
-					if err := m.power(c, w, term, x, e, &out.Y[at], out.proofAt(at)); err != nil {
-						return err
-					}
-				}
-				return nil
-			}); err != nil {
+			d, err := parts.use(i + 1)
+			if err != nil {
 				return err
+			}
+			term := grouping.Term{Calculator: w.holder.Index, Key: uint64(i + 1)}
+			for n, x := range w.x {
+				at := n*l + i
+				if out.Y[at], err = twolayer.Power(&k.Public, x, d); err != nil {
+					return err
+				}
+				if !in.Prove {
+					continue
+				}
+				if out.Proofs[at], err = twolayer.Prove(c.Rand, &k.Public, k.Layers, binding, term, x, out.Y[at], d.Secret()); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -95,24 +100,6 @@ func (m *Machine) powersTask(c *ctx, in PowersTask) (*Powers, error) {
 	return out, nil
 }
 
-// power raises x to a sub-key, and proves it where proof is not nil.
-func (m *Machine) power(c *ctx, w *work, term grouping.Term, x []byte, e *share.HostExponent, y *[]byte, proof **threshold.Proof) (err error) {
-	k := &w.key
-	if *y, err = twolayer.Power(&k.Public, x, e); err != nil || proof == nil {
-		return err
-	}
-	*proof, err = twolayer.Prove(c.Rand, &k.Public, k.Layers, PowersBinding(m.state.ledger, k, w.digest, w.holder.Share), term, x, *y, e.Secret())
-	return err
-}
-
-// proofAt is where the proof of a power belongs, nil if none was asked for.
-func (p *Powers) proofAt(i uint64) **threshold.Proof {
-	if p.Proofs == nil {
-		return nil
-	}
-	return &p.Proofs[i]
-}
-
 // combineTask makes the signatures of the powers of enough calculators. It lets
 // go of nothing that does not verify.
 func (m *Machine) combineTask(c *ctx, in CombineTask) (*Combined, error) {
@@ -124,21 +111,24 @@ func (m *Machine) combineTask(c *ctx, in CombineTask) (*Combined, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &w.key
+	k := &w.key.Key
 	public, mine := w.reach()
 	out := &Combined{
 		Enterprise: w.packet.Enterprise, Distributor: w.packet.Distributor, Task: w.packet.Task, Request: w.digest,
 		Key: k.ID, Device: m.cfg.Local.ID, Share: w.holder.Share, Number: w.holder.Index, Officers: w.quorum.Officers(), Made: c.Now,
 	}
-	wrong, suspects := map[uint64]bool{}, map[uint64]bool{}
-	err = m.useParts(w, func(p *share.Parts) error {
-		for n, part := range w.checked.Parts() {
-			solved, err := twolayer.Solve(&k.Public, part.Algorithm(), part.Digest(), public, w.holder.Index, ofDocument(k, powers, n), func(i int) (y []byte, err error) {
-				err = withPart(p, w.dealt.partOf(mine[i]), func(e *share.HostExponent) error {
-					y, err = twolayer.Power(&k.Public, w.x[n], e)
-					return err
-				})
-				return y, err
+	solver, err := twolayer.NewSolver(&k.Public, w.checked.Algorithm(), public, w.holder.Index)
+	if err != nil {
+		return nil, faulty(CodeInternal, err)
+	}
+	err = m.useParts(w, func(parts *openParts) error {
+		for n, doc := range w.checked.Parts() {
+			solved, err := solver.Solve(doc.Digest(), ofDocument(k, powers, n), func(i int) ([]byte, error) {
+				c, err := parts.use(w.dealt.partOf(mine[i]))
+				if err != nil {
+					return nil, err
+				}
+				return twolayer.Power(&k.Public, w.x[n], c)
 			})
 			if errors.Is(err, threshold.ErrSignature) {
 				err = faulty(CodePartial, fmt.Errorf("combiner %d of key %s: %w", w.holder.Index, k.ID, err))
@@ -146,22 +136,13 @@ func (m *Machine) combineTask(c *ctx, in CombineTask) (*Combined, error) {
 			if err != nil {
 				return err
 			}
-			out.Combinations, out.Signatures = append(out.Combinations, solved.Combination), append(out.Signatures, solved.Signature)
-			for _, j := range solved.Wrong {
-				wrong[j] = true
-			}
-			for _, j := range solved.Suspects {
-				suspects[j] = true
-			}
+			out.add(solved)
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	// Who is wrong in one document is not suspected in another.
-	maps.DeleteFunc(suspects, func(j uint64, _ bool) bool { return wrong[j] })
-	out.Wrong, out.Suspects = slices.Sorted(maps.Keys(wrong)), slices.Sorted(maps.Keys(suspects))
 	out.Given = given(powers, out.Wrong)
 	body := w.body(c, out.Signatures...)
 	body.Combinations, body.Wrong = out.Combinations, out.Wrong
@@ -172,6 +153,21 @@ func (m *Machine) combineTask(c *ctx, in CombineTask) (*Combined, error) {
 	c.effect.Release = true
 	m.made += uint64(len(w.x))
 	return out, nil
+}
+
+// add puts in what was found for the next document. Who is wrong in one is not
+// suspected in another.
+func (out *Combined) add(s *twolayer.Solution) {
+	out.Combinations, out.Signatures = append(out.Combinations, s.Combination), append(out.Signatures, s.Signature)
+	out.Wrong = union(out.Wrong, s.Wrong)
+	out.Suspects = slices.DeleteFunc(union(out.Suspects, s.Suspects), func(j uint64) bool { return slices.Contains(out.Wrong, j) })
+}
+
+// union is ascending, and nil if it is empty.
+func union(a, b []uint64) []uint64 {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // ofDocument are the powers of one document of a batch, from 0.
@@ -275,7 +271,7 @@ func (m *Machine) packet(c *ctx, a *asked, raw []byte) (*Distribution, error) {
 // calculator's token, for this very task. Those of calculators that were taken
 // away since are passed over.
 func (m *Machine) powers(w *work, raws [][]byte) ([]twolayer.Powers, error) {
-	k := &w.key
+	k := &w.key.Key
 	if len(raws) > grouping.MaxCalculators {
 		return nil, refuse(CodeMessage, "powers of %d calculators, at most %d", len(raws), grouping.MaxCalculators)
 	}
@@ -340,8 +336,8 @@ func (w *work) reach() (*twolayer.Public, []grouping.Combination) {
 // useParts opens the share with the officers' pieces, lets use work with its
 // parts, and erases everything again. They are used in the host: a token could
 // not raise to half a length in half the time, and makes no proofs.
-func (m *Machine) useParts(w *work, use func(*share.Parts) error) error {
-	facts := w.dealt.facts(&w.key)
+func (m *Machine) useParts(w *work, use func(*openParts) error) error {
+	facts := w.dealt.facts(&w.key.Key)
 	stored, officers, err := m.openStored(&w.agreed, slotObject(w.dealt.Slot), facts)
 	if err != nil {
 		return err
@@ -351,17 +347,37 @@ func (m *Machine) useParts(w *work, use func(*share.Parts) error) error {
 	if err != nil {
 		return faulty(CodeShare, err)
 	}
-	return faulty(CodeInternal, use(parts))
+	open := &openParts{Parts: parts}
+	defer open.close()
+	return faulty(CodeInternal, use(open))
 }
 
-// withPart opens a part, counted from 1, for the time of use.
-func withPart(p *share.Parts, part int, use func(*share.HostExponent) error) error {
-	e, err := p.Exponent(part)
-	if err != nil {
-		return faulty(CodeShare, err)
+// openParts is a share in use, with the one part in memory that was used last:
+// documents of a batch use the same one after the other.
+type openParts struct {
+	*share.Parts
+	last int                 // counted from 1
+	d    *share.HostExponent // nil: none
+}
+
+// use gives a part, counted from 1, until another is asked for.
+func (p *openParts) use(part int) (_ *share.HostExponent, err error) {
+	if p.d != nil && p.last == part {
+		return p.d, nil
 	}
-	defer e.Close()
-	return use(e)
+	p.close()
+	if p.d, err = p.Exponent(part); err != nil {
+		return nil, faulty(CodeShare, err)
+	}
+	p.last = part
+	return p.d, nil
+}
+
+func (p *openParts) close() {
+	if p.d != nil {
+		p.d.Close()
+		p.d = nil
+	}
 }
 
 // body is the record of what was done; results are what leaves the device.

@@ -140,7 +140,9 @@ func (c *Checked) of(req *Request, key *ledger.Key) *Checked {
 	if c.until != 0 {
 		c.until = min(c.until, req.Expires)
 	}
-	r, k := *req, *key
+	r := *req
+	// Not the whole row: it is long, and devices keep many of these.
+	k := ledger.Key{ID: key.ID, Name: key.Name, Epoch: key.Epoch, Family: key.Family, Scheme: key.Scheme, T: key.T, Holders: key.Holders}
 	c.header = func(v *View) { requestView(v, &r, &k) }
 	return c
 }

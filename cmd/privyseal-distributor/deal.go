@@ -42,7 +42,11 @@ func newExtend(a *app) *cobra.Command {
 		Long: `Deal shares to calculators and combiners that the plan on the medium adds to an
 authority, and leave out those that it lacks. Shares are dealt of the reserve,
 which its keepers open with their cards here, one after the other; a new reserve
-replaces it. Where machines are only taken away no reserve is needed.` + afterLong,
+replaces it. Where machines are only taken away no reserve is needed.
+
+Dealings that were given out and never came into force are on the medium, if
+privyseal authority invite was told of them, and are counted: what machines know
+of them and of this one together is safe. The new reserve remembers which.` + afterLong,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return a.extend(c.Context(), args[0], reserve) },
 	}
@@ -70,7 +74,7 @@ func (a *app) deal(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	return a.finish(ctx, b, out)
+	return a.finish(ctx, b, d, out)
 }
 
 func (a *app) extend(ctx context.Context, dir, path string) error {
@@ -95,7 +99,7 @@ func (a *app) extend(ctx context.Context, dir, path string) error {
 	if len(out.WrongPieces) > 0 {
 		a.tell("WARNING: the pieces of %v were wrong; enough others were right", out.WrongPieces)
 	}
-	return a.finish(ctx, b, out)
+	return a.finish(ctx, b, d, out)
 }
 
 // begin does what comes before a person is asked anything but the system's id.
@@ -135,7 +139,7 @@ func (a *app) reserve(b *brought, d *dealing.Prepared, path string) ([]byte, *de
 	if err != nil {
 		return nil, nil, err
 	}
-	return raw, r, dealing.CheckReserve(b.state, d.InForce(), r)
+	return raw, r, d.CheckReserve(r)
 }
 
 // agree shows what is about to happen and asks for the word.
@@ -192,7 +196,7 @@ func (a *app) grow(ctx context.Context, b *brought, d *dealing.Prepared, raw []b
 }
 
 // finish has the operator sign and writes the medium.
-func (a *app) finish(ctx context.Context, b *brought, out *dealing.Result) error {
+func (a *app) finish(ctx context.Context, b *brought, d *dealing.Prepared, out *dealing.Result) error {
 	defer out.Wipe()
 	if err := a.confirm(ctx, b.state, out); err != nil {
 		return fmt.Errorf("not confirmed, nothing is written: %w", err)
@@ -216,7 +220,11 @@ func (a *app) finish(ctx context.Context, b *brought, out *dealing.Result) error
 		Isolated   bool     `json:"isolated"`
 		Shares     []string `json:"shares"` // devices that get one
 		Reserve    bool     `json:"reserve_written"`
-	}{out.Dealing.Enterprise.Code, out.Dealing.Key.ID, out.Dealing.Revision, digest.String(), out.Dealing.Isolated, []string{}, out.Reserve != nil}
+		Counted    []string `json:"counted"` // digests of abandoned dealings
+	}{out.Dealing.Enterprise.Code, out.Dealing.Key.ID, out.Dealing.Revision, digest.String(), out.Dealing.Isolated, []string{}, out.Reserve != nil, []string{}}
+	for _, x := range d.Abandoned() {
+		done.Counted = append(done.Counted, x.Digest.String())
+	}
 	for _, h := range out.Dealing.Key.Holders {
 		if out.Sealed[h.Device] != nil {
 			done.Shares = append(done.Shares, h.Device)
@@ -229,6 +237,9 @@ func (a *app) finish(ctx context.Context, b *brought, out *dealing.Result) error
 	} else {
 		a.say("dealing %d of enterprise %d (%s), key %s", done.Revision, done.Enterprise, out.Dealing.Enterprise.Name, done.Key)
 		a.say("digest %s", done.Dealing)
+		for _, x := range done.Counted {
+			a.say("safe beside the abandoned dealing %s", x)
+		}
 		a.say("%d sealed shares written to %s", len(done.Shares), b.dir)
 		if out.Reserve != nil {
 			a.say("reserve written to %s: copy it to a place of its own", filepath.Join(b.dir, medium.FileReserve))

@@ -27,6 +27,7 @@ type brought struct {
 	plan        *medium.Plan
 	state       ledger.State
 	invitations [][]byte
+	abandoned   []ledger.Dealing
 }
 
 // read reads the medium. That its system is the right one only a person can
@@ -40,7 +41,7 @@ func (a *app) read(dir string, sure bool) (*brought, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &brought{dir: dir, sum: sha256.Sum256(x.Plan)}
+	b := &brought{dir: dir, sum: sha256.Sum256(x.Plan), abandoned: x.Abandoned}
 	if b.state, err = x.System.State(id); err != nil {
 		return nil, fmt.Errorf("the system on the medium: %w", err)
 	}
@@ -88,7 +89,9 @@ func (a *app) systemID(s *medium.System, sure bool) (envelope.Hash, error) {
 func (a *app) prepare(b *brought) (*dealing.Prepared, error) {
 	p := term.StartProgress(a.err, a.terminal, "preparing")
 	defer p.Done()
-	d, err := dealing.Prepare(a.inputs(), b.state, &b.plan.Plan, b.invitations, p.Set)
+	in := a.inputs()
+	in.Abandoned = b.abandoned
+	d, err := dealing.Prepare(in, b.state, &b.plan.Plan, b.invitations, p.Set)
 	return d, b.explain(err)
 }
 

@@ -190,13 +190,13 @@ combiners:
 const kept = "{need: 2, persons: [{person: officer-1a}, {person: officer-2a}, {person: officer-3a}]}"
 
 // invite writes a medium as "privyseal authority invite" does.
-func (r *rig) invite(plan string) string {
+func (r *rig) invite(plan string, abandoned ...ledger.Dealing) string {
 	r.t.Helper()
 	p, err := medium.ParsePlan([]byte(plan))
 	r.check(err)
 	bundle, err := envelope.Marshal(r.Bundle)
 	r.check(err)
-	x := &medium.Invited{Plan: []byte(plan), System: medium.System{Bundle: bundle, Entries: r.entries}, Invitations: map[string][]byte{}}
+	x := &medium.Invited{Plan: []byte(plan), System: medium.System{Bundle: bundle, Entries: r.entries}, Invitations: map[string][]byte{}, Abandoned: abandoned}
 	for _, d := range p.Devices() {
 		key, err := ecdh.P256().GenerateKey(rand.Reader)
 		r.check(err)
@@ -446,6 +446,65 @@ func TestDealAndExtend(t *testing.T) {
 	if got := r.install(third); len(got.Shares) != 0 || got.Reserve != nil || got.Dealing.Reserve != 3 {
 		t.Errorf("%d shares, reserve %d", len(got.Shares), got.Dealing.Reserve)
 	}
+}
+
+// TestAbandoned: an extension is dealt and never entered; the next one counts it,
+// says so, and has the reserve remember it.
+func TestAbandoned(t *testing.T) {
+	r := newRig(t)
+	id := r.State.System().String()
+	first := r.invite(r.plan(2, kept))
+	r.ok("bank-ca\n", "deal", first, "--system", id)
+	r.install(first)
+	lost := r.invite(r.plan(3, kept))
+	r.ok("bank-ca\n", "extend", lost, "--system", id, "--reserve", first)
+	x, err := medium.ReadDealt(lost)
+	r.check(err)
+	digest, err := x.Dealing.Digest()
+	r.check(err)
+
+	// Another combiner, without the one that the lost extension added.
+	other := r.plan(4, kept)
+	for _, line := range []string{"  - {number: 3, device: device-6}\n", "  - {person: officer-6a, device: device-6, card: 61}\n", "  - {person: officer-6b, device: device-6, card: 62}\n"} {
+		other = strings.Replace(other, line, "", 1)
+	}
+	next := r.invite(other, x.Dealing)
+	for _, out := range []string{r.ok("", "show", next).out, r.run("no\n", "extend", next, "--system", id, "--reserve", first).err} {
+		for _, want := range []string{"counted      revision 2 of ", "digest " + digest.String(), "combiner 3 (device-6)", "every later extension counts it too"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("does not say %q\n%s", want, out)
+			}
+		}
+	}
+	// It is as well kept as everything else there.
+	for _, change := range []func(path string) error{
+		os.Remove,
+		func(path string) error { return os.WriteFile(path, []byte{0xa0}, 0o600) },
+	} {
+		copied := filepath.Join(t.TempDir(), "medium")
+		r.check(os.CopyFS(copied, os.DirFS(next)))
+		r.check(change(filepath.Join(copied, "abandoned", "01.dealing")))
+		r.fails(exitFailed, "abandoned/01.dealing", "bank-ca\n", "extend", copied, "--system", id, "--reserve", first)
+	}
+	var done struct{ Counted []string }
+	r.check(json.Unmarshal([]byte(r.ok("bank-ca\n", "--json", "extend", next, "--system", id, "--reserve", first).out), &done))
+	if !slices.Equal(done.Counted, []string{digest.String()}) {
+		t.Errorf("counted %q", done.Counted)
+	}
+	r.install(next)
+
+	// Nobody brings it again: the reserve says that it is missing, before a keeper
+	// is asked for a card.
+	again := other + "redundant: 3\n"
+	again = strings.Replace(again, "redundant: 2\n", "", 1)
+	grown := strings.Replace(again, "  - {number: 4, device: device-7}\n", "  - {number: 4, device: device-7, again: true}\n", 1)
+	r.fails(exitFailed, digest.String(), "bank-ca\n", "extend", r.invite(grown), "--system", id, "--reserve", next)
+	r.ok("bank-ca\n", "extend", r.invite(grown, x.Dealing), "--system", id, "--reserve", next)
+
+	// What is none of this authority is not counted.
+	forged := x.Dealing
+	forged.Created++
+	r.fails(exitFailed, "confirmation: it is of another dealing", "", "show", r.invite(grown, forged))
 }
 
 // TestTamperedMedium changes each file of a medium, and leaves some half written.

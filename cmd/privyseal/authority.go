@@ -33,6 +33,8 @@ type planned struct {
 	raw   []byte
 	plan  *medium.Plan
 	draft *dealing.Prepared
+	// abandoned are dealings to be counted: given out and never entered.
+	abandoned []ledger.Dealing
 }
 
 // readPlan reads a plan. Errors name the line.
@@ -53,7 +55,7 @@ func readPlan(file string) (*planned, error) {
 func (a *app) prepare(p *planned, s ledger.State) (err error) {
 	bar := term.StartProgress(a.err, a.terminal, "looking for a grouping")
 	defer bar.Done()
-	p.draft, err = dealing.Draft(dealing.Inputs{Now: a.now().Unix(), Rand: a.rand}, s, &p.plan.Plan, bar.Set)
+	p.draft, err = dealing.Draft(dealing.Inputs{Now: a.now().Unix(), Rand: a.rand, Abandoned: p.abandoned}, s, &p.plan.Plan, bar.Set)
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.file, p.plan.Explain(err))
 	}
@@ -61,7 +63,8 @@ func (a *app) prepare(p *planned, s ledger.State) (err error) {
 }
 
 func newAuthorityCheck(a *app) *cobra.Command {
-	return &cobra.Command{
+	var abandoned []string
+	c := &cobra.Command{
 		Use:   "check PLAN",
 		Short: "Check a plan and print what to review: who gets what, and who learns what together",
 		Args:  cobra.ExactArgs(1),
@@ -72,6 +75,9 @@ func newAuthorityCheck(a *app) *cobra.Command {
 			}
 			s, err := a.system()
 			if err != nil {
+				return err
+			}
+			if err := p.count(abandoned); err != nil {
 				return err
 			}
 			if err := a.prepare(p, s.State()); err != nil {
@@ -88,6 +94,8 @@ func newAuthorityCheck(a *app) *cobra.Command {
 			})
 		},
 	}
+	c.Flags().StringArrayVar(&abandoned, "abandoned", nil, abandonedUsage)
+	return c
 }
 
 func newAuthorityShow(a *app) *cobra.Command {

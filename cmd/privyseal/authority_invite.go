@@ -14,12 +14,13 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/medium"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware"
+	"github.com/privyseal/privyseal/firmware/dealing"
+	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
 
 func newAuthorityInvite(a *app) *cobra.Command {
-	var out string
-	var beside bool
+	var o inviting
 	c := &cobra.Command{
 		Use:   "invite PLAN --out MEDIUM",
 		Short: "Prepare a medium for the distributor: the plan, the ledger, and a one-time key of each device",
@@ -30,14 +31,30 @@ all that the off-line distributor needs to a medium. Carry it there:
   privyseal-distributor extend MEDIUM     for one that gains or loses machines
 
 A device keeps its one-time key in memory: if it is locked or restarted before
-privyseal authority install, invite and deal again.`,
+privyseal authority install, invite and deal again.
+
+An extension whose medium was dealt to, and that was then never entered, counts
+for ever: a combiner with its shares of that one and of another may learn the
+key. Name it with --abandoned, by its medium or its dealing.cbor; what is dealt
+then is safe beside it. Where that is lost, devices cannot give it back: the very
+same plan may be dealt again (--same-plan), and else a new authority is due.`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return a.invite(c.Context(), args[0], out, beside) },
+		RunE: func(c *cobra.Command, args []string) error { return a.invite(c.Context(), args[0], o) },
 	}
-	c.Flags().StringVar(&out, "out", "", "directory for the medium; nothing is overwritten")
-	c.Flags().BoolVar(&beside, "beside", false, "although devices hold shares of an extension that was never entered: safe for the same plan only")
+	c.Flags().StringVar(&o.out, "out", "", "directory for the medium; nothing is overwritten")
+	c.Flags().StringArrayVar(&o.abandoned, "abandoned", nil, abandonedUsage)
+	c.Flags().BoolVar(&o.samePlan, "same-plan", false, "devices hold shares of an extension that is lost, and this is the very plan that it was dealt by")
 	_ = c.MarkFlagRequired("out")
 	return c
+}
+
+const abandonedUsage = "medium or dealing.cbor of an extension that was dealt and never entered, to be counted (may be repeated)"
+
+// inviting is what is asked of invite besides the plan.
+type inviting struct {
+	out       string
+	abandoned []string // media or files
+	samePlan  bool
 }
 
 // invited is a medium that was written.
@@ -48,14 +65,18 @@ type invited struct {
 	Devices    []string `json:"devices"` // invited: those that get a share
 	Expires    int64    `json:"expires"` // when the first invitation does; 0: there is none
 	Medium     string   `json:"medium"`
+	Counted    []string `json:"counted"` // digests of abandoned dealings
 }
 
-func (a *app) invite(ctx context.Context, file, out string, beside bool) error {
+func (a *app) invite(ctx context.Context, file string, o inviting) error {
 	p, err := readPlan(file)
 	if err != nil {
 		return err
 	}
-	if err := freeMedium(out); err != nil {
+	if err := freeMedium(o.out); err != nil {
+		return err
+	}
+	if err := p.count(o.abandoned); err != nil {
 		return err
 	}
 	// The newest ledger: what the distributor is not told it cannot heed.
@@ -68,13 +89,17 @@ func (a *app) invite(ctx context.Context, file, out string, beside bool) error {
 		return err
 	}
 	if p.draft.InForce() != nil {
-		if err := a.unfinished(ctx, conn, p.plan.Enterprise.Code, beside); err != nil {
+		if err := a.unfinished(ctx, conn, p, o.samePlan); err != nil {
 			return err
 		}
 	}
 	a.tell("%s\n", strings.Join(medium.ViewPrepared(s.State(), p.draft).Lines(), "\n"))
-	done := invited{Enterprise: p.plan.Enterprise.Code, Key: p.plan.Key.ID, Revision: p.draft.Revision(), Devices: []string{}, Medium: out}
+	done := invited{Enterprise: p.plan.Enterprise.Code, Key: p.plan.Key.ID, Revision: p.draft.Revision(), Devices: []string{}, Medium: o.out, Counted: []string{}}
 	x := &medium.Invited{Plan: p.raw, System: medium.System{Bundle: s.Bundle(), Entries: s.Entries()}, Invitations: map[string][]byte{}}
+	for _, d := range p.draft.Abandoned() {
+		x.Abandoned = append(x.Abandoned, d.Dealing)
+		done.Counted = append(done.Counted, d.Digest.String())
+	}
 	var failed []string
 	for _, device := range p.plan.Devices() {
 		if !p.draft.Fresh(device) {
@@ -101,11 +126,11 @@ func (a *app) invite(ctx context.Context, file, out string, beside bool) error {
 		return term.WithHint(fmt.Errorf("no invitation of %s: nothing is written", strings.Join(failed, ", ")),
 			"see privyseal status: have these devices unlocked and linked, then invite again")
 	}
-	if err := medium.WriteInvited(out, x); err != nil {
+	if err := medium.WriteInvited(o.out, x); err != nil {
 		return err
 	}
 	return a.result(done, func() {
-		a.say("%s written for %d devices of enterprise %d, system %s", out, len(done.Devices), done.Enterprise, s.State().System())
+		a.say("%s written for %d devices of enterprise %d, system %s", o.out, len(done.Devices), done.Enterprise, s.State().System())
 		verb := "deal"
 		if done.Revision > 1 {
 			verb = "extend"
@@ -113,39 +138,84 @@ func (a *app) invite(ctx context.Context, file, out string, beside bool) error {
 		if done.Expires > 0 {
 			a.tell("carry it to the distributor, and install before %s", timeText(done.Expires))
 		}
-		a.tell("there: privyseal-distributor %s %s", verb, shellQuote(out))
+		a.tell("there: privyseal-distributor %s %s", verb, shellQuote(o.out))
 	})
 }
 
+// count reads dealings that were given out and never entered, from media or
+// files.
+func (p *planned) count(names []string) error {
+	for _, name := range names {
+		d, err := medium.ReadAbandoned(name)
+		if err != nil {
+			return fmt.Errorf("--abandoned %s: %w", name, err)
+		}
+		p.abandoned = append(p.abandoned, d...)
+	}
+	return nil
+}
+
 // unfinished refuses an extension while a device says that it holds a share of
-// another one, which is not in the ledger. Each is safe, and both need not be: a
-// combiner with its shares of both may have the key with too few calculators
-// (grouping.TestTwoExtensionsTellMoreThanOne). Devices that are corrupt would not
-// say so; one that is honest is enough.
-func (a *app) unfinished(ctx context.Context, conn *client.Conn, code uint64, beside bool) error {
+// another one, which is neither in the ledger nor counted. Each is safe, and both
+// need not be: a combiner with its shares of both may have the key with too few
+// calculators (dealing.TestTwoExtensions). Devices that are corrupt would not say
+// so; one that is honest is enough.
+func (a *app) unfinished(ctx context.Context, conn *client.Conn, p *planned, samePlan bool) error {
 	status, err := deviceStatus(ctx, conn)
 	if err != nil {
 		return err
 	}
-	var holders []string
+	counted := map[envelope.Hash]bool{}
+	for _, d := range p.draft.Abandoned() {
+		counted[d.Digest] = true
+	}
+	holders := map[string][]string{} // by digest
+	var others []string              // that this plan does not deal the same
 	for _, id := range slices.Sorted(maps.Keys(status)) {
-		if st := status[id]; st != nil && slices.ContainsFunc(st.Machines, func(m firmware.MachineStatus) bool {
-			return m.Enterprise == code && m.State == firmware.MachinePending
-		}) {
-			holders = append(holders, id)
+		if status[id] == nil {
+			continue
+		}
+		for _, m := range status[id].Machines {
+			if m.Enterprise != p.plan.Enterprise.Code || m.State != firmware.MachinePending || counted[m.Dealing] {
+				continue
+			}
+			holders[m.Dealing.String()] = append(holders[m.Dealing.String()], id)
+			if !deals(p.draft, id, m) {
+				others = append(others, fmt.Sprintf("%s (%s %d, version %d)", id, medium.Layer(m.Layer), m.Number, m.Version))
+			}
 		}
 	}
 	if len(holders) == 0 {
 		return nil
 	}
-	err = term.WithHint(fmt.Errorf("an extension was dealt that is not in the ledger: %s hold shares of it, and a combiner that has its shares of two extensions may learn the key",
-		strings.Join(holders, ", ")),
-		"enter that one: privyseal request entry dealing MEDIUM; if it is lost, deal the very same plan again with --beside")
-	if beside {
-		a.warn(err)
-		return nil
+	var what []string
+	for _, digest := range slices.Sorted(maps.Keys(holders)) {
+		what = append(what, fmt.Sprintf("%s hold shares of %s", strings.Join(holders[digest], ", "), digest))
 	}
-	return err
+	err = term.WithHint(fmt.Errorf("an extension was dealt that is not in the ledger, and a combiner that has its shares of two extensions may learn the key: %s",
+		strings.Join(what, "; ")),
+		"enter it (privyseal request entry dealing MEDIUM), or have it counted: --abandoned MEDIUM, or its dealing.cbor; if that is lost: --same-plan, or a new authority")
+	switch {
+	case !p.draft.NeedsReserve():
+		// Nothing is dealt, so nobody learns more, and a machine may have to go now.
+		a.warn(err)
+		a.warn(errors.New("devices forget those shares when this revision is entered, and the ledger never knew of them: keep the dealing.cbor, for --abandoned with every later extension"))
+		return nil
+	case !samePlan:
+		return err
+	case len(others) > 0:
+		return fmt.Errorf("this is not the plan that the lost extension was dealt by: it does not deal the same to %s", strings.Join(others, ", "))
+	}
+	a.warn(err)
+	a.warn(errors.New("the same plan finds the same combinations, which tells nobody more; if anything in it differs, or in the software, then this may give the key away"))
+	return term.Confirm(a.in, a.err, p.plan.Key.ID)
+}
+
+// deals reports whether a dealing gives a device the share that it says it has.
+func deals(d *dealing.Prepared, device string, m firmware.MachineStatus) bool {
+	return d.Fresh(device) && slices.ContainsFunc(d.Machines(), func(h ledger.Holder) bool {
+		return h.Device == device && h.Layer == m.Layer && h.Index == m.Number && h.Version == m.Version
+	})
 }
 
 // inviteOne asks one device, and verifies its invitation as the distributor will.

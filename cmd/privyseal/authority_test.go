@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,6 +28,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
+	"github.com/privyseal/privyseal/firmware/share"
 )
 
 // bank is a plan for the five devices of the test system.
@@ -324,14 +326,12 @@ func TestAuthority(t *testing.T) {
 		}}}}}
 	}
 	pending(7)
-	next := filepath.Join(t.TempDir(), "next")
-	fails(exitFailed, "device-4 hold shares of it", "authority", "invite", plan, "--out", next)
-	if _, err := os.Stat(next); err == nil {
-		t.Error("a medium was written beside another extension")
-	}
-	says(ok("authority", "invite", plan, "--out", next, "--beside").err, "device-4 hold shares of it")
+	says(ok("authority", "invite", plan, "--out", filepath.Join(t.TempDir(), "next")).err,
+		"device-4 hold shares of", "keep the dealing.cbor") // that deals nothing, and is only told
 	pending(8)
-	ok("authority", "invite", plan, "--out", filepath.Join(t.TempDir(), "next"))
+	if x := ok("authority", "invite", plan, "--out", filepath.Join(t.TempDir(), "next")); strings.Contains(x.err, "hold shares") {
+		t.Error(x.err)
+	}
 
 	// A forged dealing goes to no device.
 	forged := filepath.Join(t.TempDir(), "forged")
@@ -370,6 +370,168 @@ func TestAuthority(t *testing.T) {
 	if err := json.Unmarshal([]byte(ok("--json", "authority", "tasks").out), &sites); err != nil || len(sites) != 4 || len(sites[1].Illegal) != 1 {
 		t.Errorf("%v, %+v", err, sites)
 	}
+}
+
+// grow does off line what privyseal-distributor extend does.
+func grow(t *testing.T, v *invitees, dir string, raw []byte) *dealing.Result {
+	t.Helper()
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	x, err := medium.ReadInvited(dir)
+	check(err)
+	state, err := x.System.State(v.State.System())
+	check(err)
+	p, err := medium.ParsePlan(x.Plan)
+	check(err)
+	in := dealing.Inputs{Now: v.Now, Rand: rand.Reader, Isolated: true, Abandoned: x.Abandoned}
+	d, err := dealing.Prepare(in, state, &p.Plan, slices.Collect(maps.Values(x.Invitations)), nil)
+	check(err)
+	reserve, err := dealing.ParseReserve(raw)
+	check(err)
+	var pieces []share.Piece
+	for i, k := range reserve.Pieces {
+		piece, err := reserve.OpenPiece(i, v.Persons[k.Person].Card().Agree)
+		check(err)
+		pieces = append(pieces, piece)
+	}
+	out, err := d.Extend(in, raw, pieces, nil)
+	check(err)
+	check(out.Confirm(rand.Reader, v.Now, state, v.Persons["requester"].Card().Sign))
+	check(medium.WriteDealt(dir, &medium.Dealt{Dealing: out.Dealing, Shares: out.Sealed, Reserve: out.Reserve}))
+	return out
+}
+
+// TestAbandoned: an extension was dealt, a device has its share, and it was never
+// entered. The next one has to count it.
+func TestAbandoned(t *testing.T) {
+	v := newInvitees(t)
+	home := filepath.Join(t.TempDir(), "home")
+	bundle, err := envelope.Marshal(v.Bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sys, err := client.Verify(v.State.System(), "server-1", bundle, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sys.Save(home); err != nil {
+		t.Fatal(err)
+	}
+	run := func(code int, typed string, args ...string) ran {
+		t.Helper()
+		var out, errs bytes.Buffer
+		a := &app{
+			in: strings.NewReader(typed), out: &out, err: &errs, getenv: func(string) string { return "" }, rand: rand.Reader, width: 100,
+			now: func() time.Time { return time.Unix(v.Now, 0) },
+		}
+		x := ran{a.run(t.Context(), append([]string{"--home", home}, args...)), out.String(), errs.String()}
+		if x.code != code {
+			t.Fatalf("%q: exit %d, expected %d\n%s%s", args, x.code, code, x.out, x.err)
+		}
+		return x
+	}
+	says := func(text string, words ...string) {
+		t.Helper()
+		for _, w := range words {
+			if !strings.Contains(text, w) {
+				t.Errorf("no %q in:\n%s", w, text)
+			}
+		}
+	}
+	kept := strings.Replace(bank, "reserve: none", "reserve: {need: 2, persons: [{person: officer-1a}, {person: officer-2a}]}", 1)
+	small := kept
+	for _, line := range []string{"  - {number: 2, device: device-5}\n", "  - {person: officer-5a, device: device-5}\n", "  - {person: officer-5b, device: device-5}\n"} {
+		small = strings.Replace(small, line, "", 1)
+	}
+	redundant := func(n int) string {
+		return file(t, "plan.yaml", []byte(strings.Replace(kept, "need: 2\nquorum", fmt.Sprintf("need: 2\nredundant: %d\nquorum", n), 1)))
+	}
+	path := func(name string) string { return filepath.Join(t.TempDir(), name) }
+
+	first := path("first")
+	run(exitOK, "", "authority", "invite", file(t, "plan.yaml", []byte(small)), "--out", first)
+	r := distribute(t, v.State, v.Persons["requester"], first, v.Now)
+	e := v.Entry(t, v.State, ledger.KindDealing, &r.Dealing, v.Now)
+	if v.State, err = ledger.Catchup(v.State, []ledger.SignedEntry{e}); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := envelope.Marshal(&e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range v.State.Servers() {
+		v.kept[s.ID] = [][]byte{raw}
+	}
+
+	one := path("one")
+	run(exitOK, "", "authority", "invite", redundant(1), "--out", one)
+	lost := grow(t, v, one, r.Reserve)
+	digest, err := lost.Dealing.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(exitOK, "", "authority", "install", one)
+	h, ok := lost.Dealing.Key.Machine(ledger.LayerCombiner, 2)
+	if !ok || h.Device != "device-5" {
+		t.Fatalf("%+v", h)
+	}
+	pending := firmware.MachineStatus{
+		Enterprise: 7, Key: "bank-ca", Share: h.Share, Layer: h.Layer, Number: h.Index, Version: h.Version, State: firmware.MachinePending, Dealing: digest,
+	}
+	tell := func() {
+		v.status = api.SystemStatus{System: v.State.System(), Servers: []api.ServerStatus{{ID: "server-5", Devices: []api.DeviceStatus{
+			{Device: "device-1"}, {Device: "device-5", Status: &firmware.Status{Machines: []firmware.MachineStatus{pending}}},
+		}}}}
+	}
+	tell()
+
+	// Refused, with the remedies; nothing is written.
+	next := path("next")
+	says(run(exitFailed, "", "authority", "invite", redundant(2), "--out", next).err, "device-5 hold shares of "+digest.String(), "--abandoned MEDIUM", "--same-plan")
+	says(run(exitFailed, "", "authority", "invite", redundant(2), "--out", next, "--abandoned", next).err, "--abandoned "+next, "no such file")
+	says(run(exitFailed, "", "authority", "invite", redundant(2), "--out", next, "--abandoned", file(t, "x", []byte("x"))).err, "ledger: dealing")
+	says(run(exitFailed, "", "authority", "invite", redundant(2), "--out", next, "--abandoned", first).err, "it is in force: leave it out")
+	if _, err := os.Stat(next); err == nil {
+		t.Error("a medium was written")
+	}
+
+	// By its file or its medium: counted, shown and carried.
+	for _, name := range []string{one, filepath.Join(one, medium.FileDealing)} {
+		next := path("next")
+		x := run(exitOK, "", "--json", "authority", "invite", redundant(2), "--out", next, "--abandoned", name)
+		if made := decode[invited](t, x); !slices.Equal(made.Counted, []string{digest.String()}) || made.Revision != 2 {
+			t.Errorf("%+v", made)
+		}
+		says(x.err, "counted", "given out and never entered", "digest "+digest.String(), "combiner 2 (device-5)")
+		back, err := medium.ReadInvited(next)
+		if err != nil || len(back.Abandoned) != 1 {
+			t.Fatalf("%v, %d abandoned", err, len(back.Abandoned))
+		}
+		if got, err := back.Abandoned[0].Digest(); err != nil || got != digest {
+			t.Errorf("%v, %v", got, err)
+		}
+	}
+	says(run(exitOK, "", "authority", "check", redundant(2), "--abandoned", one).out, "counted", digest.String())
+
+	// A medium brings what was to be counted there, too.
+	two := path("two")
+	run(exitOK, "", "authority", "invite", redundant(2), "--out", two, "--abandoned", one)
+	grow(t, v, two, r.Reserve)
+	x := run(exitOK, "", "--json", "authority", "invite", redundant(3), "--out", path("three"), "--abandoned", two)
+	if made := decode[invited](t, x); len(made.Counted) != 2 || !slices.Contains(made.Counted, digest.String()) {
+		t.Errorf("%+v", made)
+	}
+
+	// All is lost: the same plan, if a person says so and the devices do not object.
+	says(run(exitFailed, "yes\n", "authority", "invite", redundant(1), "--out", next, "--same-plan").err, "was not typed", "may give the key away")
+	run(exitOK, "bank-ca\n", "authority", "invite", redundant(1), "--out", next, "--same-plan")
+	pending.Number = 3
+	tell()
+	says(run(exitFailed, "bank-ca\n", "authority", "invite", redundant(1), "--out", path("next"), "--same-plan").err, "not the plan", "device-5 (combiner 3, version 1)")
 }
 
 // TestRequestDealing asks for a dealing's entry, and an officer of the

@@ -5,6 +5,7 @@
 //	plan.yaml          the reviewed plan
 //	system.cbor        the genesis and the ledger, which prove themselves
 //	invitations/       a one-time key of each device that gets a share
+//	abandoned/         dealings that were given out and never entered, if any
 //	INVITED.sha256     written last by "privyseal authority invite"
 //	dealing.cbor       what the ledger is to take in, confirmed by the operator
 //	root.pem           the authority's root certificate

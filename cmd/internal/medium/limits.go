@@ -8,7 +8,7 @@ const (
 	// commands.
 	maxFile = 64 << 20
 
-	// maxFiles bounds the files of a list: a share for each machine and what goes
-	// with them.
+	// maxFiles bounds the files of a list: a share or an invitation for each of
+	// thirty machines, sixteen abandoned dealings, and what goes with them.
 	maxFiles = 64
 )

@@ -31,11 +31,13 @@ const (
 
 	fileSystem     = "system.cbor"
 	dirInvitations = "invitations"
+	dirAbandoned   = "abandoned"
 	dirShares      = "shares"
 	listInvited    = "INVITED.sha256"
 	listDealt      = "DEALT.sha256"
 
 	extInvitation = ".invitation"
+	extAbandoned  = ".dealing"
 	extShare      = ".share"
 )
 
@@ -44,6 +46,9 @@ type Invited struct {
 	Plan        []byte            // YAML, byte for byte
 	System      System            // proves itself
 	Invitations map[string][]byte // by device
+	// Abandoned are dealings of this authority that were given out, or may have
+	// been, and never came into force: the distributor counts them.
+	Abandoned []ledger.Dealing
 }
 
 // System is a system with its ledger.
@@ -166,7 +171,7 @@ func stage(root *os.Root) (Stage, error) {
 		list  string
 		files []string
 	}{
-		{listInvited, []string{FilePlan, fileSystem, dirInvitations}},
+		{listInvited, []string{FilePlan, fileSystem, dirInvitations, dirAbandoned}},
 		{listDealt, []string{FileDealing, FileRoot, dirShares, FileReserve}},
 	} {
 		files, err := there(append(s.files, partOf(s.list))...)
@@ -201,7 +206,18 @@ func WriteInvited(dir string, x *Invited) error {
 	for device, raw := range x.Invitations {
 		files[path.Join(dirInvitations, device+extInvitation)] = raw
 	}
-	return write(dir, StageEmpty, dirInvitations, listInvited, files)
+	subs := []string{dirInvitations}
+	for i := range x.Abandoned {
+		raw, err := envelope.Marshal(&x.Abandoned[i])
+		if err != nil {
+			return err
+		}
+		files[path.Join(dirAbandoned, fmt.Sprintf("%02d%s", i+1, extAbandoned))] = raw
+	}
+	if len(x.Abandoned) > 0 {
+		subs = append(subs, dirAbandoned)
+	}
+	return write(dir, StageEmpty, subs, listInvited, files)
 }
 
 // ReadInvited reads what was carried to the distributor, whether it has dealt
@@ -218,9 +234,16 @@ func ReadInvited(dir string) (*Invited, error) {
 	if err := envelope.Unmarshal(files[fileSystem], &x.System); err != nil {
 		return nil, &DamagedError{fileSystem, err.Error()}
 	}
-	for name, raw := range files {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if device, ok := inDir(name, dirInvitations, extInvitation); ok {
-			x.Invitations[device] = raw
+			x.Invitations[device] = files[name]
+		}
+		if _, ok := inDir(name, dirAbandoned, extAbandoned); ok {
+			d, err := ledger.DecodeDealing(files[name])
+			if err != nil {
+				return nil, &DamagedError{name, err.Error()}
+			}
+			x.Abandoned = append(x.Abandoned, *d)
 		}
 	}
 	return x, nil
@@ -242,7 +265,7 @@ func WriteDealt(dir string, x *Dealt) error {
 	for device, raw := range x.Shares {
 		files[path.Join(dirShares, device+extShare)] = raw
 	}
-	return write(dir, StageInvited, dirShares, listDealt, files)
+	return write(dir, StageInvited, []string{dirShares}, listDealt, files)
 }
 
 // ReadDealt reads what was carried back.
@@ -288,6 +311,40 @@ func ReadReserve(name string) ([]byte, error) {
 	return readFile(root, path.Base(name), maxFile)
 }
 
+// ReadAbandoned reads dealings that are to be counted: one in a file, or that of
+// the medium in a directory, with those that were brought to be counted there.
+func ReadAbandoned(name string) ([]ledger.Dealing, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		dealt, err := ReadDealt(name)
+		if err != nil {
+			return nil, err
+		}
+		invited, err := ReadInvited(name)
+		if err != nil {
+			return nil, err
+		}
+		return append(invited.Abandoned, dealt.Dealing), nil
+	}
+	root, err := os.OpenRoot(path.Dir(name))
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	raw, err := readFile(root, path.Base(name), ledger.MaxEntry)
+	if err != nil {
+		return nil, err
+	}
+	d, err := ledger.DecodeDealing(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return []ledger.Dealing{*d}, nil
+}
+
 func inDir(name, dir, ext string) (string, bool) {
 	base, ok := strings.CutPrefix(name, dir+"/")
 	base, ok2 := strings.CutSuffix(base, ext)
@@ -297,7 +354,7 @@ func inDir(name, dir, ext string) (string, bool) {
 // write makes files, and their list last: a crash before it leaves a medium that
 // stage calls half written. A root keeps every name inside the directory,
 // whatever links are there.
-func write(dir string, at Stage, sub, list string, files map[string][]byte) error {
+func write(dir string, at Stage, subs []string, list string, files map[string][]byte) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
@@ -313,8 +370,10 @@ func write(dir string, at Stage, sub, list string, files map[string][]byte) erro
 	case s != at:
 		return term.WithHint(fmt.Errorf("%s is a medium already", dir), "nothing is overwritten: take another directory")
 	}
-	if err := root.Mkdir(sub, 0o700); err != nil {
-		return err
+	for _, sub := range subs {
+		if err := root.Mkdir(sub, 0o700); err != nil {
+			return err
+		}
 	}
 	var sums bytes.Buffer
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -323,7 +382,7 @@ func write(dir string, at Stage, sub, list string, files map[string][]byte) erro
 		}
 		fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256(files[name]), name)
 	}
-	for _, d := range []string{sub, "."} {
+	for _, d := range append(slices.Clone(subs), ".") {
 		if err := sync(root, d); err != nil {
 			return err
 		}

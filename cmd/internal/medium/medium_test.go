@@ -2,6 +2,7 @@ package medium_test
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -104,10 +105,81 @@ func TestMedium(t *testing.T) {
 	}
 }
 
+// TestAbandonedOnMedium: dealings that are to be counted go there, in order, and
+// are found again on that medium, with its own.
+func TestAbandonedOnMedium(t *testing.T) {
+	s := ledgertest.New(t)
+	dir := filepath.Join(t.TempDir(), "m")
+	x := invited(t, s)
+	own := s.Deal(t, ledgertest.SmallPlan(1)).Dealing
+	want := map[envelope.Hash]bool{}
+	digest := func(d *ledger.Dealing) envelope.Hash {
+		h, err := d.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	for i := range 16 { // as many as a distributor counts
+		d := own
+		d.Revision = uint64(i + 2)
+		x.Abandoned = append(x.Abandoned, d)
+		want[digest(&d)] = true
+	}
+	for i := range 28 {
+		x.Invitations[fmt.Sprintf("more-%d", i)] = []byte("three")
+	}
+	if err := medium.WriteInvited(dir, x); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := medium.ReadAbandoned(dir); !errors.Is(err, medium.ErrNotDealt) {
+		t.Errorf("a medium that was not dealt to gave nothing out: %v", err)
+	}
+	y, err := medium.ReadInvited(dir)
+	if err != nil || len(y.Abandoned) != 16 || len(y.Invitations) != 30 {
+		t.Fatalf("%v, %d abandoned, %d invitations", err, len(y.Abandoned), len(y.Invitations))
+	}
+	for i := range y.Abandoned {
+		if y.Abandoned[i].Revision != uint64(i+2) {
+			t.Errorf("place %d: revision %d", i, y.Abandoned[i].Revision)
+		}
+	}
+	if err := medium.WriteDealt(dir, &medium.Dealt{Dealing: own, Shares: map[string][]byte{"device-1": []byte("share")}}); err != nil {
+		t.Fatal(err)
+	}
+	want[digest(&own)] = true
+	got, err := medium.ReadAbandoned(dir)
+	if err != nil || len(got) != 17 {
+		t.Fatalf("%v, %d", err, len(got))
+	}
+	for i := range got {
+		delete(want, digest(&got[i]))
+	}
+	if len(want) > 0 {
+		t.Errorf("%d are missing", len(want))
+	}
+	one, err := medium.ReadAbandoned(filepath.Join(dir, medium.FileDealing))
+	if err != nil || len(one) != 1 || digest(&one[0]) != digest(&own) {
+		t.Errorf("by its file: %v, %d", err, len(one))
+	}
+	// Refused: what is no dealing, is too long, or is no plain file.
+	outside := t.TempDir()
+	long, link := filepath.Join(outside, "long"), filepath.Join(outside, "link")
+	write(t, long, strings.Repeat("x", ledger.MaxEntry+1))
+	if err := os.Symlink(filepath.Join(dir, medium.FileDealing), link); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{long, link, filepath.Join(dir, medium.FilePlan), filepath.Join(outside, "nothing"), outside} {
+		if _, err := medium.ReadAbandoned(path); err == nil {
+			t.Errorf("%s was read", path)
+		}
+	}
+}
+
 // TestHalfWritten: whatever was made before the list is no medium.
 func TestHalfWritten(t *testing.T) {
 	s := ledgertest.New(t)
-	for _, name := range []string{medium.FilePlan, "system.cbor", "invitations", "INVITED.sha256.part"} {
+	for _, name := range []string{medium.FilePlan, "system.cbor", "invitations", "abandoned", "INVITED.sha256.part"} {
 		dir := t.TempDir()
 		write(t, filepath.Join(dir, name), "x")
 		var half *medium.HalfWrittenError

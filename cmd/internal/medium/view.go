@@ -36,9 +36,26 @@ type View struct {
 	Keepers   []string  `json:"keepers,omitempty"` // where they are known
 	Opens     uint64    `json:"opens,omitempty"`   // how many of them open it
 	Collusion Collusion `json:"collusion"`
-	Warnings  []string  `json:"warnings"`
+	// Abandoned are the dealings that were given out, never came into force, and
+	// are counted in what is about to be dealt.
+	Abandoned []ViewAbandoned `json:"abandoned,omitempty"`
+	Warnings  []string        `json:"warnings"`
 
 	table grouping.Table
+}
+
+// ViewAbandoned is a dealing that was given out and never came into force.
+type ViewAbandoned struct {
+	Digest   string `json:"digest"`
+	Revision uint64 `json:"revision"`
+	Created  int64  `json:"created"`
+	Operator string `json:"operator"` // who confirmed it
+	// Machines are those that it gave shares to, or may have: that the ledger has
+	// not, or has with another version.
+	Machines []string `json:"machines"`
+	// Again says that all it gave out is given out again, and need not be counted
+	// once that is in force.
+	Again bool `json:"again"`
 }
 
 // ViewKey is the key. SPKI is empty before there is one.
@@ -125,6 +142,18 @@ func ViewPrepared(s ledger.State, d *dealing.Prepared) *View {
 		for _, k := range p.Reserve.Persons {
 			v.Keepers = append(v.Keepers, person(s, k.Person))
 		}
+	}
+	for _, a := range d.Abandoned() {
+		x := ViewAbandoned{
+			Digest: a.Digest.String(), Revision: a.Dealing.Revision, Created: a.Dealing.Created, Operator: person(s, a.Dealing.Operator),
+			Machines: []string{}, Again: a.Again,
+		}
+		for _, h := range a.Dealing.Key.Holders {
+			if now, ok := d.InForce().Key.Machine(h.Layer, h.Index); !ok || now.Device != h.Device || now.Version != h.Version {
+				x.Machines = append(x.Machines, fmt.Sprintf("%s %d (%s)", Layer(h.Layer), h.Index, h.Device))
+			}
+		}
+		v.Abandoned = append(v.Abandoned, x)
 	}
 	v.warn(s)
 	return v
@@ -298,6 +327,18 @@ func (v *View) Lines() []string {
 		field("reserve", "any %d of %s open it", v.Opens, strings.Join(v.Keepers, ", "))
 	case v.Reserve > 0:
 		field("reserve", "kept by %d persons", v.Reserve)
+	}
+	for _, a := range v.Abandoned {
+		field("counted", "revision %d of %s, given out and never entered, confirmed by %s", a.Revision, clock(a.Created), a.Operator)
+		field("", "digest %s", a.Digest)
+		if len(a.Machines) > 0 {
+			field("", "dealt to %s", strings.Join(a.Machines, ", "))
+		}
+		if a.Again {
+			field("", "all of it is given out again: once this is in force, nobody needs to count it")
+		} else {
+			field("", "keep its dealing.cbor: every later extension counts it too")
+		}
 	}
 	for _, w := range v.Warnings {
 		field("WARNING", "%s", w)

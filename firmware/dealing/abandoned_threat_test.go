@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	mrand "math/rand/v2"
 	"slices"
 	"testing"
 
@@ -386,6 +387,46 @@ func TestTwoExtensions(t *testing.T) {
 				t.Errorf("the reserve remembers %v", names)
 			}
 		})
+	}
+}
+
+// TestManyAbandoned: one plan after the other comes to nothing, drawn by lot, and
+// each counts those before it. All shares of all of them together tell nobody
+// anything.
+func TestManyAbandoned(t *testing.T) {
+	dealt := 0
+	for seed := range uint64(2) {
+		lot := mrand.New(mrand.NewPCG(seed, 7))
+		r, p, first, know := bank(t)
+		var abandoned []*dealing.Result
+		for step := range 4 {
+			var calculators, combiners []dealing.Machine
+			for i, device := range []string{"device-9", "device-11"} {
+				if lot.IntN(2) == 0 {
+					calculators = append(calculators, machines(uint64(6+i), device)...)
+				}
+			}
+			for i, device := range []string{"device-10", "device-12"} {
+				if lot.IntN(2) == 0 || calculators == nil && i == 1 {
+					combiners = append(combiners, machines(uint64(4+i), device)...)
+				}
+			}
+			out, err := r.tryExtension(r.with(p, 1+lot.Uint64N(3), calculators, combiners), first.Reserve, abandoned...)
+			var none *grouping.NotFoundError
+			if errors.As(err, &none) {
+				continue // an honest answer, and nothing is given out
+			}
+			r.check(err)
+			know.learn(r, out)
+			if who, with, gain := know.worst(t); !gain.Nothing() {
+				t.Errorf("lot %d, step %d: %v with %v learn %v", seed, step, who, with, gain)
+			}
+			abandoned = append(abandoned, out)
+			dealt++
+		}
+	}
+	if dealt < 5 {
+		t.Errorf("only %d were dealt", dealt)
 	}
 }
 

@@ -155,7 +155,7 @@ func (d *Prepared) grow(old *grouping.Grouping, calculators, combiners []uint64,
 	if g.CheckBeside(ever) != nil {
 		p.Dealt = ever
 		if g, err = d.given(old, calculators, combiners).Grow(nil, nil, p, searching(progress)); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("beside what was given out and never entered: %w; or deal to the same machines as that did", err)
 		}
 	}
 	return g, d.checkHidden(g)

@@ -74,7 +74,7 @@ func TestTwoTongues(t *testing.T) {
 				var right []byte
 				asked := false
 				w.cut = func(p tolerant.Packet, site string) bool {
-					if p.Kind == tolerant.KindConfirmed && p.Device == liar && p.Prove && !asked {
+					if p.Kind == tolerant.KindConfirmed && p.Device == liar && len(p.Doubt) > 0 && !asked {
 						asked = true
 						w.fault(coordtest.Good, liar)
 					}

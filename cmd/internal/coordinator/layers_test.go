@@ -285,7 +285,7 @@ func TestSuspicionSurvives(t *testing.T) {
 		if f == coordtest.Good {
 			w.fault(coordtest.FalseAccuser, device(6))
 		}
-		w.cut = func(p tolerant.Packet, _ string) bool { return p.Prove }
+		w.cut = func(p tolerant.Packet, _ string) bool { return len(p.Doubt) > 0 }
 		g := w.start("server-1", w.request(a))
 		w.settle()
 		if out := g.r.Tracking(); out.State != api.StateDone || len(out.Wrong) > 0 || !strings.Contains(out.Text, "finding out") {

@@ -33,7 +33,9 @@ type accusation struct {
 	// shown are the powers that it had by the calculator's own signature; zero:
 	// nobody showed them. What the distributor was sent need not be either.
 	shown envelope.Hash
-	until int64 // when the calculator has had its time
+	// reason is the combiner's message, raw: without it no desk asks for proofs.
+	reason []byte
+	until  int64 // when the calculator has had its time
 }
 
 func powersHash(p *firmware.Powers) envelope.Hash { return firmware.PowersHash(p.Y) }
@@ -44,7 +46,7 @@ func (r *Request) takePowers(d *device, raw []byte) {
 	if d.out() || !d.calculates() || bytes.Equal(raw, m.result) {
 		return
 	}
-	if m.result != nil && !r.accused(d) && !m.asked {
+	if m.result != nil && r.accused(d) == nil && !m.asked {
 		// Only to see whether it says two things.
 		if p, err := firmware.VerifyPowers(r.State, &r.key, &r.task.facts, raw); err == nil && p.Device == d.id && powersHash(p) != m.y {
 			r.convict(d, "signed two different powers for one task")
@@ -225,24 +227,26 @@ func (r *Request) accuse(d *device, c *firmware.Combined, evidence [][]byte) {
 			continue
 		}
 		if i := slices.Index(c.Wrong, j); i >= 0 {
-			r.suspect(d, x, c.Given[i], shown[j])
+			r.suspect(d, x, c.Given[i], shown[j], d.machine.result)
 		} else if slices.Contains(c.Suspects, j) {
-			r.suspect(d, x, envelope.Hash{}, shown[j])
+			r.suspect(d, x, envelope.Hash{}, shown[j], d.machine.result)
 		}
 	}
 }
 
 // suspectAll is for a combiner that found no signature in the powers it was
 // given, and cannot tell whose are wrong.
-func (r *Request) suspectAll(d *device) {
+func (r *Request) suspectAll(d *device, refusal []byte) {
+	d.machine.doubts = nil
 	for _, x := range r.devices {
-		if x.calculates() && x.machine.result != nil {
-			r.suspect(d, x, envelope.Hash{}, x.machine.y)
+		if x.calculates() && x.machine.result != nil && !x.out() {
+			d.machine.doubts = append(d.machine.doubts, x)
+			r.suspect(d, x, envelope.Hash{}, x.machine.y, refusal)
 		}
 	}
 }
 
-func (r *Request) suspect(combiner, x *device, claimed, shown envelope.Hash) {
+func (r *Request) suspect(combiner, x *device, claimed, shown envelope.Hash, reason []byte) {
 	if x.out() {
 		return
 	}
@@ -258,7 +262,7 @@ func (r *Request) suspect(combiner, x *device, claimed, shown envelope.Hash) {
 			return
 		}
 	}
-	r.task.accusations = append(r.task.accusations, &accusation{combiner, x, claimed, shown, r.now + proveFor})
+	r.task.accusations = append(r.task.accusations, &accusation{combiner, x, claimed, shown, bytes.Clone(reason), r.now + proveFor})
 	r.dirty = true
 	if x.machine.proved.IsZero() && !x.machine.asked {
 		x.machine.tries, x.wait, x.retry = 0, 0, 0 // it is asked at once
@@ -272,9 +276,13 @@ func (r *Request) unshown(combiner *device) bool {
 	return slices.ContainsFunc(r.task.accusations, func(a *accusation) bool { return a.combiner == combiner && a.shown.IsZero() })
 }
 
-// accused reports whether a calculator owes proofs.
-func (r *Request) accused(d *device) bool {
-	return d.machine.proved.IsZero() && slices.ContainsFunc(r.task.accusations, func(a *accusation) bool { return a.calculator == d })
+// accused returns the word against a calculator that owes proofs, or nil.
+func (r *Request) accused(d *device) *accusation {
+	i := slices.IndexFunc(r.task.accusations, func(a *accusation) bool { return a.calculator == d })
+	if i < 0 || !d.machine.proved.IsZero() {
+		return nil
+	}
+	return r.task.accusations[i]
 }
 
 // judgeAll decides what can be decided.
@@ -299,7 +307,27 @@ func (r *Request) judgeAll() {
 		r.dirty = true
 	}
 	r.task.accusations = open
+	r.showHelpless()
 }
+
+// showHelpless tells of combiners that found no signature in powers that are all
+// proved right. Nobody is named for it: the sites of such a combiner may have
+// handed it others than were sent here.
+func (r *Request) showHelpless() {
+	for _, d := range r.devices {
+		m := &d.machine
+		if len(m.doubts) == 0 || slices.ContainsFunc(m.doubts, func(x *device) bool { return x.machine.proved.IsZero() || x.wrong }) {
+			continue
+		}
+		m.doubts = nil
+		if !d.out() && m.result == nil {
+			d.text, r.dirty = textHelpless, true
+		}
+	}
+}
+
+// textHelpless is of a combiner.
+const textHelpless = "found no signature, and all powers that were sent are proved right"
 
 // demandProofs goes on asking after the signature is out.
 func (r *Request) demandProofs() {
@@ -308,8 +336,8 @@ func (r *Request) demandProofs() {
 	}
 	r.repeatTask() // for desks that do not know it any more
 	for _, d := range r.devices {
-		if !d.out() && d.complete() && r.accused(d) && r.now >= d.retry {
-			r.sendConfirmed(d, true)
+		if a := r.accused(d); a != nil && !d.out() && d.complete() && r.now >= d.retry {
+			r.sendConfirmed(d, a)
 		}
 	}
 }

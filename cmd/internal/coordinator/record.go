@@ -26,17 +26,16 @@ type record struct {
 	State      string         `cbor:"4,keyasint"`
 	Text       string         `cbor:"5,keyasint"`
 	Revision   uint64         `cbor:"6,keyasint"`
-	Signatures [][]byte       `cbor:"7,keyasint"`
-	Documents  [][]byte       `cbor:"8,keyasint"`
-	History    []api.Attempt  `cbor:"9,keyasint"`
-	Devices    []deviceRecord `cbor:"10,keyasint"`
+	Signatures [][]byte       `cbor:"7,keyasint"` // the documents are made of them again
+	History    []api.Attempt  `cbor:"8,keyasint"`
+	Devices    []deviceRecord `cbor:"9,keyasint"`
 	// Order and Partials are of a sequential attempt: officers may have signed
 	// over these very partial messages.
-	Order    []uint64 `cbor:"11,keyasint"`
-	Partials [][]byte `cbor:"12,keyasint"`
-	Settled  bool     `cbor:"13,keyasint"` // nothing was left to do
+	Order    []uint64 `cbor:"10,keyasint"`
+	Partials [][]byte `cbor:"11,keyasint"`
+	Settled  bool     `cbor:"12,keyasint"` // nothing was left to do
 	// Task is of a key in two layers.
-	Task *taskRecord `cbor:"14,keyasint,omitempty"`
+	Task *taskRecord `cbor:"13,keyasint,omitempty"`
 }
 
 type deviceRecord struct {
@@ -56,7 +55,7 @@ type deviceRecord struct {
 func (r *Request) record() []byte {
 	out := record{
 		Version: recordVersion, Request: r.digest, Accepted: r.accepted, State: r.state, Text: r.text, Revision: r.revision,
-		Signatures: r.signatures, Documents: r.documents, History: r.history, Settled: r.Idle(),
+		Signatures: r.signatures, History: r.history, Settled: r.Idle(),
 	}
 	for _, d := range r.devices {
 		x := deviceRecord{

@@ -49,6 +49,7 @@ type machine struct {
 	proved envelope.Hash // powers that it proved right; zero: none
 	sent   bool          // its confirmation went out at least once
 	asked  bool          // for proofs
+	doubts []*device     // whose powers were here when it found no signature
 	failed envelope.Hash // the last refusal that counted
 	tries  int64         // times that it was told something in vain
 }
@@ -314,12 +315,12 @@ func (r *Request) confirm() {
 		if d.out() || !d.complete() || r.now < d.retry {
 			continue
 		}
-		proofs := r.accused(d)
-		if d.machine.result != nil && !proofs {
+		doubt := r.accused(d)
+		if d.machine.result != nil && doubt == nil {
 			continue
 		}
 		repeated = repeated || d.machine.sent && !d.calculates()
-		r.sendConfirmed(d, proofs)
+		r.sendConfirmed(d, doubt)
 	}
 	if !repeated {
 		return
@@ -333,13 +334,18 @@ func (r *Request) confirm() {
 	}
 }
 
-func (r *Request) sendConfirmed(d *device, prove bool) {
-	p := tolerant.Packet{Kind: tolerant.KindConfirmed, Device: d.id, Offer: d.offerRaw, Prove: prove}
+// sendConfirmed says that the operators of a machine agree; with a doubt, that it
+// has to prove its powers.
+func (r *Request) sendConfirmed(d *device, doubt *accusation) {
+	p := tolerant.Packet{Kind: tolerant.KindConfirmed, Device: d.id, Offer: d.offerRaw}
+	if doubt != nil {
+		p.Doubt = doubt.reason
+	}
 	for _, g := range d.approvals {
 		p.Approvals = append(p.Approvals, g.raw)
 	}
 	r.broadcast(p)
-	d.machine.sent, d.machine.asked = true, d.machine.asked || prove
+	d.machine.sent, d.machine.asked = true, d.machine.asked || doubt != nil
 	r.pause(d)
 }
 
@@ -427,7 +433,7 @@ func (r *Request) refusedTask(d *device, v *envelope.Verified) {
 	d.machine.failed = v.Digest()
 	if f.Code == firmware.CodePartial && !d.calculates() {
 		d.text, r.dirty = clip(f.Text), true
-		r.suspectAll(d)
+		r.suspectAll(d, v.Raw())
 		return
 	}
 	if r.state == api.StateOpen && d.machine.result == nil {

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
@@ -13,6 +14,7 @@ type taskRecord struct {
 	Packet      []byte             `cbor:"1,keyasint"` // a number is used for one task, and stays its own
 	Liars       []api.Liar         `cbor:"2,keyasint"`
 	Accusations []accusationRecord `cbor:"3,keyasint"`
+	Reasons     [][]byte           `cbor:"4,keyasint"` // of accusations, each once
 }
 
 type accusationRecord struct {
@@ -21,13 +23,18 @@ type accusationRecord struct {
 	Claimed    envelope.Hash `cbor:"3,keyasint"`
 	Shown      envelope.Hash `cbor:"4,keyasint"`
 	Until      int64         `cbor:"5,keyasint"`
+	Reason     int           `cbor:"6,keyasint"` // which, from 0
 }
 
 func (r *Request) recordTask() *taskRecord {
 	t := r.task
 	out := &taskRecord{Packet: t.packet, Liars: t.liars}
 	for _, a := range t.accusations {
-		out.Accusations = append(out.Accusations, accusationRecord{a.combiner.id, a.calculator.id, a.claimed, a.shown, a.until})
+		i := slices.IndexFunc(out.Reasons, func(raw []byte) bool { return bytes.Equal(raw, a.reason) })
+		if i < 0 {
+			i, out.Reasons = len(out.Reasons), append(out.Reasons, a.reason)
+		}
+		out.Accusations = append(out.Accusations, accusationRecord{a.combiner.id, a.calculator.id, a.claimed, a.shown, a.until, i})
 	}
 	return out
 }
@@ -47,8 +54,10 @@ func (r *Request) resumeTask(in *taskRecord) {
 		return nil
 	}
 	for _, x := range in.Accusations {
-		if combiner, calculator := find(x.Combiner), find(x.Calculator); combiner != nil && calculator != nil {
-			t.accusations = append(t.accusations, &accusation{combiner, calculator, x.Claimed, x.Shown, r.now + proveFor})
+		combiner, calculator := find(x.Combiner), find(x.Calculator)
+		if combiner == nil || calculator == nil || x.Reason < 0 || x.Reason >= len(in.Reasons) {
+			continue
 		}
+		t.accusations = append(t.accusations, &accusation{combiner, calculator, x.Claimed, x.Shown, in.Reasons[x.Reason], r.now + proveFor})
 	}
 }

@@ -88,43 +88,6 @@ type use struct {
 	over    bool // done, or given up here
 }
 
-// load is what an enterprise has open here, in all and by distributor.
-type load struct {
-	held
-	of map[uint64]*held
-}
-
-type held struct{ tasks, octets int }
-
-// by is what one distributor has.
-func (l *load) by(distributor uint64) *held {
-	if l.of[distributor] == nil {
-		l.of[distributor] = &held{}
-	}
-	return l.of[distributor]
-}
-
-// add counts more, or less, of a distributor.
-func (l *load) add(distributor uint64, tasks, octets int) {
-	for _, h := range []*held{&l.held, l.by(distributor)} {
-		h.tasks += tasks
-		h.octets += octets
-	}
-}
-
-// full reports whether there is no room for so much more.
-func (l *load) full(tasks, octets int) bool {
-	return l.tasks+tasks > maxTasks || l.octets+octets > maxOctets
-}
-
-// crowds reports whether a distributor would have more than it leaves free. Where
-// an enterprise has several, there is room for each, whatever the others do: one
-// request is enough for any number of tasks.
-func (l *load) crowds(distributor uint64, tasks, octets int) bool {
-	own := l.by(distributor)
-	return own.tasks+tasks > maxTasks-l.tasks || own.octets+octets > maxOctets-l.octets
-}
-
 // NewDesk makes the desk of a site.
 func NewDesk(c Config) *Desk {
 	d := &Desk{

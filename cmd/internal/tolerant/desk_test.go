@@ -63,10 +63,13 @@ func (s *site) task(a *ledgertest.Authority, number uint64, raw []byte, spoil ..
 	if err := envelope.Unmarshal(u.UnverifiedPayload(), &req); err != nil {
 		s.t.Fatal(err)
 	}
-	h := req.Algorithm.Hash().New()
-	h.Write(req.Document)
 	d := firmware.Distribution{
-		Enterprise: a.Dealing.Enterprise.Code, Distributor: 2, Task: number, Request: u.UnverifiedDigest(), Hash: h.Sum(nil), Documents: 1, Created: s.now, Expires: req.Expires,
+		Enterprise: a.Dealing.Enterprise.Code, Distributor: 2, Task: number, Request: u.UnverifiedDigest(), Documents: 1, Created: s.now, Expires: req.Expires,
+	}
+	if checked, err := document.CheckIn(s.sys.State, &req, s.now); err == nil {
+		d.Hash, d.Documents = checked.Digest(), uint64(len(checked.Parts()))
+	} else { // not of this authority
+		d.Hash = make([]byte, 32)
 	}
 	for _, f := range spoil {
 		f(&d)

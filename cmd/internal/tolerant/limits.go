@@ -29,11 +29,24 @@ const (
 
 	// maxTasks and maxOctets bound what the desk holds open for one enterprise:
 	// as many tasks as a server coordinates at once, and for each of them a
-	// certificate with its request (32 KiB at most), approvals, and the powers
-	// of some calculators of 2048-bit keys. Of several distributors one has half of
-	// it at most, two have a third each, and so on.
+	// certificate of 2048 bits with all that two machines of a site, one of them a
+	// combiner, keep of it; or some hundred and fifty batches of 64 with 4096 bits,
+	// half a megabyte each. Of several distributors one has half of it at most, two
+	// have a third each, and so on.
 	maxTasks  = 2000
 	maxOctets = 96 << 20
+
+	// maxOctetsOfBatches is what is taken when batches find no room any more: who
+	// fills the desk with them leaves hundreds of single requests a place.
+	maxOctetsOfBatches = maxOctets / 4 * 3
+
+	// machineRoom is set aside for the offer of a machine with its pieces, and what
+	// its operators sign; messageRoom for what a machine's message has besides
+	// numbers, and combinationRoom for a combination in it. Those that need more
+	// find it while there is some.
+	machineRoom     = 8 << 10
+	messageRoom     = 2 << 10
+	combinationRoom = 128
 
 	// maxNumbers is how many task numbers of one distributor are remembered:
 	// one for each of its tasks of two days, at more than one in two seconds.
@@ -51,6 +64,7 @@ const (
 	repeatFor = 10
 
 	// maxUnknown bounds in a second what is said about tasks that the desk does
-	// not know. A desk that restarted comes back a few seconds later.
+	// not know, or has no room for. A desk that restarted comes back a few seconds
+	// later.
 	maxUnknown = 100
 )

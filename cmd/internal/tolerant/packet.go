@@ -29,9 +29,9 @@ func Subject(code uint64, channel string) string {
 const (
 	// From the task distributor, on B1.
 	KindTask      = "task"      // Distribution, Message: the request, Acked
-	KindConfirmed = "confirmed" // Device, Offer, Approvals, Prove: the operators of one machine confirmed
+	KindConfirmed = "confirmed" // Device, Offer, Approvals, Doubt: the operators of one machine confirmed
 	KindRejected  = "rejected"  // Device, Message: the approval that says no
-	KindDone      = "done"      // Signaturess
+	KindDone      = "done"      // Signatures
 
 	// To the task distributor, on B1.
 	KindAck     = "ack"     // Device, Message: what it answered to offer.ask
@@ -57,8 +57,9 @@ type Packet struct {
 	Message      []byte   `cbor:"9,keyasint,omitempty"` // a COSE_Sign1
 	Offer        []byte   `cbor:"10,keyasint,omitempty"`
 	Approvals    [][]byte `cbor:"11,keyasint,omitempty"`
-	// Prove asks a calculator for proofs that its powers are right.
-	Prove bool `cbor:"12,keyasint,omitempty"`
+	// Doubt asks a calculator for proofs that its powers are right. It is the message
+	// of the combiner that doubts them: its signatures, or its refusal.
+	Doubt []byte `cbor:"12,keyasint,omitempty"`
 	// Acked are devices that need not acknowledge: the distributor has their
 	// offers, or leaves them alone for now.
 	Acked []string `cbor:"13,keyasint,omitempty"`
@@ -80,7 +81,7 @@ const (
 	hasMessage
 	hasOffer
 	hasApprovals
-	hasProve
+	hasDoubt
 	hasAcked
 	hasEvidence
 	hasSignatures
@@ -94,7 +95,7 @@ var kinds = map[string]struct {
 	need, may uint
 }{
 	KindTask:      {B1, hasDistribution | hasMessage, hasAcked},
-	KindConfirmed: {B1, hasDevice | hasOffer | hasApprovals, hasProve},
+	KindConfirmed: {B1, hasDevice | hasOffer | hasApprovals, hasDoubt},
 	KindRejected:  {B1, hasDevice | hasMessage, 0},
 	KindDone:      {B1, hasSignatures, 0},
 	KindAck:       {B1, hasDevice | hasMessage, 0},
@@ -143,7 +144,7 @@ func (p *Packet) has() uint {
 	add(hasMessage, len(p.Message) > 0)
 	add(hasOffer, len(p.Offer) > 0)
 	add(hasApprovals, len(p.Approvals) > 0)
-	add(hasProve, p.Prove)
+	add(hasDoubt, len(p.Doubt) > 0)
 	add(hasAcked, len(p.Acked) > 0)
 	add(hasEvidence, len(p.Evidence) > 0)
 	add(hasSignatures, len(p.Signatures) > 0)

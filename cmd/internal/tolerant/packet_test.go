@@ -14,7 +14,7 @@ import (
 func whole() Packet {
 	return Packet{
 		Site: "server-1", Enterprise: 1, Distributor: 22, Task: 7, Request: envelope.Hash{1}, Device: "device-1", Distribution: []byte{1},
-		Message: []byte{2}, Offer: []byte{3}, Approvals: [][]byte{{4}, {5}}, Prove: true, Acked: []string{"device-2"}, Evidence: [][]byte{{6}},
+		Message: []byte{2}, Offer: []byte{3}, Approvals: [][]byte{{4}, {5}}, Doubt: []byte{8}, Acked: []string{"device-2"}, Evidence: [][]byte{{6}},
 		Signatures: [][]byte{{7}}, Text: "why",
 	}
 }
@@ -25,7 +25,7 @@ func of(kind string, set uint) Packet {
 	p.Kind = kind
 	for field, clear := range map[uint]func(){
 		hasDevice: func() { p.Device = "" }, hasDistribution: func() { p.Distribution = nil }, hasMessage: func() { p.Message = nil },
-		hasOffer: func() { p.Offer = nil }, hasApprovals: func() { p.Approvals = nil }, hasProve: func() { p.Prove = false },
+		hasOffer: func() { p.Offer = nil }, hasApprovals: func() { p.Approvals = nil }, hasDoubt: func() { p.Doubt = nil },
 		hasAcked: func() { p.Acked = nil }, hasEvidence: func() { p.Evidence = nil }, hasSignatures: func() { p.Signatures = nil },
 		hasText: func() { p.Text = "" },
 	} {

@@ -35,7 +35,7 @@ type task struct {
 	signed     bool
 	signatures envelope.Hash
 	over       bool
-	octets     int
+	room       int // octets that are set aside for it
 }
 
 // machine is a calculator or combiner of this site at work on a task.
@@ -139,7 +139,12 @@ func (d *Desk) begin(a *authority, p *Packet) *task {
 		return nil
 	}
 	t := &task{number: n, distribution: *dist, packet: bytes.Clone(p.Distribution), raw: bytes.Clone(p.Message), powers: map[uint64][]byte{}}
+	if !d.admit(a, t) {
+		d.turnAway(a, p)
+		return nil
+	}
 	if err := t.verify(d.cfg.State, a, d.now); err != nil {
+		d.release(t)
 		var illegal *illegalError
 		if errors.As(err, &illegal) {
 			d.outlaw(n, p.Request, "", illegal.Error())
@@ -151,8 +156,9 @@ func (d *Desk) begin(a *authority, p *Packet) *task {
 			t.machines = append(t.machines, &machine{device: id, holder: h})
 		}
 	}
-	if len(t.machines) == 0 || !d.admit(t) {
-		return nil // refused for want of room: the distributor asks again
+	if len(t.machines) == 0 {
+		d.release(t)
+		return nil
 	}
 	d.use(n, dist)
 	d.tasks[n] = t
@@ -212,29 +218,6 @@ func (t *task) verify(s ledger.State, a *authority, now int64) error {
 	return nil
 }
 
-// admit takes a task in if there is room for its distributor.
-func (d *Desk) admit(t *task) bool {
-	l, size := d.load[t.number.enterprise], len(t.raw)+len(t.packet)
-	if d.authorities[t.number.enterprise].several && l.crowds(t.number.distributor, 1, size) {
-		return false
-	}
-	return d.take(t, 1, size)
-}
-
-// hold makes room for what a task keeps besides. Its distributor cannot make it
-// up: machines and operators signed it.
-func (d *Desk) hold(t *task, size int) bool { return d.take(t, 0, size) }
-
-func (d *Desk) take(t *task, tasks, size int) bool {
-	l := d.load[t.number.enterprise]
-	if l.full(tasks, size) {
-		return false
-	}
-	l.add(t.number.distributor, tasks, size)
-	t.octets += size
-	return true
-}
-
 // use notes what a number stands for.
 func (d *Desk) use(n number, dist *firmware.Distribution) {
 	if u := d.used[n]; u != nil {
@@ -249,15 +232,20 @@ func (d *Desk) use(n number, dist *firmware.Distribution) {
 	d.order[who] = append(d.order[who], n)
 }
 
-// drop ends a task at this site.
+// drop ends a task at this site for good.
 func (d *Desk) drop(t *task) {
-	t.over = true
-	delete(d.tasks, t.number)
-	d.open = slices.DeleteFunc(d.open, func(x *task) bool { return x == t })
-	d.load[t.number.enterprise].add(t.number.distributor, -1, -t.octets)
+	d.forgo(t)
 	if u := d.used[t.number]; u != nil {
 		u.over = true
 	}
+}
+
+// forgo ends a task as if it had not come yet.
+func (d *Desk) forgo(t *task) {
+	t.over = true
+	delete(d.tasks, t.number)
+	d.open = slices.DeleteFunc(d.open, func(x *task) bool { return x == t })
+	d.release(t)
 }
 
 // expired ends one whose time is over. A combiner's operators who did not agree

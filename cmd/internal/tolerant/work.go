@@ -10,6 +10,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/ledger"
 )
 
 // confirmed is the distributor's word that the operators of a machine agree. It
@@ -39,13 +40,44 @@ func (d *Desk) confirmed(a *authority, p *Packet) {
 		d.combine(t, m)
 		return
 	}
+	prove := len(p.Doubt) > 0 && !m.proved && d.doubted(a, t, m, p.Doubt)
 	switch {
-	case m.result != nil && (m.proved || !p.Prove):
+	case m.result != nil && !prove:
 		d.sendPowers(t, m)
-	case !m.working && (!t.signed || p.Prove):
-		m.prove, m.working = p.Prove, true
+	case !m.working && (!t.signed || prove):
+		m.prove, m.working = prove, true
 		d.enqueue(t, m, firmware.TypePowersTask)
 	}
+}
+
+// doubted reports whether a message is the word of a combiner of the task against
+// a calculator: that its powers are wrong or may be, or that there is no signature
+// in any. A proof takes twice the time of its power, and packets are not signed:
+// without a machine that answers for it any site could have all tasks take three
+// times as long. One that doubts what is proved right is named, or seen.
+func (d *Desk) doubted(a *authority, t *task, m *machine, raw []byte) bool {
+	u, err := envelope.Parse(raw)
+	if err != nil {
+		return false
+	}
+	if u.Header().Type == firmware.TypeCombined {
+		x, err := firmware.VerifyCombined(d.cfg.State, &a.key, &t.distribution, raw)
+		return err == nil && slices.Contains(t.request.Route.Devices, x.Device) &&
+			(slices.Contains(x.Wrong, m.holder.Index) || slices.Contains(x.Suspects, m.holder.Index))
+	}
+	row, _ := d.cfg.State.DeviceOfKey(u.Header().Signer)
+	h, ok := d.cfg.State.HolderOf(a.key.ID, row.ID)
+	id, _ := d.cfg.State.Identity(u.Header().Signer)
+	if !ok || h.Layer != ledger.LayerCombiner || id.Use != ledger.UseSign || id.SignKey == nil || !slices.Contains(t.request.Route.Devices, row.ID) {
+		return false
+	}
+	v, err := u.Verify(id.SignKey)
+	if err != nil || v.Header().System != d.cfg.State.System() {
+		return false
+	}
+	var f firmware.Refusal
+	return envelope.Decode(v, firmware.TypeRefusal, firmware.MessageVersion, &f) == nil &&
+		f.Type == firmware.TypeCombineTask && f.Code == firmware.CodePartial && f.Request == t.about.Digest
 }
 
 // operatorsAgree verifies a confirmation and keeps it. What was made up must not
@@ -222,6 +254,11 @@ func (d *Desk) answered(j *job, raw []byte) {
 	case j.typ == firmware.TypeOfferAsk && typ == firmware.TypeOffered && len(raw) > maxAnswer:
 		d.silent(j, "its offer is too long")
 	case j.typ == firmware.TypeOfferAsk && typ == firmware.TypeOffered:
+		m.answer = nil // one takes the place of the other
+		if !d.hold(t, len(raw)) {
+			d.silent(j, "its site has no room for its offer now")
+			return
+		}
 		m.answer, m.answered, m.refusal = bytes.Clone(raw), d.now, ""
 		d.send(t.number, t.about.Digest, Packet{Kind: KindAck, Device: m.device, Message: m.answer})
 	case j.typ == firmware.TypePowersTask && typ == firmware.TypePowers:
@@ -230,19 +267,35 @@ func (d *Desk) answered(j *job, raw []byte) {
 			d.silent(j, "its powers are not those of the task")
 			return
 		}
-		m.result, m.proved, m.refusal = bytes.Clone(raw), len(x.Proofs) > 0, ""
-		d.sendPowers(t, m)
+		if d.keepResult(j, raw) {
+			m.proved = len(x.Proofs) > 0
+			d.sendPowers(t, m)
+		}
 	case j.typ == firmware.TypeCombineTask && typ == firmware.TypeCombined:
 		x, err := firmware.VerifyCombined(d.cfg.State, &a.key, &t.distribution, raw)
 		if err != nil || x.Device != m.device {
 			d.silent(j, "its signature is not that of the task")
 			return
 		}
-		m.result, m.refusal = bytes.Clone(raw), ""
-		d.sendCombined(t, m)
+		if d.keepResult(j, raw) {
+			d.sendCombined(t, m)
+		}
 	default:
 		d.silent(j, "it answered with a "+document.Escape(typ))
 	}
+}
+
+// keepResult keeps what a machine made, to repeat it.
+func (d *Desk) keepResult(j *job, raw []byte) bool {
+	before := j.m.result
+	j.m.result = nil
+	if !d.hold(j.t, len(raw)) {
+		j.m.result = before
+		d.silent(j, "its site has no room for what it made now")
+		return false
+	}
+	j.m.result, j.m.refusal = bytes.Clone(raw), ""
+	return true
 }
 
 // refused passes a device's refusal on.

@@ -3,6 +3,7 @@ package firmware_test
 import (
 	"bytes"
 	"crypto/rand"
+	"slices"
 	"testing"
 
 	"github.com/privyseal/privyseal/firmware"
@@ -17,16 +18,16 @@ func FuzzLayerMessages(f *testing.F) {
 	a := s.Authority(f, ledgertest.SmallPlan(1))
 	key := a.Dealing.Key
 	packet := firmware.Distribution{
-		Enterprise: 1, Distributor: 1, Task: 1, Request: envelope.Hash{1}, Hash: make([]byte, 32), Documents: 1, Created: s.Now, Expires: s.Now + 60,
+		Enterprise: 1, Distributor: 1, Task: 1, Request: envelope.Hash{1}, Hash: make([]byte, 32), Documents: 2, Created: s.Now, Expires: s.Now + 60,
 	}
 	point := ledgertest.NewPair(f, "one-time").Agree.PublicKey().Bytes()
 	for kind, body := range []any{
 		firmware.Invitation{Enterprise: 1, Device: "device-1", Instance: [16]byte{1}, Public: point, Created: s.Now, Expires: s.Now + 60},
 		packet,
 		firmware.Powers{Enterprise: 1, Distributor: 1, Task: 1, Request: packet.Request, Hash: packet.Hash, Key: key.ID, Device: "device-1",
-			Share: key.Holders[0].Share, Number: 1, Y: [][]byte{make([]byte, 256), make([]byte, 256)}},
+			Share: key.Holders[0].Share, Number: 1, Y: slices.Repeat([][]byte{make([]byte, 256)}, 4)},
 		firmware.Combined{Enterprise: 1, Distributor: 1, Task: 1, Request: packet.Request, Key: key.ID, Device: "device-4",
-			Share: key.Holders[3].Share, Number: 1, Combinations: key.Layers.Grouping.Combiners[0].Combinations[:1], Signatures: [][]byte{make([]byte, 256)}},
+			Share: key.Holders[3].Share, Number: 1, Combinations: key.Layers.Grouping.Combiners[0].Combinations[:2], Signatures: slices.Repeat([][]byte{make([]byte, 256)}, 2)},
 	} {
 		raw, err := envelope.Marshal(body)
 		if err != nil {

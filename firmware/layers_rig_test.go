@@ -31,15 +31,43 @@ type world struct {
 	devices map[string]*firmwaretest.Device
 	tasks   uint64
 	said    map[string][][]byte // what devices answered, opened
+	parts   *partMemory         // of all devices, which work one at a time
+}
+
+// partMemory is a device's memory for parts in use: there is room for one.
+type partMemory struct {
+	share.Memory
+	t    *testing.T
+	used int
+}
+
+func (m *partMemory) Alloc(n int) ([]byte, error) {
+	if m.used++; m.used > 1 {
+		m.t.Errorf("%d parts of shares are open at a time", m.used)
+	}
+	return m.Memory.Alloc(n)
+}
+
+func (m *partMemory) Free(b []byte) {
+	m.used--
+	m.Memory.Free(b)
 }
 
 func newWorld(t *testing.T, options ...ledgertest.Option) *world {
 	t.Helper()
 	s := ledgertest.New(t, append(options, firmwaretest.Unattended)...)
-	w := &world{t: t, System: s, devices: map[string]*firmwaretest.Device{}, tasks: 1000, said: map[string][][]byte{}}
+	w := &world{t: t, System: s, devices: map[string]*firmwaretest.Device{}, tasks: 1000, said: map[string][][]byte{}, parts: &partMemory{t: t}}
 	for _, d := range s.Genesis.Devices {
-		w.devices[d.ID] = firmwaretest.Commissioned(t, s, d.ID, func() time.Time { return time.Unix(w.Now, 0) })
+		w.devices[d.ID] = firmwaretest.Commissioned(t, s, d.ID, func() time.Time { return time.Unix(w.Now, 0) }, func(c *firmware.Config) {
+			w.parts.Memory = c.Memory
+			c.Memory = w.parts
+		})
 	}
+	t.Cleanup(func() {
+		if w.parts.used != 0 {
+			t.Errorf("%d parts of shares stayed open", w.parts.used)
+		}
+	})
 	return w
 }
 
@@ -221,10 +249,51 @@ type request struct {
 // request asks for a certificate.
 func (w *world) request(a *ledgertest.Authority, name string, alg threshold.Algorithm) *request {
 	w.t.Helper()
+	return w.asking(a, alg, func(key *ledger.Key, r *document.Request) {
+		d := w.draft(key, name, alg, nil)
+		r.Kind, r.Document, r.CSR = document.KindCertificate, d.Document, d.CSR
+	})
+}
+
+// batch asks for n certificates at once, as an edit may change them.
+func (w *world) batch(a *ledgertest.Authority, n int, alg threshold.Algorithm, edit func(i int, t *document.TBS)) *request {
+	w.t.Helper()
+	return w.asking(a, alg, func(key *ledger.Key, r *document.Request) {
+		r.Kind = document.KindCertificates
+		for i := range n {
+			r.Batch = append(r.Batch, w.draft(key, fmt.Sprintf("server %d", i+1), alg, func(t *document.TBS) {
+				if edit != nil {
+					edit(i, t)
+				}
+			}))
+		}
+	})
+}
+
+// asking makes and signs a request for an authority.
+func (w *world) asking(a *ledgertest.Authority, alg threshold.Algorithm, fill func(*ledger.Key, *document.Request)) *request {
+	w.t.Helper()
 	key, ok := w.State.Key(a.Dealing.Key.ID)
 	if !ok {
 		key = a.Dealing.Key
 	}
+	r := &request{Request: document.Request{
+		Key: key.ID, Epoch: 1, Algorithm: alg,
+		Route: document.RouteTo(&key, document.ApprovalsSet), Requester: ledgertest.Requester, Created: w.Now, Expires: w.Now + 24*3600,
+	}}
+	fill(&key, &r.Request)
+	w.sign(r)
+	if ok {
+		var err error
+		r.checked, err = document.CheckIn(w.State, &r.Request, w.Now)
+		w.check(err)
+	}
+	return r
+}
+
+// draft is a certificate for a new key and the request that it answers.
+func (w *world) draft(key *ledger.Key, name string, alg threshold.Algorithm, edit func(*document.TBS)) document.Draft {
+	w.t.Helper()
 	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: name}}, ledgertest.NewSigner(w.t, name))
 	w.check(err)
 	c, err := document.ParseCSR(csr)
@@ -237,24 +306,19 @@ func (w *world) request(a *ledgertest.Authority, name string, alg threshold.Algo
 	w.check(err)
 	id, err := document.KeyIdentifier(c.PublicKeyInfo())
 	w.check(err)
-	tbs, err := (&document.TBS{
+	tbs := &document.TBS{
 		Serial: serial, Algorithm: algorithm, Issuer: root.RawSubject, Subject: c.Subject(), SPKI: c.PublicKeyInfo(),
 		NotBefore: w.Now - 60, NotAfter: w.Now + 30*86400,
 		Extensions: []document.Extension{
 			document.EndEntity(), document.KeyUsage(document.KeyUsageDigitalSignature), document.SubjectKeyID(id), document.AuthorityKeyID(root.SubjectKeyId),
 		},
-	}).Marshal()
-	w.check(err)
-	r := &request{Request: document.Request{
-		Key: key.ID, Epoch: 1, Algorithm: alg, Kind: document.KindCertificate, Document: tbs, CSR: csr,
-		Route: document.RouteTo(&key, document.ApprovalsSet), Requester: ledgertest.Requester, Created: w.Now, Expires: w.Now + 24*3600,
-	}}
-	w.sign(r)
-	if ok {
-		r.checked, err = document.CheckIn(w.State, &r.Request, w.Now)
-		w.check(err)
 	}
-	return r
+	if edit != nil {
+		edit(tbs)
+	}
+	der, err := tbs.Marshal()
+	w.check(err)
+	return document.Draft{Document: der, CSR: csr}
 }
 
 func (w *world) sign(r *request) {
@@ -338,8 +402,8 @@ func (w *world) distribution(a *ledgertest.Authority, r *request, changes ...fun
 	w.t.Helper()
 	w.tasks++
 	return w.distributionBy("server-1", firmware.Distribution{
-		Enterprise: a.Dealing.Enterprise.Code, Distributor: 1, Task: w.tasks, Request: r.digest, Hash: r.checked.Digest(), Documents: 1,
-		Created: w.Now, Expires: w.Now + 3600,
+		Enterprise: a.Dealing.Enterprise.Code, Distributor: 1, Task: w.tasks, Request: r.digest, Hash: r.checked.Digest(),
+		Documents: uint64(len(r.checked.Parts())), Created: w.Now, Expires: w.Now + 3600,
 	}, r.Key, changes...)
 }
 
@@ -370,7 +434,11 @@ type task struct {
 // begin has devices offer and their officers approve.
 func (w *world) begin(a *ledgertest.Authority, name string, devices ...string) *task {
 	w.t.Helper()
-	r := w.request(a, name, threshold.RS256)
+	return w.beginWith(a, w.request(a, name, threshold.RS256), devices...)
+}
+
+func (w *world) beginWith(a *ledgertest.Authority, r *request, devices ...string) *task {
+	w.t.Helper()
 	x := &task{r: r, distribution: w.distribution(a, r), offers: map[string]*offer{}, approvals: map[string][][]byte{}}
 	for _, id := range devices {
 		w.agree(x, id)
@@ -401,6 +469,12 @@ func (x *task) combine(device string, powers ...[]byte) firmware.CombineTask {
 func (w *world) powers(device string, in firmware.PowersTask) (*firmware.Powers, []byte, error) {
 	w.t.Helper()
 	return ask[firmware.Powers](w, device, firmware.TypePowersTask, in, firmware.TypePowers)
+}
+
+func (w *world) close(device string, r *request, signatures [][]byte) error {
+	w.t.Helper()
+	_, _, err := ask[firmware.Closed](w, device, firmware.TypeClose, firmware.Close{Request: r.raw, Signatures: signatures}, firmware.TypeClosed)
+	return err
 }
 
 func (w *world) combine(device string, in firmware.CombineTask) (*firmware.Combined, []byte, error) {

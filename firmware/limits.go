@@ -14,10 +14,10 @@ const (
 
 	// maxVerified bounds the requests that are kept beside their one-time keys, in
 	// octets of their messages: a handful of the longest batches, thousands of single
-	// certificates. In memory each takes some five times as much, and verifiedCost
+	// certificates. In memory each takes some six times as much, and verifiedCost
 	// is what one takes however short it is.
 	maxVerified  = 8 << 20
-	verifiedCost = 2 << 10
+	verifiedCost = 1 << 10
 
 	// maxAttempts is how often one request may be answered: each subset of a
 	// 3-of-5 key that a device is in, with checks of wrong partials.

@@ -24,16 +24,17 @@ func Unattended(g *ledger.Genesis) {
 // interpreter before a real token, with the identity keys of that system, which
 // are in software. It went through no ceremony, but its journal says so; the
 // shares of the genesis are not in its token.
-func Commissioned(t testing.TB, s *ledgertest.System, id string, now func() time.Time) *Device {
+func Commissioned(t testing.TB, s *ledgertest.System, id string, now func() time.Time, options ...Option) *Device {
 	t.Helper()
 	keys := s.Devices[id]
 	boot, err := x509.MarshalPKIXPublicKey(keys.Boot.Public())
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := NewMaker(t).New(t, id, now, func(c *firmware.Config) {
+	identity := func(c *firmware.Config) {
 		c.Local.Sign, c.Local.Agree, c.Local.Boot, c.Agree, c.Boot = keys.Sign, keys.Agree.PublicKey(), boot, keys.Agree, keys.Boot
-	})
+	}
+	d := NewMaker(t).New(t, id, now, append([]Option{identity}, options...)...)
 	bundle, err := envelope.Marshal(s.Bundle)
 	if err != nil {
 		t.Fatal(err)

@@ -213,6 +213,19 @@ func (q *asking) keyOf(s ledger.State) (ledger.Key, threshold.Algorithm, error) 
 	return k, q.Algorithm, nil
 }
 
+// able is the key that is meant, if it can sign what is asked for.
+func (q *asking) able(s ledger.State) (ledger.Key, error) {
+	asked := q.Key
+	key, _, err := q.keyOf(s)
+	if err == nil && q.Kind == document.KindCertificates {
+		err = checkBatch(&key, len(q.CSRs))
+	}
+	if err != nil {
+		q.Key = asked
+	}
+	return key, err
+}
+
 // request makes a request, signs and sends it, and waits if asked to.
 func (a *app) request(ctx context.Context, q *asking) error {
 	if q.keyFile != "" && q.card != "" {
@@ -231,14 +244,18 @@ func (a *app) request(ctx context.Context, q *asking) error {
 	if err != nil {
 		return err
 	}
-	key, _, err := q.keyOf(s.State())
+	key, err := q.able(s.State())
+	if err != nil {
+		// An authority may be younger than what this home knows of the ledger.
+		if conn, _, away := a.dial(ctx, s, a.server); away == nil {
+			conn.Close()
+			key, err = q.able(s.State())
+		}
+	}
 	if err != nil {
 		return err
 	}
 	if q.Kind == document.KindCertificates {
-		if err := checkBatch(&key, len(q.CSRs)); err != nil {
-			return err
-		}
 		a.tell("a batch of %s", certificatesOf(len(q.CSRs)))
 	}
 	// Requests to an authority in two layers go to one of its task distributors.

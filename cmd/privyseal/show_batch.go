@@ -42,7 +42,7 @@ func (x *shown) batch(i *client.Item, linted []client.Linted) {
 	for n, part := range i.Checked.Parts() {
 		v := part.View()
 		c := certificateJSON{
-			Number: n + 1, Subject: subjectOf(v), Names: fieldOf(v, "Subject", "alternative names"),
+			Number: n + 1, Subject: briefly(v), Names: fieldOf(v, "Subject", "alternative names"),
 			Key:       strings.Join(fieldOf(v, "Public key", "type"), ", "),
 			NotBefore: strings.Join(fieldOf(v, "Validity", "not before"), ""), NotAfter: strings.Join(fieldOf(v, "Validity", "not after"), ""),
 			Warnings: append([]string{}, v.Warnings...), Lint: append([]lint.Finding{}, linted[n].Findings...),
@@ -97,6 +97,15 @@ func (x *shown) remarked() string {
 
 func subjectOf(v *document.View) string { return strings.TrimPrefix(v.Title, "Certificate for ") }
 
+// briefly is the subject without the word "common name" where it is nothing else.
+func briefly(v *document.View) string {
+	subject := subjectOf(v)
+	if name, ok := strings.CutPrefix(subject, "common name="); ok && !strings.ContainsAny(name, "=,") {
+		return name
+	}
+	return subject
+}
+
 // fieldOf is the value of a field of a decoded certificate.
 func fieldOf(v *document.View, section, label string) []string {
 	for _, s := range v.Sections {
@@ -124,7 +133,7 @@ func shortTitle(i *client.Item, width int) string {
 	parts := i.Checked.Parts()
 	title, sep := fmt.Sprintf("Batch of %s: ", certificatesOf(len(parts))), ""
 	for n, part := range parts {
-		name := sep + subjectOf(part.View())
+		name := sep + briefly(part.View())
 		more := fmt.Sprintf(", … and %d more", len(parts)-n)
 		if n > 0 && columns(title+name+more) > width && (n < len(parts)-1 || columns(title+name) > width) {
 			return title + more

@@ -93,25 +93,87 @@ func opensslFile(k ledger.Key, alg threshold.Algorithm, path, signature string) 
 func newVerifyCertificate(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "certificate FILE",
-		Short: "Verify a certificate under the roots in the genesis",
+		Short: "Verify a certificate under the roots in the genesis and the ledger, or all that a file holds",
 		Args:  cobra.ExactArgs(1),
-		RunE:  func(c *cobra.Command, args []string) error { return a.verifyCertificate(c.Context(), args[0]) },
+		RunE:  func(c *cobra.Command, args []string) error { return a.verifyCertificates(c.Context(), args[0]) },
 	}
 }
 
-func (a *app) verifyCertificate(ctx context.Context, path string) error {
+// verifiedJSON is a good certificate.
+type verifiedJSON struct {
+	File      string   `json:"file"`
+	Valid     bool     `json:"valid"`
+	Key       string   `json:"key"`
+	Subject   string   `json:"subject"`
+	Issuer    string   `json:"issuer"`
+	Serial    string   `json:"serial"`
+	Names     []string `json:"names"`
+	NotBefore int64    `json:"not_before"`
+	NotAfter  int64    `json:"not_after"`
+	OpenSSL   []string `json:"openssl,omitempty"`
+
+	key ledger.Key
+}
+
+// verifyCertificates verifies all certificates in a file: one after the other is
+// how a batch without --out is printed. One that is bad makes the file so.
+func (a *app) verifyCertificates(ctx context.Context, path string) error {
 	s, err := a.system()
 	if err != nil {
 		return err
 	}
-	data, err := readSmall(path, 256<<10)
+	data, err := readSmall(path, document.MaxFile)
 	if err != nil {
 		return err
 	}
-	der, err := client.ReadCertificate(data)
+	ders, err := client.ReadCertificates(data)
 	if err != nil {
 		return err
 	}
+	var all []verifiedJSON
+	for i, der := range ders {
+		x, err := a.verifyCertificate(ctx, s, der)
+		if err != nil && len(ders) > 1 {
+			err = fmt.Errorf("certificate %d of %d: %w", i+1, len(ders), err)
+		}
+		if err != nil {
+			return err
+		}
+		x.File = path
+		all = append(all, *x)
+	}
+	show := func(x *verifiedJSON, name string) {
+		a.say("%s: good certificate under key %s (%s) of system %q", name, x.key.ID, x.key.Name, s.State().Name())
+		a.say("  subject   %s", x.Subject)
+		a.say("  names     %s", listOr(x.Names, "none"))
+		a.say("  issuer    %s", x.Issuer)
+		a.say("  serial    %s", x.Serial)
+		a.say("  validity  %s to %s", timeText(x.NotBefore), timeText(x.NotAfter))
+	}
+	if len(all) > 1 {
+		return a.result(struct {
+			File         string         `json:"file"`
+			Valid        bool           `json:"valid"`
+			Certificates []verifiedJSON `json:"certificates"`
+		}{path, true, all}, func() {
+			for i := range all {
+				show(&all[i], fmt.Sprintf("%s, %d of %d", path, i+1, len(all)))
+			}
+		})
+	}
+	x := &all[0]
+	pem := shellQuote(x.Key + ".pem")
+	x.OpenSSL = []string{
+		fmt.Sprintf("privyseal system export %s --out %s", shellQuote(x.Key), pem),
+		fmt.Sprintf("openssl verify -CAfile %s %s", pem, shellQuote(path)),
+	}
+	return a.result(x, func() {
+		show(x, path)
+		a.say("\nOpenSSL does the same:\n  %s", strings.Join(x.OpenSSL, "\n  "))
+	})
+}
+
+func (a *app) verifyCertificate(ctx context.Context, s *client.System, der []byte) (*verifiedJSON, error) {
 	k, cert, err := client.VerifyCertificate(s.State(), der, a.now().Unix())
 	if errors.Is(err, client.ErrIssuer) {
 		// An authority may be younger than what this home knows of the ledger. If no
@@ -122,36 +184,12 @@ func (a *app) verifyCertificate(ctx context.Context, path string) error {
 		}
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	commands := []string{
-		fmt.Sprintf("privyseal system export %s --out %s", shellQuote(k.ID), shellQuote(k.ID+".pem")),
-		fmt.Sprintf("openssl verify -CAfile %s %s", shellQuote(k.ID+".pem"), shellQuote(path)),
-	}
-	out := struct {
-		File      string   `json:"file"`
-		Valid     bool     `json:"valid"`
-		Key       string   `json:"key"`
-		Subject   string   `json:"subject"`
-		Issuer    string   `json:"issuer"`
-		Serial    string   `json:"serial"`
-		Names     []string `json:"names"`
-		NotBefore int64    `json:"not_before"`
-		NotAfter  int64    `json:"not_after"`
-		OpenSSL   []string `json:"openssl"`
-	}{
-		path, true, k.ID, document.Escape(cert.Subject.String()), document.Escape(cert.Issuer.String()), hex.EncodeToString(cert.SerialNumber.Bytes()),
-		namesOf(cert), cert.NotBefore.Unix(), cert.NotAfter.Unix(), commands,
-	}
-	return a.result(out, func() {
-		a.say("%s: good certificate under key %s (%s) of system %q", path, k.ID, k.Name, s.State().Name())
-		a.say("  subject   %s", out.Subject)
-		a.say("  names     %s", listOr(out.Names, "none"))
-		a.say("  issuer    %s", out.Issuer)
-		a.say("  serial    %s", out.Serial)
-		a.say("  validity  %s to %s", timeText(out.NotBefore), timeText(out.NotAfter))
-		a.say("\nOpenSSL does the same:\n  %s", strings.Join(commands, "\n  "))
-	})
+	return &verifiedJSON{
+		Valid: true, Key: k.ID, Subject: document.Escape(cert.Subject.String()), Issuer: document.Escape(cert.Issuer.String()),
+		Serial: hex.EncodeToString(cert.SerialNumber.Bytes()), Names: namesOf(cert), NotBefore: cert.NotBefore.Unix(), NotAfter: cert.NotAfter.Unix(), key: k,
+	}, nil
 }
 
 func namesOf(c *x509.Certificate) []string {

@@ -87,14 +87,21 @@ func VerifyCertificate(s ledger.State, der []byte, now int64) (ledger.Key, *x509
 	return ledger.Key{}, cert, fmt.Errorf("%w: %w %q is no key of system %q", ErrNotSigned, ErrIssuer, document.Escape(cert.Issuer.String()), s.Name())
 }
 
-// ReadCertificate takes a certificate as people keep it, PEM or DER, and
-// returns DER.
-func ReadCertificate(file []byte) ([]byte, error) {
-	if block, _ := pem.Decode(file); block != nil {
-		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("the file holds a %s, not a certificate", document.Escape(block.Type))
-		}
-		return block.Bytes, nil
+// ReadCertificates takes certificates as people keep them, PEM or DER, and
+// returns DER: all that a file in PEM holds, of which the first must be one.
+func ReadCertificates(file []byte) ([][]byte, error) {
+	block, rest := pem.Decode(file)
+	if block == nil {
+		return [][]byte{file}, nil
 	}
-	return file, nil
+	if block.Type != "CERTIFICATE" {
+		return nil, fmt.Errorf("the file holds a %s, not a certificate", document.Escape(block.Type))
+	}
+	var out [][]byte
+	for ; block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "CERTIFICATE" {
+			out = append(out, block.Bytes)
+		}
+	}
+	return out, nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/coordinator"
 	"github.com/privyseal/privyseal/cmd/internal/coordinator/coordtest"
+	"github.com/privyseal/privyseal/cmd/internal/tolerant"
 	"github.com/privyseal/privyseal/cmd/internal/transport/pinned"
 	"github.com/privyseal/privyseal/cmd/internal/transport/web"
 	"github.com/privyseal/privyseal/firmware"
@@ -60,6 +61,10 @@ type Sites struct {
 	pieces   map[string][]ceremony.SealedPiece // by device and share
 	pins     map[string]threshold.Secret       // by device
 	unlocks  map[string]*unlocking
+	entries  [][]byte // of the ledger, encoded
+	desks    map[string]*tolerant.Desk
+	task     uint64   // the last number
+	todo     []func() // what coordinators and desks want done, in order
 }
 
 // Source is a heartbeat source, or a device that answers as one.
@@ -96,7 +101,6 @@ func (s *Sites) AddSource(id string) *Source {
 type running struct {
 	site string
 	r    *coordinator.Request
-	asks []coordinator.Ask
 }
 
 type entry struct {
@@ -122,6 +126,7 @@ func New(t testing.TB, options ...ledgertest.Option) *Sites {
 		t: t, web: map[string]*web.Server{}, requests: map[envelope.Hash]*running{}, inboxes: map[string][]entry{},
 		pieces: map[string][]ceremony.SealedPiece{}, pins: map[string]threshold.Secret{}, unlocks: map[string]*unlocking{},
 		Devices: map[string]*coordtest.Device{}, Sources: map[string]*Source{},
+		desks: map[string]*tolerant.Desk{},
 	}
 	dir := t.TempDir()
 	addresses := func(g *ledger.Genesis) {
@@ -185,6 +190,10 @@ func (s *Sites) Pass(seconds int64) {
 	for _, x := range s.requests {
 		s.do(x, x.r.Tick(s.now.Load()))
 	}
+	for site, desk := range s.desks {
+		s.desk(site, desk.Tick(s.now.Load()))
+	}
+	s.settle()
 }
 
 // Stop ends a message server.
@@ -222,7 +231,7 @@ func (s *Sites) routes(site string) map[string]web.Handler {
 
 func (s *Sites) show(string, []byte) (any, error) {
 	b, err := envelope.Marshal(s.Bundle)
-	return api.System{Bundle: b, Entries: [][]byte{}}, err
+	return api.System{Bundle: b, Entries: append([][]byte{}, s.entries...)}, err
 }
 
 // open opens what was sealed to a server.
@@ -239,7 +248,7 @@ func (s *Sites) request(site string, body []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := coordinator.New(coordinator.Config{State: s.State, Site: site, Rand: rand.Reader}, raw, s.now.Load())
+	r, err := coordinator.New(s.config(site), raw, s.now.Load())
 	if err != nil {
 		return nil, web.Refused(err)
 	}
@@ -278,36 +287,52 @@ func (s *Sites) approval(site string, body []byte) (any, error) {
 	return out, nil
 }
 
-// do carries out what a coordinator wants, until it wants nothing more.
+// do carries out what a coordinator wants, until nobody wants anything more.
 func (s *Sites) do(x *running, e coordinator.Effects) {
 	s.carry(x, e)
-	for len(x.asks) > 0 {
-		ask := x.asks[0]
-		x.asks = x.asks[1:]
-		body, err := envelope.Marshal(ask.Payload)
-		if err != nil {
-			s.t.Error(err)
-			return
-		}
-		d := s.Devices[ask.Device]
-		typ, payload, ok := d.Handle(ask.Type, body)
-		if !ok {
-			s.carry(x, x.r.Silent(s.now.Load(), ask.ID, "it has no link"))
-			continue
-		}
-		if o, is := payload.(firmware.Offered); is {
-			o.Pieces = s.piecesOf(ask.Device, o.Pieces[0].Share)
-			payload = o
-		}
-		s.carry(x, x.r.Answer(s.now.Load(), ask.ID, d.Sign(typ, payload, [16]byte{1})))
+	s.settle()
+}
+
+func (s *Sites) settle() {
+	for len(s.todo) > 0 {
+		f := s.todo[0]
+		s.todo = s.todo[1:]
+		f()
 	}
+}
+
+// exchange asks a device.
+func (s *Sites) exchange(device, typ string, payload any) (answer []byte, ok bool) {
+	body, err := envelope.Marshal(payload)
+	if err != nil {
+		s.t.Error(err)
+		return nil, false
+	}
+	d := s.Devices[device]
+	typ, out, ok := d.Handle(typ, body)
+	if !ok {
+		return nil, false
+	}
+	if o, is := out.(firmware.Offered); is {
+		o.Pieces = s.piecesOf(device, o.Pieces[0].Share)
+		out = o
+	}
+	return d.Sign(typ, out, [16]byte{1}), true
 }
 
 func (s *Sites) carry(x *running, e coordinator.Effects) {
 	for _, a := range e.Actions {
 		switch a := a.(type) {
 		case coordinator.Ask:
-			x.asks = append(x.asks, a)
+			s.todo = append(s.todo, func() {
+				if raw, ok := s.exchange(a.Device, a.Type, a.Payload); ok {
+					s.carry(x, x.r.Answer(s.now.Load(), a.ID, raw))
+				} else {
+					s.carry(x, x.r.Silent(s.now.Load(), a.ID, "it has no link"))
+				}
+			})
+		case coordinator.Broadcast:
+			s.broadcast(a.Packet)
 		case coordinator.Present:
 			s.present(x, a)
 			s.carry(x, x.r.Presented(s.now.Load(), a, true))

@@ -24,8 +24,16 @@ func MaxBatch(key *ledger.Key) int {
 	if key.Family != ledger.FamilyCertificate || key.Scheme != threshold.TwoLayer || key.Layers == nil {
 		return 0
 	}
-	one := maxPower * len(key.Public.N) * int(key.Layers.Grouping.L) * int(key.N)
-	return max(1, min(maxBatch, maxBatchPowers/max(1, one)))
+	octets := maxPower * len(key.Public.N) * int(key.Layers.Grouping.L) * int(key.N)
+	return max(1, min(maxBatch, maxBatchPowers/max(1, octets), maxBatchTime/workTime(key)))
+}
+
+// workTime is what a certificate of a batch takes a calculator, microseconds; a
+// combiner needs less while nobody lies. The cost of a power grows with the cube of
+// the length.
+func workTime(key *ledger.Key) int {
+	bits := 8 * len(key.Public.N)
+	return max(1, maxPower*int(key.Layers.Grouping.L)*powerTime*bits*bits*bits/(2048*2048*2048))
 }
 
 // MaxBatchIn is how many certificates a batch of a key may have in a system. A
@@ -40,12 +48,9 @@ func MaxBatchIn(state ledger.State, key *ledger.Key) int {
 	if most == 0 {
 		return 0
 	}
-	// The cost of a power grows with the cube of the length.
-	bits := uint64(8 * len(key.Public.N))
-	one := max(1, maxPower*key.Layers.Grouping.L*powerTime*bits*bits*bits/(2048*2048*2048))
 	for _, h := range key.Holders {
 		if d, ok := state.Device(h.Device); ok && d.Heartbeat != nil && d.Heartbeat.Lease > d.Heartbeat.Period {
-			most = min(most, int((d.Heartbeat.Lease-d.Heartbeat.Period)*1000/3/one))
+			most = min(most, int(d.Heartbeat.Lease-d.Heartbeat.Period)*1000/3/workTime(key))
 		}
 	}
 	return max(1, most)

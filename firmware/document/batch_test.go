@@ -312,14 +312,15 @@ func TestMaxBatch(t *testing.T) {
 		want, all int
 	}{
 		{"a small one", calm, 2048, 3, 2, 100, 100},
-		{"the longest key", calm, 4096, 3, 2, 100, 100},
+		{"the longest key", calm, 4096, 3, 2, 69, 69},
+		{"the longest key, many sub-keys", calm, 4096, 3, 4, 34, 34},
 		{"the most calculators", calm, 4096, 15, 2, 56, 56},
 		{"the most sub-keys", calm, 4096, 15, 4, 28, 28},
 		{"a lease of five seconds", s, 2048, 3, 2, 100, 100},
-		{"a lease of five seconds, the longest key", s, 4096, 3, 2, 23, 100},
+		{"a lease of five seconds, the longest key", s, 4096, 3, 2, 23, 69},
 		{"a lease of five seconds, the most of all", s, 4096, 15, 4, 11, 28},
 		{"a lease of 300 ms", hasty, 2048, 3, 2, 9, 100},
-		{"a lease of 300 ms, the longest key", hasty, 4096, 3, 2, 1, 100},
+		{"a lease of 300 ms, the longest key", hasty, 4096, 3, 2, 1, 69},
 		{"a lease at one device", mixed, 2048, 3, 2, 9, 100},
 	} {
 		k, layers := key, *key.Layers

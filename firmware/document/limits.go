@@ -24,6 +24,9 @@ const (
 	// powerTime is what a power of half the length takes for a key of 2048 bits, in
 	// microseconds, by libcrypto on a processor without vector multipliers.
 	powerTime = 1200
+	// maxBatchTime bounds the work on a batch where no lease does, microseconds: a
+	// server waits five seconds for a device's word on how it is.
+	maxBatchTime = 4_000_000
 	// titleNames is how many names the title of a batch has, and titleName how long
 	// each of them may be, characters: a title is read as a whole.
 	titleNames = 3

@@ -41,6 +41,7 @@ type Request struct {
 	request  document.Request
 	about    approval.Request
 	checked  *document.Checked
+	head     envelope.Hash // of the ledger with which the document was checked
 	key      ledger.Key
 	x        [][]byte // the encoded message of each document, |N| octets
 	accepted int64
@@ -124,7 +125,7 @@ func (r *Request) verify(now int64) error {
 		return err
 	}
 	r.key, _ = r.State.Key(r.request.Key) // CheckIn found it
-	r.digest = v.Digest()
+	r.digest, r.head = v.Digest(), r.State.Head()
 	r.about = approval.Request{
 		Digest: r.digest, Key: r.key.ID, Epoch: r.key.Epoch, Requester: r.request.Requester, Signer: h.Signer,
 		Created: r.request.Created, Expires: r.request.Expires,
@@ -150,6 +151,16 @@ func (r *Request) Digest() envelope.Hash { return r.digest }
 
 // Raw is the request message.
 func (r *Request) Raw() []byte { return r.raw }
+
+// Checked is what the check of the request's document found, if it would find the
+// same under a ledger at a time; else nil. It may be called at any time, by
+// anybody.
+func (r *Request) Checked(head envelope.Hash, now int64) *document.Checked {
+	if r.head != head || now < r.accepted || now >= r.checked.HoldsUntil() {
+		return nil
+	}
+	return r.checked
+}
 
 // Expires is when the request does.
 func (r *Request) Expires() int64 { return r.request.Expires }

@@ -183,7 +183,7 @@ func (r *Request) distribute() bool {
 	if r.now < t.retry {
 		return false
 	}
-	if t.packet != nil {
+	if t.packet != nil && r.Checked(r.State.Head(), r.now) == nil {
 		// Machines look at the document as it is now: validity that begins in the
 		// past is acceptable for a while only.
 		if _, err := document.CheckIn(r.State, &r.request, r.now); err != nil {

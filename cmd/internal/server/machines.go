@@ -77,13 +77,22 @@ func (s *Server) openDesk(sys *system) error {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.desk = tolerant.NewDesk(tolerant.Config{State: sys.state, Site: s.cfg.ID, Illegal: kept})
+	x.desk = tolerant.NewDesk(tolerant.Config{State: sys.state, Site: s.cfg.ID, Illegal: kept, Checked: s.checked})
 	for _, t := range kept {
 		x.known[t] = true
 	}
 	s.spawn(s.sendBroadcasts)
 	s.spawn(s.keepIllegal)
 	return nil
+}
+
+// checked is what a request's coordinator here found of its document.
+func (s *Server) checked(request, head envelope.Hash, now int64) *document.Checked {
+	q := s.find(request)
+	if q == nil {
+		return nil
+	}
+	return q.r.Checked(head, now)
 }
 
 // listenChannels subscribes to the channels of all enterprises that the ledger

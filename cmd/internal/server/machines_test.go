@@ -17,6 +17,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
+	"github.com/privyseal/privyseal/firmware/threshold"
 )
 
 // newAuthorityRig is a rig with an authority in two layers in the ledger of both
@@ -89,14 +90,15 @@ func (r *rig) approveUntil(what string, so func() bool) {
 }
 
 // TestLiarsAlarm: machines of both layers that lie are named in alarms; the
-// certificate is made all the same. What an operator rejects is illegal there,
+// certificates are made all the same. What an operator rejects is illegal there,
 // is told, and outlives the server.
 func TestLiarsAlarm(t *testing.T) {
 	r, a := newAuthorityRig(t)
 	// Without the third calculator the powers of the second are needed.
-	r.devices["device-2"].SetFault(coordtest.Random)
+	r.devices["device-2"].SetFaultIn(coordtest.Random, 17)
 	r.devices["device-3"].SetFault(coordtest.Silent)
-	digest := r.request("server-1", coordtest.LayersRequest(t, r.sys, a, r.unix(), 3600))
+	const documents = 40
+	digest := r.request("server-1", coordtest.BatchRequest(t, r.sys, a, documents, threshold.RS256, r.unix(), 3600))
 	out := r.tracking("server-1", digest, 0, time.Second)
 	r.approveUntil("the calculator is named", func() bool {
 		return r.alarmed("device-2", "calculator 2 (device-2) of enterprise 7 lied", fmt.Sprintf("task %d", out.Task))
@@ -106,8 +108,8 @@ func TestLiarsAlarm(t *testing.T) {
 	r.conns["device-3"].Close() // that it comes back is told at once
 	r.mu.Unlock()
 	out = r.work("server-1", digest, nil)
-	if out.State != api.StateDone || out.Enterprise != 7 || out.Distributor != 1 || out.Task == 0 {
-		t.Fatalf("%+v", out)
+	if out.State != api.StateDone || out.Enterprise != 7 || out.Distributor != 1 || out.Task == 0 || len(out.Documents) != documents {
+		t.Fatalf("%s: %s: task %d, %d documents", out.State, out.Text, out.Task, len(out.Documents))
 	}
 
 	// Without the second combiner the word of the first is heard.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/threshold"
@@ -16,6 +17,10 @@ type Config struct {
 	Site  string // id of the server
 	// Illegal are the illegal tasks that an earlier run kept.
 	Illegal []api.IllegalTask
+	// Checked is what the same server found when it checked the document of a
+	// request, if it would find the same with a ledger at a time; nil: the desk
+	// checks it.
+	Checked func(request, head envelope.Hash, now int64) *document.Checked
 }
 
 // Effects are what a step wants done.

@@ -152,6 +152,36 @@ func TestDone(t *testing.T) {
 	}
 }
 
+// TestChecked: what the server has found of a document is not looked for again,
+// and still has to be what the distributor signed.
+func TestChecked(t *testing.T) {
+	s := newSite(t)
+	p := s.task(s.a, 1, s.request(s.a))
+	asked := 0
+	var known *document.Checked
+	s.desk = NewDesk(Config{State: s.sys.State, Site: "server-1", Checked: func(request, head envelope.Hash, now int64) *document.Checked {
+		if asked++; request != p.Request || head != s.sys.State.Head() || now != s.now {
+			t.Errorf("asked for request %s at %d under %s", request, now, head)
+		}
+		return known
+	}})
+	s.desk.Packet(s.now, p)
+	x := s.desk.tasks[numberOf(&p)]
+	if asked != 1 || x == nil || x.checked == nil {
+		t.Fatalf("asked %d times: %+v", asked, x)
+	}
+	known = x.checked
+	p = s.task(s.a, 2, p.Message)
+	s.desk.Packet(s.now, p)
+	if x := s.desk.tasks[numberOf(&p)]; x == nil || x.checked != known {
+		t.Error("it is checked again")
+	}
+	p = s.task(s.a, 3, s.request(s.a)) // another document
+	if e := s.desk.Packet(s.now, p); len(e.Asks) > 0 || !e.Keep {
+		t.Errorf("%+v", e)
+	}
+}
+
 func deviceOf(j int) string { return "device-" + string(rune('0'+j)) }
 
 // powers are no right ones.

@@ -14,6 +14,9 @@ import (
 
 	"github.com/privyseal/privyseal/card/virtual"
 	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/firmware/document"
+	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 )
@@ -81,6 +84,12 @@ func TestCertificates(t *testing.T) {
 	table := show[strings.Index(show, "All 5,"):]
 	for n, name := range names {
 		says(t, table, fmt.Sprintf("  %d    %s ", n+1, name), "alt."+name)
+	}
+	// What all of them have is said once, what one has under it.
+	show = r.ok(virtual.DefaultPIN, append([]string{"officer", "show", digest[:12], "--public"}, card...)...).out
+	says(t, show, "5, all of them or none; remarks on all, and more on 5\n")
+	if n := strings.Count(show, "all 5: error: Subscriber Certificate: authorityInformationAccess MUST be present"); n != 1 {
+		t.Errorf("%d times:\n%s", n, show)
 	}
 	all := decode[[]shown](t, r.ok(virtual.DefaultPIN, append([]string{"--json", "officer", "show", digest}, card...)...))
 	if len(all) != 1 || all[0].Count != 5 || len(all[0].Certificates) != 5 || all[0].Certificates[4].Names[0] != "DNS: *.c.example" || len(all[0].Certificates[4].Warnings) != 1 {
@@ -292,6 +301,27 @@ func TestResultName(t *testing.T) {
 	} {
 		if got := resultName(path); got != want {
 			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+}
+
+// What an officer is asked is never less than what he says yes to.
+func TestThese(t *testing.T) {
+	item := func(digest byte, certificates int) *client.Item {
+		return &client.Item{Digest: envelope.Hash{digest}, Request: document.Request{Batch: make([]document.Draft, certificates)}}
+	}
+	for want, items := range map[string][]*client.Item{
+		"this request":                                       {item(1, 0)},
+		"this batch of 1 certificate":                        {item(1, 1)},
+		"this batch of 20 certificates, for 3 devices":       {item(1, 20), item(1, 20), item(1, 20)},
+		"these 2 requests":                                   {item(1, 0), item(2, 0)},
+		"these 3 requests, with 23 certificates in batches":  {item(1, 20), item(2, 0), item(3, 3)},
+		"these 4 requests, with 23 certificates in batches":  {item(1, 20), item(1, 20), item(2, 0), item(3, 3)},
+		"these 2 requests, with 1 certificate in batches":    {item(1, 0), item(2, 1)},
+		"these 2 requests, with 100 certificates in batches": {item(1, 50), item(2, 50)},
+	} {
+		if got := these(items); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

@@ -74,12 +74,26 @@ func (c *certificateJSON) remarks() []string {
 	return out
 }
 
+// alike are the remarks that all certificates have.
+func (x *shown) alike() []string {
+	if len(x.Certificates) < 2 {
+		return nil
+	}
+	return slices.DeleteFunc(x.Certificates[0].remarks(), func(r string) bool {
+		return slices.ContainsFunc(x.Certificates, func(c certificateJSON) bool { return !slices.Contains(c.remarks(), r) })
+	})
+}
+
 // remarked says which certificates have remarks.
 func (x *shown) remarked() string {
+	alike := x.alike()
+	own := func(c certificateJSON) bool {
+		return slices.ContainsFunc(c.remarks(), func(r string) bool { return !slices.Contains(alike, r) })
+	}
 	var with []string
 	for first := 0; first < len(x.Certificates); first++ {
 		last := first
-		for last < len(x.Certificates) && len(x.Certificates[last].remarks()) > 0 {
+		for last < len(x.Certificates) && own(x.Certificates[last]) {
 			last++
 		}
 		switch last - first {
@@ -91,6 +105,9 @@ func (x *shown) remarked() string {
 			with = append(with, fmt.Sprintf("%d to %d", first+1, last))
 		}
 		first = last
+	}
+	if len(alike) > 0 {
+		return "all, and more on " + listOr(with, "none")
 	}
 	return listOr(with, "none")
 }
@@ -203,12 +220,7 @@ func everywhere(views []*document.View, section string, f document.Field) bool {
 // it. What is to be noticed of all of them alike is said once, at the end.
 func (x *shown) table(width int) []string {
 	all := x.Certificates
-	var alike []string
-	for _, r := range all[0].remarks() {
-		if len(all) > 1 && !slices.ContainsFunc(all, func(c certificateJSON) bool { return !slices.Contains(c.remarks(), r) }) {
-			alike = append(alike, r)
-		}
-	}
+	alike := x.alike()
 	rows := [][][]string{{{"no."}, {"subject"}, {"names"}, {"key"}, {"until"}}}
 	for _, c := range all {
 		until, _, _ := strings.Cut(c.NotAfter, " ")

@@ -155,8 +155,34 @@ func (o *Online) Ask(key, host, site string) (*client.Signed, error) {
 	return r, o.Conn(site).Send(o.t.Context(), rand.Reader, s, r)
 }
 
+// AskAll sends a request for a batch of certificates to a server.
+func (o *Online) AskAll(key string, hosts []string, site string) (*client.Signed, error) {
+	o.t.Helper()
+	p, err := profile.Find("server")
+	o.check(err)
+	w := client.Wish{Key: key, Kind: document.KindCertificates, Profile: p, Days: 30, Lifetime: 3600}
+	for _, host := range hosts {
+		w.CSRs = append(w.CSRs, o.NewCSR(host))
+	}
+	s := o.Tables()
+	row, _ := s.Server(site)
+	r, err := client.NewRequest(rand.Reader, s, o.Robot, w, row, time.Now().Unix())
+	o.check(err)
+	return r, o.Conn(site).Send(o.t.Context(), rand.Reader, s, r)
+}
+
 // Await waits for a request's certificate, in DER, verified.
 func (o *Online) Await(r *client.Signed) ([]byte, *api.Tracking, error) {
+	o.t.Helper()
+	all, t, err := o.AwaitAll(r)
+	if err != nil {
+		return nil, t, err
+	}
+	return all[0], t, nil
+}
+
+// AwaitAll is Await for a batch.
+func (o *Online) AwaitAll(r *client.Signed) ([][]byte, *api.Tracking, error) {
 	o.t.Helper()
 	ctx, cancel := context.WithTimeout(o.t.Context(), patience)
 	defer cancel()
@@ -164,12 +190,11 @@ func (o *Online) Await(r *client.Signed) ([]byte, *api.Tracking, error) {
 	if err != nil {
 		return nil, t, err
 	}
-	der, err := r.Result(t)
-	if err != nil {
-		return nil, t, err
+	all, err := r.Results(t)
+	for i := 0; err == nil && i < len(all); i++ {
+		_, _, err = client.VerifyCertificate(o.Tables(), all[i], time.Now().Unix())
 	}
-	_, _, err = client.VerifyCertificate(o.Tables(), der, time.Now().Unix())
-	return der, t, err
+	return all, t, err
 }
 
 // Issue is Ask and Await for what should succeed.

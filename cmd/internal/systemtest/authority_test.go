@@ -37,6 +37,7 @@ func TestAuthority(t *testing.T) {
 		f    func(*testing.T)
 	}{
 		{"certificate", o.testCertificate},
+		{"batch", o.testBatch},
 		{"distributors", o.testDistributors},
 		{"enterprises", o.testEnterprises},
 		{"officers of another", o.testOtherOfficers},
@@ -75,6 +76,63 @@ func (o *Online) testCertificate(t *testing.T) {
 	}
 	if tr.Enterprise != 11 || tr.Distributor != 1 || tr.Task == 0 || len(tr.Liars) != 0 {
 		t.Errorf("%+v", tr)
+	}
+}
+
+// testBatch: ten certificates with one request. Every officer signs once at each
+// machine, and OpenSSL verifies each certificate for its own host.
+func (o *Online) testBatch(t *testing.T) {
+	var mu sync.Mutex
+	asked := map[string]int{} // by officer and device
+	for _, who := range []string{"a1", "a2"} {
+		o.Say(func(i *client.Item) string {
+			mu.Lock()
+			defer mu.Unlock()
+			asked[who+" at "+i.Device.ID]++
+			for n, l := range i.Lint(false) {
+				if l.Err != nil {
+					t.Errorf("certificate %d: %v", n+1, l.Err)
+				}
+			}
+			if n := len(i.Checked.Parts()); n != 10 {
+				t.Errorf("%s sees %d certificates", who, n)
+			}
+			return approval.Approve
+		}, who)
+	}
+	defer o.Say(nil, "a1", "a2")
+	var hosts []string
+	for i := range 10 {
+		hosts = append(hosts, fmt.Sprintf("host-%d.example", i+1))
+	}
+	began := time.Now()
+	r, err := o.AskAll("ca-11", hosts, "s1")
+	o.check(err)
+	ders, tr, err := o.AwaitAll(r)
+	if err != nil {
+		t.Fatalf("%v: %+v", err, tr)
+	}
+	t.Logf("issued after %v", time.Since(began))
+	dir, key := t.TempDir(), o.Key("ca-11")
+	write(t, dir, "root.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: key.Certificate}))
+	for i, host := range hosts {
+		write(t, dir, "cert.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ders[i]}))
+		if out := openssl(t, dir, "verify", "-x509_strict", "-CAfile", "root.pem", "-verify_hostname", host, "cert.pem"); !strings.Contains(out, "OK") {
+			t.Error(out)
+		}
+	}
+	if len(ders) != 10 || len(tr.Liars) > 0 {
+		t.Errorf("%d certificates, liars %v", len(ders), tr.Liars)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(asked) < 2*4 { // three calculators and a combiner
+		t.Errorf("asked: %v", asked)
+	}
+	for who, n := range asked {
+		if n != 1 {
+			t.Errorf("%s was asked %d times", who, n)
+		}
 	}
 }
 

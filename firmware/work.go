@@ -55,6 +55,10 @@ func (m *Machine) powersTask(c *ctx, in PowersTask) (*Powers, error) {
 		Enterprise: w.packet.Enterprise, Distributor: w.packet.Distributor, Task: w.packet.Task, Request: w.digest, Hash: w.packet.Hash,
 		Key: k.ID, Device: m.cfg.Local.ID, Share: w.holder.Share, Number: w.holder.Index, Officers: w.quorum.Officers(), Made: c.Now,
 	}
+	bases, err := w.bases()
+	if err != nil {
+		return nil, err
+	}
 	l := int(k.Layers.Grouping.L)
 	out.Y = make([][]byte, len(w.x)*l)
 	if in.Prove {
@@ -74,7 +78,7 @@ func (m *Machine) powersTask(c *ctx, in PowersTask) (*Powers, error) {
 			term := grouping.Term{Calculator: w.holder.Index, Key: uint64(i + 1)}
 			for n, x := range w.x {
 				at := n*l + i
-				if out.Y[at], err = twolayer.Power(&k.Public, x, d); err != nil {
+				if out.Y[at], err = bases[n].Partial(d); err != nil {
 					return err
 				}
 				if !in.Prove {
@@ -98,6 +102,19 @@ func (m *Machine) powersTask(c *ctx, in PowersTask) (*Powers, error) {
 	c.effect.Release = true
 	m.made += uint64(len(w.x))
 	return out, nil
+}
+
+// bases are the encoded messages of all documents, checked once for all sub-keys.
+func (w *work) bases() ([]*threshold.Base, error) {
+	var bases []*threshold.Base
+	for _, x := range w.x {
+		b, err := threshold.NewBase(&w.key.Public, x)
+		if err != nil {
+			return nil, faulty(CodeRequest, err)
+		}
+		bases = append(bases, b)
+	}
+	return bases, nil
 }
 
 // combineTask makes the signatures of the powers of enough calculators. It lets

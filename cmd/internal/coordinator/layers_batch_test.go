@@ -225,6 +225,26 @@ func TestBatchInDisorder(t *testing.T) {
 	}
 }
 
+// TestBatchTakesLonger: machines that compute for seconds are not told again what
+// they work on, nor are the powers of a batch repeated, which are long.
+func TestBatchTakesLonger(t *testing.T) {
+	sys, a := printed(t)
+	raw := coordtest.BatchRequest(t, sys, a, 32, threshold.RS256, sys.State.Time(), 3600)
+	w := newWorldOf(t, sys, a)
+	w.slow = 3
+	g := w.start("server-1", raw)
+	w.pass(60)
+	g.signed()
+	w.over()
+	kinds := map[string]int{}
+	for _, p := range w.seen {
+		kinds[p.Kind]++
+	}
+	if kinds[tolerant.KindPowers] != 5 || kinds[tolerant.KindConfirmed] != 8 {
+		t.Errorf("%v", kinds)
+	}
+}
+
 // TestBatchRestart: what was signed of a batch, and who lied, is there after a
 // restart.
 func TestBatchRestart(t *testing.T) {

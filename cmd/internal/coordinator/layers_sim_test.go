@@ -48,6 +48,7 @@ type world struct {
 	before        func(n int)                               // each event
 	answer        func(device, typ string, payload any) any // what it says instead
 	seen          []tolerant.Packet
+	slow          int64         // seconds that machines work
 	elsewhere     time.Duration // spent by devices and officers
 }
 
@@ -224,7 +225,11 @@ func (w *world) carry(site string, e tolerant.Effects) {
 		w.broadcast(site, p)
 	}
 	for _, a := range e.Asks {
-		w.event(func() {
+		later := w.event
+		if w.slow > 0 && a.Type != firmware.TypeOfferAsk {
+			later = func(f func()) { w.late[w.now+w.slow] = append(w.late[w.now+w.slow], f) }
+		}
+		later(func() {
 			raw, ok := w.exchange(a.Device, a.Type, a.Payload)
 			switch {
 			case w.desks[site] != desk: // restarted

@@ -30,6 +30,11 @@ const (
 	// is sent again: a few exponentiations, behind those of other tasks.
 	combineWait = 2
 
+	// documentsInSecond is how many documents of a batch a machine does in a second
+	// at least, of 4096 bits and with proofs: what is waited for until something is
+	// said again, or a machine has had its time, grows with the batch.
+	documentsInSecond = 16
+
 	// proveFor is how long a calculator may take to prove its powers before the
 	// word against it is let rest.
 	proveFor = 60

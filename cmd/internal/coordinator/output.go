@@ -105,7 +105,7 @@ func (r *Request) wakeCombiners() {
 	}
 	for _, d := range r.devices {
 		if !d.calculates() && !d.out() && d.machine.sent && d.complete() && r.serves(d, have) {
-			d.machine.tries, d.wait, d.retry = 0, 0, r.now+combineWait
+			d.machine.tries, d.wait, d.retry = 0, 0, r.now+combineWait+r.work()
 		}
 	}
 }
@@ -262,12 +262,16 @@ func (r *Request) suspect(combiner, x *device, claimed, shown envelope.Hash, rea
 			return
 		}
 	}
-	r.task.accusations = append(r.task.accusations, &accusation{combiner, x, claimed, shown, bytes.Clone(reason), r.now + proveFor})
+	r.task.accusations = append(r.task.accusations, &accusation{combiner, x, claimed, shown, bytes.Clone(reason), r.proveUntil()})
 	r.dirty = true
 	if x.machine.proved.IsZero() && !x.machine.asked {
 		x.machine.tries, x.wait, x.retry = 0, 0, 0 // it is asked at once
 	}
 }
+
+// proveUntil is when a calculator has had its time to prove its powers: those who
+// have to prove a batch are heard one after the other.
+func (r *Request) proveUntil() int64 { return r.now + proveFor + int64(r.key.N)*r.work() }
 
 // unshown reports whether a combiner accuses calculators and nobody has shown
 // yet what they had sent it: packets are not signed, and one that lacks the

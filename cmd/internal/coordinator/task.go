@@ -170,7 +170,7 @@ func (r *Request) advanceTask() {
 // unsettled reports whether a task that has its signature still waits for the
 // word of machines: while they are asked for proofs their one-time keys stay.
 func (r *Request) unsettled() bool {
-	return r.layered() && r.state == api.StateDone && (len(r.task.accusations) > 0 || r.now < r.finished+lateFor)
+	return r.layered() && r.state == api.StateDone && (len(r.task.accusations) > 0 || r.now < r.finished+lateFor+r.work())
 }
 
 // distribute makes the packet that gives the task its number, or the next one
@@ -347,7 +347,11 @@ func (r *Request) sendConfirmed(d *device, doubt *accusation) {
 	r.broadcast(p)
 	d.machine.sent, d.machine.asked = true, d.machine.asked || doubt != nil
 	r.pause(d)
+	d.retry += r.work()
 }
+
+// work is how long a machine may take over the documents of the task, in seconds.
+func (r *Request) work() int64 { return int64(len(r.x)) / documentsInSecond }
 
 // sayDone tells desks that a task has its signature, a few times.
 func (r *Request) sayDone() {

@@ -58,6 +58,6 @@ func (r *Request) resumeTask(in *taskRecord) {
 		if combiner == nil || calculator == nil || x.Reason < 0 || x.Reason >= len(in.Reasons) {
 			continue
 		}
-		t.accusations = append(t.accusations, &accusation{combiner, calculator, x.Claimed, x.Shown, in.Reasons[x.Reason], r.now + proveFor})
+		t.accusations = append(t.accusations, &accusation{combiner, calculator, x.Claimed, x.Shown, in.Reasons[x.Reason], r.proveUntil()})
 	}
 }

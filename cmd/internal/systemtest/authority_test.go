@@ -20,6 +20,7 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/transport/pinned"
 	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/dealing"
+	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
 )
 
@@ -79,27 +80,20 @@ func (o *Online) testCertificate(t *testing.T) {
 	}
 }
 
-// testBatch: ten certificates with one request. Every officer signs once at each
-// machine, and OpenSSL verifies each certificate for its own host.
+// testBatch: ten certificates with one request. An officer signs once at each
+// machine, for all of them, and OpenSSL verifies each for its own host.
 func (o *Online) testBatch(t *testing.T) {
-	var mu sync.Mutex
-	asked := map[string]int{} // by officer and device
-	for _, who := range []string{"a1", "a2"} {
-		o.Say(func(i *client.Item) string {
-			mu.Lock()
-			defer mu.Unlock()
-			asked[who+" at "+i.Device.ID]++
-			for n, l := range i.Lint(false) {
-				if l.Err != nil {
-					t.Errorf("certificate %d: %v", n+1, l.Err)
-				}
+	o.Say(func(i *client.Item) string {
+		for n, l := range i.Lint(false) {
+			if l.Err != nil {
+				t.Errorf("certificate %d: %v", n+1, l.Err)
 			}
-			if n := len(i.Checked.Parts()); n != 10 {
-				t.Errorf("%s sees %d certificates", who, n)
-			}
-			return approval.Approve
-		}, who)
-	}
+		}
+		if n := len(i.Checked.Parts()); n != 10 && i.Checked.Kind() == document.KindCertificates {
+			t.Errorf("an officer sees %d certificates", n)
+		}
+		return approval.Approve
+	}, "a1", "a2")
 	defer o.Say(nil, "a1", "a2")
 	var hosts []string
 	for i := range 10 {
@@ -124,15 +118,8 @@ func (o *Online) testBatch(t *testing.T) {
 	if len(ders) != 10 || len(tr.Liars) > 0 {
 		t.Errorf("%d certificates, liars %v", len(ders), tr.Liars)
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	if len(asked) < 2*4 { // three calculators and a combiner
-		t.Errorf("asked: %v", asked)
-	}
-	for who, n := range asked {
-		if n != 1 {
-			t.Errorf("%s was asked %d times", who, n)
-		}
+	if complete := len(slices.DeleteFunc(slices.Clone(tr.Devices), func(d api.DeviceTracking) bool { return len(d.Approved) != 2 })); complete < 4 {
+		t.Errorf("three calculators and a combiner at least: %+v", tr.Devices)
 	}
 }
 

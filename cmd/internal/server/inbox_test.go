@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/cmd/internal/transport/web"
 	"github.com/privyseal/privyseal/firmware/envelope"
 )
 
@@ -79,5 +80,49 @@ func TestInboxWrites(t *testing.T) {
 		if got := disk(); len(step.set.Items) > 0 && !bytes.Equal(got, want) || len(step.set.Items) == 0 && got != nil {
 			t.Errorf("%s: it is not on the disk in the end", step.what)
 		}
+	}
+}
+
+// TestInboxPages: an officer who is asked about many batches gets all of them, in
+// answers that are not too long.
+func TestInboxPages(t *testing.T) {
+	r := newRig(t)
+	r.commission()
+	s := r.servers["server-1"]
+	officer, err := envelope.KeyIDOf(r.sys.Persons["officer-1a"].Card().Agree.PublicKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const batches, size = 13, 700 << 10
+	for i := range batches {
+		set := &inboxSet{
+			Coordinator: "server-2", Request: envelope.Hash{1, byte(i)}, Device: "device-1", Revision: 1, Expires: r.unix() + 3600, Message: make([]byte, size),
+			Items: []inboxEntry{{Officer: officer, Content: api.InboxItem{Device: "device-1"}}},
+		}
+		if err := s.takeSet(set); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var since uint64
+	pages, items := 0, 0
+	for {
+		page, err := r.clients["server-1"].Poll(t.Context(), api.PathInbox, web.Poll{Inbox: officer.String(), Since: since})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		pages++
+		for _, m := range page {
+			if m.Cursor <= since || len(m.Body) < size {
+				t.Fatalf("%d octets at %d after %d", len(m.Body), m.Cursor, since)
+			}
+			since = m.Cursor
+			items++
+		}
+	}
+	if items != batches || pages < batches*size/web.MaxBody {
+		t.Errorf("%d items of %d in %d pages", items, batches, pages)
 	}
 }

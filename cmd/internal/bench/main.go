@@ -43,7 +43,7 @@ func main() {
 	flag.Uint64Var(&f.steps, "grouping", 1<<11, "steps of the search for each grouping; 0 leaves groupings out")
 	flag.StringVar(&f.server, "server", "", "the program privyseal-server; empty leaves the authority in two layers out")
 	flag.IntVar(&f.certificates, "tolerant", 60, "certificates of an authority in two layers, at once; 0 leaves it out")
-	flag.IntVar(&f.batch, "batch", 100, "certificates of a batch; 0 leaves batches out")
+	flag.IntVar(&f.batch, "batch", 100, "certificates of a batch, if the key signs so many at once; 0 leaves batches out")
 	flag.IntVar(&f.batches, "batches", 6, "batches of the authority in two layers, at once")
 	flag.IntVar(&f.sites, "sites", 1, "message servers of its devices")
 	f.bits = sizes

@@ -117,7 +117,7 @@ func measureTolerant(ctx context.Context, f *flags, r *report) error {
 		for _, d := range damage {
 			p.kill(d.kill...)
 			for _, a := range all {
-				for _, l := range f.loads() {
+				for _, l := range a.loads(f) {
 					f.tell("tolerant: %d bits, %s, %s", a.key.Public.Bits(), d.what, l)
 					one, err := a.run(ctx, l, d.what)
 					if err != nil {
@@ -138,11 +138,11 @@ func measureTolerant(ctx context.Context, f *flags, r *report) error {
 	})
 }
 
-// loads are certificates one by one, and in batches.
-func (f *flags) loads() []load {
+// loads are certificates one by one, and in batches as large as they may be.
+func (a *plantAuthority) loads(f *flags) []load {
 	out := []load{{f.certificates, 1}}
-	if f.batch > 1 {
-		out = append(out, load{f.batches, f.batch})
+	if batch := min(f.batch, document.MaxBatchIn(a.home.State(), &a.key)); batch > 1 {
+		out = append(out, load{f.batches, batch})
 	}
 	return out
 }

@@ -127,6 +127,59 @@ func TestRemoval(t *testing.T) {
 	}
 }
 
+// TestOtherOfficers: a revision brings a machine other officers while a task waits
+// for the old ones. The machine makes a new offer for them, whatever the old ones
+// have said, and nobody waits for the end of the first.
+func TestOtherOfficers(t *testing.T) {
+	w, a := small(t)
+	sys := *w.sys
+	next := sys.DealNext(t, a, ledgertest.SmallPlan(1))
+	for i := range next.Dealing.Officers {
+		if o := &next.Dealing.Officers[i]; o.Device == device(1) {
+			o.Person = strings.Replace(o.Person, "1", "7", 1)
+			o.Card = sys.Persons[o.Person].Card().Serial
+		}
+	}
+	for i := range next.Dealing.Key.Holders {
+		if h := &next.Dealing.Key.Holders[i]; h.Device == device(1) {
+			h.Version++
+		}
+	}
+	sys.Confirm(t, &next.Dealing)
+	sys.Enter(t, next)
+	for _, said := range []bool{false, true} {
+		w, a := small(t)
+		w.fault(coordtest.Silent, device(3))
+		w.silent["officer-1b"], w.silent["officer-1a"] = true, !said
+		g := w.start("server-1", w.request(a))
+		w.pass(3)
+		if x := g.r.Tracking().Devices[0]; !x.Offered || len(x.Approved) == 1 != said {
+			t.Fatalf("%+v", x)
+		}
+		if said {
+			w.revise(&revision{sys, next})
+			w.pass(3)
+		} else { // somebody repeats the old offer before the new one is there
+			w.fault(coordtest.Silent, device(1))
+			w.revise(&revision{sys, next})
+			w.settle()
+			i := slices.IndexFunc(w.seen, func(p tolerant.Packet) bool { return p.Kind == tolerant.KindAck && p.Device == device(1) })
+			w.broadcast("server-3", w.seen[i])
+			w.settle()
+			w.fault(coordtest.Good, device(1))
+			w.pass(20)
+		}
+		out := g.signed()
+		if who := out.Devices[0].Approved; !slices.Equal(who, []string{"Officer 7a", "Officer 7b"}) {
+			t.Errorf("approved by %v", who)
+		}
+		w.pass(60)
+		if !g.r.Idle() {
+			t.Error("not idle")
+		}
+	}
+}
+
 // TestRemovedTooMany: a request whose machines were all taken away is over.
 func TestRemovedTooMany(t *testing.T) {
 	w, a := small(t)

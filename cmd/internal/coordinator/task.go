@@ -10,6 +10,7 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/tolerant"
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/approval"
+	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
@@ -126,8 +127,46 @@ func (r *Request) Renew(now int64, s ledger.State) Effects {
 		r.task.out = -1
 		for _, d := range r.devices {
 			r.findMachine(d)
+			r.findOfficers(d)
 		}
 	})
+}
+
+// findOfficers drops the words of those who are no officers of a machine any
+// more, and an offer that is of no use to those who are: the machine makes another.
+func (r *Request) findOfficers(d *device) {
+	if d.out() || d.offer == nil || d.machine.result != nil {
+		return
+	}
+	n := len(d.approvals)
+	d.approvals = slices.DeleteFunc(d.approvals, func(g granted) bool {
+		_, err := approval.Verify(r.State, r.about, d.id, g.raw, r.now)
+		return err != nil
+	})
+	r.dirty = r.dirty || len(d.approvals) != n
+	if r.outdated(d, d.pieces) {
+		r.dropOffer(d, textOutdated)
+		d.machine.tries, d.wait, d.retry = 0, 0, 0
+	}
+}
+
+const textOutdated = "its officers have changed: it makes a new one-time key"
+
+// outdated reports whether a machine's officers could approve, and do not have
+// the pieces for it.
+func (r *Request) outdated(d *device, pieces []ceremony.SealedPiece) bool {
+	could := uint64(len(d.approvals))
+	can := could
+	for _, o := range r.officers(d) {
+		if d.has(o.Person) {
+			continue
+		}
+		could++
+		if key, ok := r.agreeKey(o); ok && slices.ContainsFunc(pieces, func(p ceremony.SealedPiece) bool { return p.Person == o.Person && p.Card == key }) {
+			can++
+		}
+	}
+	return could >= d.holder.Quorum && can < d.holder.Quorum
 }
 
 // findMachine looks a device of the route up in the authority as it is now.
@@ -398,6 +437,10 @@ func (r *Request) acknowledged(d *device, raw []byte) {
 	}
 	if d.offer != nil {
 		r.dropOffer(d, "the device made a new one-time key")
+	}
+	if r.outdated(d, in.Pieces) { // its desk, or somebody, repeats what it said before
+		d.text, r.dirty = textOutdated, true
+		return
 	}
 	if err := r.takeOffer(d, in); err != nil {
 		d.text, r.dirty = clip(err.Error()), true

@@ -209,7 +209,7 @@ func (d *Desk) Renew(now int64, s ledger.State) Effects {
 					m.gone = true
 					return true
 				}
-				m.holder = h
+				m.holder, m.answered = h, 0 // it may have other officers, and another offer for them
 				return false
 			})
 			// The powers of a calculator that is gone are those of nobody now.

@@ -74,6 +74,8 @@ type offer struct {
 	raw     []byte
 	digest  envelope.Hash
 	expires int64
+	// officers have pieces of it.
+	officers []string
 }
 
 type check struct {
@@ -281,7 +283,8 @@ func (d *Device) offerAsk(body []byte) (string, any, bool) {
 	if a.holder.Share == "" { // its machine was taken away meanwhile
 		return d.refuse(a.digest, firmware.CodeShare, "this device holds no share of the key")
 	}
-	if o := d.offers[a.digest]; o == nil || o.expires <= d.now() {
+	officers := d.officers(a)
+	if o := d.offers[a.digest]; o == nil || o.expires <= d.now() || !slices.Equal(o.officers, officers) {
 		key, err := ecdh.P256().GenerateKey(rand.Reader)
 		if err != nil {
 			d.t.Error(err)
@@ -301,10 +304,11 @@ func (d *Device) offerAsk(body []byte) (string, any, bool) {
 			d.t.Error(err)
 		}
 		u, _ := envelope.Parse(raw)
-		d.offers[a.digest] = &offer{raw, u.UnverifiedDigest(), o.Expires}
+		d.offers[a.digest] = &offer{raw, u.UnverifiedDigest(), o.Expires, officers}
 	}
 	out := firmware.Offered{Offer: d.offers[a.digest].raw}
-	for _, p := range d.sys.Officers(d.ID) {
+	for _, id := range officers {
+		p := d.sys.Persons[id]
 		card, err := envelope.KeyIDOf(p.Card().Agree.PublicKey())
 		if err != nil {
 			d.t.Error(err)
@@ -314,6 +318,21 @@ func (d *Device) offerAsk(body []byte) (string, any, bool) {
 		})
 	}
 	return firmware.TypeOffered, out, true
+}
+
+// officers are those who have pieces of a share.
+func (d *Device) officers(a *accepted) []string {
+	var ids []string
+	if a.key.Scheme == threshold.TwoLayer {
+		for _, o := range d.sys.State.OfficersFor(a.key.ID, d.ID, d.now()) {
+			ids = append(ids, o.Person)
+		}
+		return ids
+	}
+	for _, p := range d.sys.Officers(d.ID) {
+		ids = append(ids, p.ID)
+	}
+	return ids
 }
 
 // attempt checks what a real device checks of a task, and finds its input.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -60,6 +61,7 @@ func run(ctx context.Context, dir string, log *slog.Logger) error {
 	if err := harden(); err != nil {
 		return fmt.Errorf("cannot protect this process's memory: %w", err)
 	}
+	debug.SetGCPercent(gcPercent)
 	d, err := start(dir, log)
 	if err != nil {
 		return err

@@ -267,15 +267,17 @@ func TestCertificatesRefused(t *testing.T) {
 	write(t, bad, der)
 	r.fails(exitFailed, r.nobody(), "c.pem: certificate 3 of 3: bad subject", ask(dir)...)
 
+	k, _ := r.State.Key("ca-1")
+	most := document.MaxBatchIn(r.State, &k)
 	many := t.TempDir()
-	for n := range 101 {
+	for n := range most + 1 {
 		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{fmt.Sprintf("%d.example", n)}}, ledgertest.NewSigner(t, "many"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		write(t, filepath.Join(many, fmt.Sprintf("%d.pem", n)), der)
 	}
-	x = r.fails(exitFailed, r.nobody(), "101 certificates are too many: key ca-1 signs at most 100 with one request", ask(many)...)
+	x = r.fails(exitFailed, r.nobody(), fmt.Sprintf("%d certificates are too many: key ca-1 signs at most %d with one request", most+1, most), ask(many)...)
 	says(t, x.err, "hint: make several requests")
 	if len(r.Requests()) != 0 {
 		t.Error("something was sent")

@@ -11,7 +11,7 @@ import (
 type builder struct {
 	k, t, l  int
 	groups   [][][]int // rows by combiner
-	machines [][]set   // of the rows
+	machines [][]set   // of the rows; 0 for one that is known and not worked with
 	served   []set     // by machine set: the combiners
 	need     int       // how many of these there have to be
 	missing  int       // how many are short, over all machine sets
@@ -183,12 +183,14 @@ func (b *builder) row(machines set, key func(j int) int) []int {
 }
 
 // only has some calculators and combiners work, these with the first so many of
-// their rows; all know what they know.
+// their rows; all know what they know. The other rows serve nothing: not even
+// when remove takes one of the same machine set away.
 func (b *builder) only(calculators, combiners set, rows []int) {
 	b.calculators, b.combiners = calculators, combiners
 	clear(b.served)
 	b.missing = b.need * int(binomial(size(calculators), b.t))
 	for a := range b.groups {
+		clear(b.machines[a][rows[a]:])
 		for _, s := range b.machines[a][:rows[a]] {
 			if !b.served[s].has(a) && combiners.has(a) && s&^calculators == 0 {
 				if b.served[s] |= 1 << a; size(b.served[s]) <= b.need {

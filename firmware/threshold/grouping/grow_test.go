@@ -239,3 +239,29 @@ func TestGrowBeside(t *testing.T) {
 		t.Error(g, err)
 	}
 }
+
+// TestGrowAnew: a search that has to begin anew does not take for served what a
+// combiner only knows, of a dealing whose combinations are not in use.
+func TestGrowAnew(t *testing.T) {
+	base := found(t, grouping.Params{K: 5, T: 3, M: 3})
+	known, err := base.Grow([]uint64{6}, []uint64{9}, grouping.Params{Redundant: 1, Budget: 1 << 14}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	less, err := base.Without([]uint64{5}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	grown, err := less.Grow([]uint64{6}, nil, grouping.Params{Budget: 1 << 14, Dealt: []*grouping.Grouping{known}}, nil)
+	var none *grouping.NotFoundError
+	if errors.As(err, &none) {
+		return // an honest answer
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	keeps(t, less, grown)
+	if err := grown.CheckBeside([]*grouping.Grouping{known}); err != nil {
+		t.Error(err)
+	}
+}

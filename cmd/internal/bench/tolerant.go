@@ -346,10 +346,7 @@ type damaged struct {
 func (a *plantAuthority) damage() ([]damaged, error) {
 	g := &a.key.Layers.Grouping
 	machine := func(layer, number uint64) string { h, _ := a.key.Machine(layer, number); return h.Device }
-	var left []uint64
-	for _, j := range g.Calculators[calculators-quorum:] {
-		left = append(left, j)
-	}
+	left := g.Calculators[calculators-quorum:]
 	for i := range g.Combiners {
 		m := g.Combiners[i].Number
 		if !served(g, m, left) {

@@ -1,0 +1,200 @@
+package firmware
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/privyseal/privyseal/firmware/envelope"
+	"github.com/privyseal/privyseal/firmware/heartbeat"
+)
+
+// ctx is what a handler works with.
+type ctx struct {
+	Inputs
+	draft
+	asked  envelope.Header // of the message in hand
+	effect *Effects
+}
+
+// Handle takes one frame from the link. It never fails: what cannot be
+// answered is noted, what is refused is answered with a refusal.
+func (m *Machine) Handle(in Inputs, frame []byte) Effects {
+	var e Effects
+	c := m.step(in, &e)
+	if err := m.lapse(c); err != nil {
+		c.note(err.Error())
+	}
+	m.handle(c, frame)
+	e.Records, e.next = c.draft.records, c.draft.state
+	return e
+}
+
+// step begins a step.
+func (m *Machine) step(in Inputs, e *Effects) *ctx {
+	c := &ctx{Inputs: in, effect: e}
+	c.draft = draft{state: m.state, now: m.now(in)}
+	c.Now = c.draft.now
+	m.expire(c.Now)
+	return c
+}
+
+func (m *Machine) handle(c *ctx, frame []byte) {
+	if isBeat(frame) {
+		// Those for the instance before come until their series ends.
+		if err := m.beat(c, frame); err != nil && !errors.Is(err, envelope.ErrNotRecipient) {
+			c.note("beat dropped: " + err.Error())
+		}
+		m.report(c)
+		return
+	}
+	v, to, err := m.open(frame)
+	if err != nil {
+		if isPeers(frame) && m.cfg.Token.Locked() {
+			return // every period, from each of them
+		}
+		c.note("message dropped: " + err.Error())
+		c.effect.Reply = m.unopened(c, frame)
+		return
+	}
+	if v.Header().Type == heartbeat.TypeChallenge {
+		if err := m.challenged(c, v); err != nil {
+			c.note("challenge dropped: " + err.Error())
+		}
+		return
+	}
+	c.asked = v.Header()
+	m.tidy(c)
+	before := c.draft
+	typ, payload, err := m.dispatch(c, v)
+	if err != nil {
+		// A refusal of what concerns a request is part of its history; nothing
+		// else of the failed step remains.
+		c.draft = before
+		typ, payload = TypeRefusal, m.refusal(c, v, err)
+		c.effect.Release = false // Seen stays: the station believes that it is stored
+	}
+	if c.effect.Reply, err = m.answer(c, to, typ, payload); err != nil {
+		c.note("cannot answer: " + err.Error())
+	}
+}
+
+func (c *ctx) note(text string) {
+	if c.effect.Note != "" {
+		text = c.effect.Note + "; " + text
+	}
+	c.effect.Note = text
+}
+
+// unopened answers a frame that is sealed to a token that is locked or gone.
+// Who sent it cannot be known; that this device is locked is said to its own
+// message server alone. Nil for any other frame that was dropped.
+func (m *Machine) unopened(c *ctx, frame []byte) []byte {
+	self, ok := m.self()
+	if !ok {
+		return nil
+	}
+	to, err := envelope.PeekRecipients(frame)
+	if err != nil || !slices.Contains(to, envelope.KeyIDOfSPKI(self.Agree)) {
+		return nil
+	}
+	why := m.wrongPhase()
+	if !m.cfg.Token.Locked() {
+		health := m.cfg.Token.Health()
+		if health == HealthOK {
+			return nil
+		}
+		why = refuse(CodeInternal, "the token of device %s is %s", self.ID, health)
+	}
+	if c.asked, err = envelope.Peek(frame); err != nil {
+		return nil
+	}
+	s, ok := m.state.ledger.Server(self.Server)
+	if !ok {
+		return nil
+	}
+	agree, err := envelope.ParseAgreementKey(s.Agree)
+	if err != nil {
+		return nil
+	}
+	reply, err := m.answer(c, agree, TypeRefusal, &Refusal{Device: self.ID, Code: codeOf(why), Text: why.Error()})
+	if err != nil {
+		c.effect.Note += "; cannot answer: " + err.Error()
+	}
+	return reply
+}
+
+func (m *Machine) refusal(c *ctx, v *envelope.Verified, cause error) *Refusal {
+	r := &Refusal{Device: m.cfg.Local.ID, Code: codeOf(cause), Text: cause.Error(), Type: v.Header().Type}
+	r.Request = requestOf(v)
+	c.note("refused " + v.Header().Type + ": " + cause.Error())
+	if m.state.genesis != nil && !r.Request.IsZero() && m.mayRecordRefusal(c) {
+		if err := c.add(recRefused, refusedBody{Request: r.Request, Code: r.Code, Text: clip(r.Text, 512)}); err != nil {
+			c.note("not recorded: " + err.Error())
+		}
+	}
+	return r
+}
+
+// mayRecordRefusal holds the log to a size: whoever speaks for the message
+// server could otherwise fill the disk, and with it end the device, by asking
+// for what is refused.
+func (m *Machine) mayRecordRefusal(c *ctx) bool {
+	r := &m.refusals
+	if c.Now-r.since >= refusalWindow {
+		r.since, r.n = c.Now, 0
+	}
+	if r.n++; r.n > maxRefusals {
+		c.note(fmt.Sprintf("not recorded, since there were %d in this hour", r.n))
+		return false
+	}
+	return true
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		s = s[:n]
+	}
+	return strings.ToValidUTF8(s, "?")
+}
+
+// requestOf finds the request that a refused message concerned, for the log.
+func requestOf(v *envelope.Verified) envelope.Hash {
+	var raw []byte
+	switch v.Header().Type {
+	case TypeOfferAsk:
+		var x OfferAsk
+		if envelope.Decode(v, TypeOfferAsk, MessageVersion, &x) == nil {
+			raw = x.Request
+		}
+	case TypeTask:
+		var x Task
+		if envelope.Decode(v, TypeTask, MessageVersion, &x) == nil {
+			raw = x.Request
+		}
+	case TypeCheckAsk:
+		var x CheckAsk
+		if envelope.Decode(v, TypeCheckAsk, MessageVersion, &x) == nil {
+			raw = x.Task.Request
+		}
+	case TypePowersTask:
+		var x PowersTask
+		if envelope.Decode(v, TypePowersTask, MessageVersion, &x) == nil {
+			raw = x.Request
+		}
+	case TypeCombineTask:
+		var x CombineTask
+		if envelope.Decode(v, TypeCombineTask, MessageVersion, &x) == nil {
+			raw = x.Request
+		}
+	}
+	if raw == nil {
+		return envelope.Hash{}
+	}
+	u, err := envelope.Parse(raw)
+	if err != nil {
+		return envelope.Hash{}
+	}
+	return u.UnverifiedDigest()
+}

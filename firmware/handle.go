@@ -162,39 +162,29 @@ func clip(s string, n int) string {
 // requestOf finds the request that a refused message concerned, for the log.
 func requestOf(v *envelope.Verified) envelope.Hash {
 	var raw []byte
-	switch v.Header().Type {
+	switch typ := v.Header().Type; typ {
 	case TypeOfferAsk:
-		var x OfferAsk
-		if envelope.Decode(v, TypeOfferAsk, MessageVersion, &x) == nil {
-			raw = x.Request
-		}
+		raw = decoded[OfferAsk](v, typ).Request
 	case TypeTask:
-		var x Task
-		if envelope.Decode(v, TypeTask, MessageVersion, &x) == nil {
-			raw = x.Request
-		}
+		raw = decoded[Task](v, typ).Request
 	case TypeCheckAsk:
-		var x CheckAsk
-		if envelope.Decode(v, TypeCheckAsk, MessageVersion, &x) == nil {
-			raw = x.Task.Request
-		}
+		raw = decoded[CheckAsk](v, typ).Task.Request
 	case TypePowersTask:
-		var x PowersTask
-		if envelope.Decode(v, TypePowersTask, MessageVersion, &x) == nil {
-			raw = x.Request
-		}
+		raw = decoded[PowersTask](v, typ).Request
 	case TypeCombineTask:
-		var x CombineTask
-		if envelope.Decode(v, TypeCombineTask, MessageVersion, &x) == nil {
-			raw = x.Request
-		}
-	}
-	if raw == nil {
-		return envelope.Hash{}
+		raw = decoded[CombineTask](v, typ).Request
 	}
 	u, err := envelope.Parse(raw)
 	if err != nil {
 		return envelope.Hash{}
 	}
 	return u.UnverifiedDigest()
+}
+
+// decoded is a message's payload, or nothing if it is malformed.
+func decoded[M any](v *envelope.Verified, typ string) (body M) {
+	if envelope.Decode(v, typ, MessageVersion, &body) != nil {
+		return *new(M)
+	}
+	return body
 }

@@ -140,7 +140,7 @@ func (m *Machine) combineTask(c *ctx, in CombineTask) (*Combined, error) {
 	}
 	err = m.useParts(w, func(parts *openParts) error {
 		for n, doc := range w.checked.Parts() {
-			solved, err := solver.Solve(doc.Digest(), ofDocument(k, powers, n), func(i int) ([]byte, error) {
+			solved, err := solver.Solve(doc.Digest(), twolayer.OfDocument(powers, n, int(k.Layers.Grouping.L)), func(i int) ([]byte, error) {
 				c, err := parts.use(w.dealt.partOf(mine[i]))
 				if err != nil {
 					return nil, err
@@ -185,16 +185,6 @@ func union(a, b []uint64) []uint64 {
 	all := slices.Concat(a, b)
 	slices.Sort(all)
 	return slices.Compact(all)
-}
-
-// ofDocument are the powers of one document of a batch, from 0.
-func ofDocument(k *ledger.Key, powers []twolayer.Powers, n int) []twolayer.Powers {
-	l := int(k.Layers.Grouping.L)
-	out := slices.Clone(powers)
-	for i := range out {
-		out[i].Y = out[i].Y[n*l : (n+1)*l]
-	}
-	return out
 }
 
 // given are the hashes of what some calculators sent.

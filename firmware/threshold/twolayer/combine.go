@@ -19,6 +19,16 @@ type Powers struct {
 	Y          [][]byte
 }
 
+// OfDocument returns the powers of the n-th document, from 0, where each Y holds l
+// of every document in turn: as many as its caller has seen to be there.
+func OfDocument(powers []Powers, n, l int) []Powers {
+	out := slices.Clone(powers)
+	for i := range out {
+		out[i].Y = out[i].Y[n*l : (n+1)*l]
+	}
+	return out
+}
+
 func find(powers []Powers, calculator uint64) *Powers {
 	i := slices.IndexFunc(powers, func(p Powers) bool { return p.Calculator == calculator })
 	if i < 0 {

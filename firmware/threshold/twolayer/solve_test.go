@@ -282,29 +282,34 @@ func TestSolveRefuses(t *testing.T) {
 	}
 }
 
+// someLie draws calculators that answer, and up to lies of theirs.
+func (x *task) someLie(t *rapid.T, lies int) (present []uint64, powers []twolayer.Powers, liars map[uint64]bool) {
+	n := new(big.Int).SetBytes(x.pub.N)
+	present = rapid.SliceOfNDistinct(rapid.Uint64Range(1, 5), 0, 5, rapid.ID[uint64]).Draw(t, "present")
+	for _, j := range present {
+		powers = append(powers, x.powers[j-1])
+	}
+	liars = map[uint64]bool{}
+	for range rapid.IntRange(0, lies).Draw(t, "lies") {
+		j, i := rapid.Uint64Range(1, 5).Draw(t, "liar"), rapid.Uint64Range(1, 2).Draw(t, "key")
+		r := big.NewInt(rapid.SampledFrom([]int64{2, 3, 4}).Draw(t, "factor"))
+		if rapid.Bool().Draw(t, "inverse") {
+			r.ModInverse(r, n)
+		}
+		powers = x.times(powers, j, i, r)
+		liars[j] = true
+	}
+	return present, powers, liars
+}
+
 // TestSolveProperty: any calculators answer, any of them lie in any way, colluding
 // or not. A combiner signs whenever it has a combination of honest ones (and so few
 // tries suffice), never convicts an honest one, and every failure has a suspect or
 // a convict.
 func TestSolveProperty(t *testing.T) {
 	x := printedTask(t)
-	n := new(big.Int).SetBytes(x.pub.N)
 	rapid.Check(t, func(t *rapid.T) {
-		present := rapid.SliceOfNDistinct(rapid.Uint64Range(1, 5), 0, 5, rapid.ID[uint64]).Draw(t, "present")
-		var powers []twolayer.Powers
-		for _, j := range present {
-			powers = append(powers, x.powers[j-1])
-		}
-		liars := map[uint64]bool{}
-		for range rapid.IntRange(0, 4).Draw(t, "lies") {
-			j, i := rapid.Uint64Range(1, 5).Draw(t, "liar"), rapid.Uint64Range(1, 2).Draw(t, "key")
-			r := big.NewInt(rapid.SampledFrom([]int64{2, 3, 4}).Draw(t, "factor"))
-			if rapid.Bool().Draw(t, "inverse") {
-				r.ModInverse(r, n)
-			}
-			powers = x.times(powers, j, i, r)
-			liars[j] = true
-		}
+		present, powers, liars := x.someLie(t, 4)
 		combiner := rapid.Uint64Range(1, 3).Draw(t, "combiner")
 		group, _ := x.dealing.Public.Group(combiner)
 		clean := slices.ContainsFunc(group, func(c grouping.Combination) bool {

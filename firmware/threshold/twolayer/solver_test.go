@@ -184,7 +184,6 @@ func TestNewSolverRefuses(t *testing.T) {
 // honest ones, as one that remembers nothing does, and convicts no honest one.
 func TestSolverProperty(t *testing.T) {
 	x := printedTask(t)
-	n := new(big.Int).SetBytes(x.pub.N)
 	rapid.Check(t, func(t *rapid.T) {
 		combiner := rapid.Uint64Range(1, 3).Draw(t, "combiner")
 		group, _ := x.dealing.Public.Group(combiner)
@@ -193,21 +192,7 @@ func TestSolverProperty(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range rapid.IntRange(1, 4).Draw(t, "documents") {
-			present := rapid.SliceOfNDistinct(rapid.Uint64Range(1, 5), 0, 5, rapid.ID[uint64]).Draw(t, "present")
-			var powers []twolayer.Powers
-			for _, j := range present {
-				powers = append(powers, x.powers[j-1])
-			}
-			liars := map[uint64]bool{}
-			for range rapid.IntRange(0, 3).Draw(t, "lies") {
-				j, i := rapid.Uint64Range(1, 5).Draw(t, "liar"), rapid.Uint64Range(1, 2).Draw(t, "key")
-				r := big.NewInt(rapid.SampledFrom([]int64{2, 3, 4}).Draw(t, "factor"))
-				if rapid.Bool().Draw(t, "inverse") {
-					r.ModInverse(r, n)
-				}
-				powers = x.times(powers, j, i, r)
-				liars[j] = true
-			}
+			present, powers, liars := x.someLie(t, 3)
 			clean := slices.ContainsFunc(group, func(c grouping.Combination) bool {
 				return !slices.ContainsFunc(c.Calculators(), func(j uint64) bool { return liars[j] || !slices.Contains(present, j) })
 			})

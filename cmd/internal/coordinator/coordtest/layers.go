@@ -201,7 +201,7 @@ func (d *Device) combineTask(in firmware.CombineTask) (string, any, bool) {
 	share := d.layers.authorities[a.key.ID].Combiners[a.holder.Index]
 	wrong, suspects := map[uint64]bool{}, map[uint64]bool{}
 	for n, part := range a.checked.Parts() {
-		s, err := twolayer.Solve(&a.key.Public, part.Algorithm(), part.Digest(), a.key.Layers, a.holder.Index, ofDocument(&a.key, powers, n), func(i int) ([]byte, error) {
+		s, err := twolayer.Solve(&a.key.Public, part.Algorithm(), part.Digest(), a.key.Layers, a.holder.Index, twolayer.OfDocument(powers, n, int(a.key.Layers.Grouping.L)), func(i int) ([]byte, error) {
 			return power(d.t, &a.key, a.xs[n], share.Parts[i]), nil
 		})
 		if err != nil && !errors.Is(err, threshold.ErrSignature) {
@@ -235,16 +235,6 @@ func (d *Device) combineTask(in firmware.CombineTask) (string, any, bool) {
 		}
 	}
 	return firmware.TypeCombined, out, true
-}
-
-// ofDocument are the powers of one document of a batch, from 0.
-func ofDocument(k *ledger.Key, powers []twolayer.Powers, n int) []twolayer.Powers {
-	l := int(k.Layers.Grouping.L)
-	out := slices.Clone(powers)
-	for i := range out {
-		out[i].Y = out[i].Y[n*l : (n+1)*l]
-	}
-	return out
 }
 
 // takenAway reports whether powers are of a calculator that the desk does not

@@ -3,6 +3,7 @@ package document
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/privyseal/privyseal/firmware/envelope"
@@ -41,15 +42,19 @@ func workTime(key *ledger.Key) int {
 // a batch on which it works too long would cost it, or them, the lease.
 //
 // A challenge goes out after one piece of work, a device answers it after
-// another, and the answer is heard after a third. All three have to fit into the
-// shortest lease of the key's machines, with a period to spare.
+// another, and the answer is heard after a third. All three have to fit, with a
+// period to spare, into the shortest lease of the key's machines and of devices
+// whose satellites they are, whatever keys those devices work for.
 func MaxBatchIn(state ledger.State, key *ledger.Key) int {
 	most := MaxBatch(key)
 	if most == 0 {
 		return 0
 	}
-	for _, h := range key.Holders {
-		if d, ok := state.Device(h.Device); ok && d.Heartbeat != nil && d.Heartbeat.Lease > d.Heartbeat.Period {
+	works := func(id string) bool {
+		return slices.ContainsFunc(key.Holders, func(h ledger.Holder) bool { return h.Device == id })
+	}
+	for _, d := range state.Devices() {
+		if d.Heartbeat != nil && d.Heartbeat.Lease > d.Heartbeat.Period && (works(d.ID) || slices.ContainsFunc(d.Heartbeat.Sources, works)) {
 			most = min(most, int(d.Heartbeat.Lease-d.Heartbeat.Period)*1000/3/workTime(key))
 		}
 	}
@@ -58,6 +63,9 @@ func MaxBatchIn(state ledger.State, key *ledger.Key) int {
 
 // checkBatchIn refuses a batch that is too long for the leases of a system.
 func checkBatchIn(state ledger.State, req *Request, key *ledger.Key) error {
+	if len(req.Batch) <= 1 {
+		return nil
+	}
 	if most := MaxBatchIn(state, key); most > 0 && len(req.Batch) > most {
 		return fmt.Errorf("%w: %d certificates, and by the leases of its devices key %q signs %d at once: make several requests", ErrBatch, len(req.Batch), key.ID, most)
 	}

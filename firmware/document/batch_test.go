@@ -304,6 +304,11 @@ func TestMaxBatch(t *testing.T) {
 	hasty, _, _ := layersKey(t, ledgertest.WithHeartbeat(fast))
 	calm, _, _ := layersKey(t)
 	mixed, _, _ := layersKey(t, ledgertest.WithHeartbeat(fast, "device-5"))
+	// Device-6 is no machine of the key, and lives on the answers of two that are.
+	hanging, _, _ := layersKey(t, ledgertest.WithDevices(7), ledgertest.WithHeartbeat(ledger.Heartbeat{
+		Sources: []string{"device-1", "device-4"}, Needed: 1, Period: 100, Lease: 300,
+	}, "device-6"))
+	apart, _, _ := layersKey(t, ledgertest.WithDevices(7), ledgertest.WithHeartbeat(fast, "device-6"))
 	for _, c := range []struct {
 		name      string
 		system    *ledgertest.System
@@ -322,6 +327,8 @@ func TestMaxBatch(t *testing.T) {
 		{"a lease of 300 ms", hasty, 2048, 3, 2, 9, 100},
 		{"a lease of 300 ms, the longest key", hasty, 4096, 3, 2, 1, 69},
 		{"a lease at one device", mixed, 2048, 3, 2, 9, 100},
+		{"a lease that hangs on its machines", hanging, 2048, 3, 2, 9, 100},
+		{"a lease that does not", apart, 2048, 3, 2, 100, 100},
 	} {
 		k, layers := key, *key.Layers
 		k.N, k.Layers, layers.Grouping.L = c.n, &layers, c.l

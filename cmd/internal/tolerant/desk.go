@@ -115,9 +115,9 @@ func (d *Desk) read() {
 				d.device(h.Device)
 			}
 		}
-		if was := before[a.code]; was != nil { // the key stays for good
+		if was := before[a.code]; was != nil && was.verifier != nil { // the key stays for good
 			a.verifier = was.verifier
-		} else if len(a.own) > 0 {
+		} else if len(a.own) > 0 { // now, or since the authority has grown
 			a.verifier, _ = threshold.NewVerifier(&e.Key.Public)
 		}
 		d.authorities[a.code] = a

@@ -40,6 +40,10 @@ const (
 	// fills the desk with them leaves hundreds of single requests a place.
 	maxOctetsOfBatches = maxOctets / 4 * 3
 
+	// maxOctetsOfOne is what the batches of one requester take at most, who has 500
+	// requests open at a server: they may wait for their officers for weeks.
+	maxOctetsOfOne = maxOctetsOfBatches / 2
+
 	// machineRoom is set aside for the offer of a machine with its pieces, and what
 	// its operators sign; messageRoom for what a machine's message has besides
 	// numbers, and combinationRoom for a combination in it. Those that need more

@@ -81,7 +81,7 @@ func (t *task) has() int {
 }
 
 // admit sets room aside for a task, if there is any for its distributor. Batches
-// leave some to single requests.
+// leave some to single requests, and those of one requester some to others'.
 func (d *Desk) admit(a *authority, t *task) bool {
 	l, size := d.load[t.number.enterprise], d.needs(a, t)
 	t.room = size
@@ -89,11 +89,22 @@ func (d *Desk) admit(a *authority, t *task) bool {
 		return l.full(1, size) || a.several && l.crowds(t.number.distributor, 1, size) ||
 			t.distribution.Documents > 1 && l.octets+size > maxOctetsOfBatches
 	}
-	if !d.relieve(t.number.enterprise, no) {
+	if t.distribution.Documents > 1 && d.batchesOf(t)+size > maxOctetsOfOne || !d.relieve(t.number.enterprise, no) {
 		return false
 	}
 	l.add(t.number.distributor, 1, size)
 	return true
+}
+
+// batchesOf is the room of the batches of a task's requester that wait for their
+// signatures.
+func (d *Desk) batchesOf(t *task) (octets int) {
+	for _, x := range d.open {
+		if x.number.enterprise == t.number.enterprise && x.about.Signer == t.about.Signer && x.distribution.Documents > 1 && !x.signed {
+			octets += x.room
+		}
+	}
+	return octets
 }
 
 // hold makes sure of room for what a task is to keep besides. More than was set

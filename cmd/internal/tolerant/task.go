@@ -139,11 +139,17 @@ func (d *Desk) begin(a *authority, p *Packet) *task {
 		return nil
 	}
 	t := &task{number: n, distribution: *dist, packet: bytes.Clone(p.Distribution), raw: bytes.Clone(p.Message), powers: map[uint64][]byte{}}
+	// Only what its requester signed and its distributor means may make others give way.
+	v, err := t.authentic(&d.cfg)
+	if err != nil {
+		return nil
+	}
+	t.about.Signer = v.Signer()
 	if !d.admit(a, t) {
 		d.turnAway(a, p)
 		return nil
 	}
-	if err := t.verify(&d.cfg, a, d.now); err != nil {
+	if err := t.verify(&d.cfg, a, v, d.now); err != nil {
 		d.release(t)
 		var illegal *illegalError
 		if errors.As(err, &illegal) {
@@ -157,7 +163,11 @@ func (d *Desk) begin(a *authority, p *Packet) *task {
 		}
 	}
 	if len(t.machines) == 0 {
+		// It never concerns this site: whoever repeats it does not have all of it
+		// checked again.
 		d.release(t)
+		d.use(n, dist)
+		d.used[n].over = true
 		return nil
 	}
 	d.use(n, dist)
@@ -171,26 +181,26 @@ type illegalError struct{ err error }
 
 func (e *illegalError) Error() string { return e.err.Error() }
 
-// verify checks that the message is the request that the distributor means, and
-// computes the hash anew (B [0092]). The devices do all of this for themselves;
-// here it keeps nonsense from them.
-func (t *task) verify(c *Config, a *authority, now int64) error {
-	s := c.State
+// authentic checks that the message is the request that the distributor means.
+func (t *task) authentic(c *Config) (*envelope.Verified, error) {
 	u, err := envelope.Parse(t.raw)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	id, ok := s.Identity(u.Header().Signer)
+	if u.UnverifiedDigest() != t.distribution.Request {
+		return nil, errors.New("another request")
+	}
+	id, ok := c.State.Identity(u.Header().Signer)
 	if !ok || id.SignKey == nil {
-		return errors.New("signed by nobody of this system")
+		return nil, errors.New("signed by nobody of this system")
 	}
-	v, err := u.Verify(id.SignKey)
-	if err != nil {
-		return err
-	}
-	if v.Digest() != t.distribution.Request {
-		return errors.New("another request")
-	}
+	return u.Verify(id.SignKey)
+}
+
+// verify checks the request, and computes the hash anew (B [0092]). The devices do
+// all of this for themselves; here it keeps nonsense from them.
+func (t *task) verify(c *Config, a *authority, v *envelope.Verified, now int64) (err error) {
+	s := c.State
 	// From here on the distributor has signed for it.
 	bad := func(format string, args ...any) error { return &illegalError{fmt.Errorf(format, args...)} }
 	if err := envelope.Decode(v, document.TypeRequest, document.VersionRequest, &t.request); err != nil {
@@ -217,7 +227,7 @@ func (t *task) verify(c *Config, a *authority, now int64) error {
 		return bad("it is about %d documents, its request has %d", t.distribution.Documents, n)
 	}
 	t.about = approval.Request{
-		Digest: v.Digest(), Key: a.key.ID, Epoch: a.key.Epoch, Requester: t.request.Requester, Signer: u.Header().Signer,
+		Digest: v.Digest(), Key: a.key.ID, Epoch: a.key.Epoch, Requester: t.request.Requester, Signer: v.Signer(),
 		Created: t.request.Created, Expires: t.request.Expires,
 	}
 	t.expires = min(t.distribution.Expires, t.request.Expires)

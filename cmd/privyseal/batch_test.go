@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -324,6 +325,47 @@ func TestThese(t *testing.T) {
 	} {
 		if got := these(items); got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// TestTableCut: a name that is too long for its column is not read as two names, and
+// no subject as the row of another certificate.
+func TestTableCut(t *testing.T) {
+	x := &shown{Certificates: []certificateJSON{
+		{Number: 1, Subject: "www.example.org", Names: []string{"DNS www.example.org"}, Key: "ECDSA P-256", NotAfter: "2026-12-01 00:00"},
+		{Number: 2, Subject: "long", Names: []string{"DNS intranet.bank.test.elsewhere.test", "URI https://a.test/ DNS www.example.org"}, Key: "ECDSA P-256", NotAfter: "2026-12-01 00:00"},
+		{Number: 3, Subject: "x                      4    safe.example.org", Names: []string{"DNS x.test"}, Key: "ECDSA P-256", NotAfter: "2026-12-01 00:00"},
+	}}
+	for width := 40; width <= 120; width++ {
+		lines := x.table(width)
+		number := 0
+		for _, line := range lines[1:] {
+			if strings.HasPrefix(line, fmt.Sprintf("  %d", number+1)) {
+				number++
+				continue
+			}
+			// It goes on with a cell of the row, or has its second name.
+			if text := strings.TrimLeft(line, " "); !strings.HasPrefix(text, "|") && (number != 2 || !strings.HasPrefix(text, "URI ")) {
+				t.Errorf("%d columns: %q", width, line)
+			}
+		}
+		if number != 3 {
+			t.Errorf("%d columns: %d rows", width, number)
+		}
+		// Nothing is left out.
+		for _, c := range x.Certificates {
+			for _, text := range append(slices.Clone(c.Names), c.Subject) {
+				joined := strings.Join(cut(text, width/3), "")
+				if strings.ReplaceAll(joined, "| ", "") != text {
+					t.Errorf("%q became %q", text, joined)
+				}
+			}
+		}
+	}
+	for _, line := range cut(strings.Repeat("é漢", 40), 20) {
+		if columns(line) > 20 {
+			t.Errorf("%q takes %d columns", line, columns(line))
 		}
 	}
 }

@@ -244,7 +244,7 @@ func (x *shown) table(width int) []string {
 		for k := range row {
 			var broken []string
 			for _, line := range row[k] {
-				broken = append(broken, chop(line, widths[k])...)
+				broken = append(broken, cut(line, widths[k])...)
 			}
 			row[k] = broken
 		}
@@ -274,16 +274,24 @@ func (x *shown) table(width int) []string {
 	return out
 }
 
-// indented breaks text into lines. Those after the first begin with a bar: no
-// text makes a line that looks like a row.
+// indented breaks text into lines that do not look like rows.
 func indented(text string, indent, width int) []string {
-	lines := chop(text, width-indent-2)
+	lines := cut(text, width-indent)
 	for k := range lines {
-		bar := ""
-		if k > 0 {
-			bar = "| "
-		}
-		lines[k] = strings.Repeat(" ", indent) + bar + lines[k]
+		lines[k] = strings.Repeat(" ", indent) + lines[k]
+	}
+	return lines
+}
+
+// cut breaks text into lines. Those after the first begin with a bar: what is one
+// name is not read as two, nor as one of the certificate below.
+func cut(text string, width int) []string {
+	if columns(text) <= width {
+		return []string{text}
+	}
+	lines := chop(text, width-2)
+	for k := range lines[1:] {
+		lines[k+1] = "| " + lines[k+1]
 	}
 	return lines
 }

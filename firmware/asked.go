@@ -13,9 +13,9 @@ import (
 // acceptable as a document, for a key of which this device holds a share.
 type asked struct {
 	digest  envelope.Hash
-	request document.Request
-	signer  envelope.KeyID // the requester's key
-	checked *document.Checked
+	request document.Request  // without its documents
+	signer  envelope.KeyID    // the requester's key
+	checked *document.Checked // bare
 	key     *masterKey
 	holder  ledger.Holder
 
@@ -82,6 +82,10 @@ func (m *Machine) verify(c *ctx, u *envelope.Unverified) (*asked, error) {
 	if a.checked, err = document.CheckIn(s, &a.request, c.Now); err != nil {
 		return nil, faulty(requestCode(err), err)
 	}
+	// The documents have done their part. What was decoded of a batch takes up to
+	// sixteen times the octets of its message.
+	a.checked = a.checked.Bare()
+	a.request.Document, a.request.CSR, a.request.Batch = nil, nil, nil
 	return a, nil
 }
 

@@ -14,8 +14,8 @@ import (
 	"github.com/privyseal/privyseal/firmware/threshold"
 )
 
-// checkedFor is a certificate that was found acceptable.
-func checkedFor(t *testing.T, s *ledgertest.System, key ledger.Key) *document.Checked {
+// requestFor is a request for a certificate, of which nothing is wrong.
+func requestFor(t *testing.T, s *ledgertest.System, key ledger.Key) *document.Request {
 	t.Helper()
 	check := func(err error) {
 		t.Helper()
@@ -38,12 +38,42 @@ func checkedFor(t *testing.T, s *ledgertest.System, key ledger.Key) *document.Ch
 		Extensions: []document.Extension{document.EndEntity(), document.AuthorityKeyID(root.SubjectKeyId)},
 	}).Marshal()
 	check(err)
-	checked, err := document.CheckIn(s.State, &document.Request{
+	return &document.Request{
 		Key: key.ID, Epoch: 1, Algorithm: threshold.RS256, Kind: document.KindCertificate, Document: tbs, CSR: csr, Nonce: [16]byte{1},
-		Route: document.RouteTo(&key, document.ApprovalsSet), Requester: ledgertest.Requester, Created: s.Now, Expires: s.Now + 3600,
-	}, s.Now)
-	check(err)
-	return checked
+		Route: document.RouteTo(&key, document.ApprovalsSet), Requester: ledgertest.Program, Created: s.Now, Expires: s.Now + 3600,
+	}
+}
+
+// TestVerifiedIsBare: of a request a device keeps no documents.
+func TestVerifiedIsBare(t *testing.T) {
+	t.Parallel()
+	s := ledgertest.New(t)
+	key := s.Authority(t, ledgertest.SmallPlan(1)).Dealing.Key
+	single := requestFor(t, s, key)
+	batch := *single
+	batch.Kind, batch.Document, batch.CSR = document.KindCertificates, nil, nil
+	batch.Batch = []document.Draft{{Document: single.Document, CSR: single.CSR}}
+	m := &Machine{state: &state{ledger: s.State}}
+	m.cfg.Local.ID = "device-1"
+	for _, r := range []*document.Request{single, &batch} {
+		body, err := envelope.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := envelope.Sign(rand.Reader, s.Persons[ledgertest.Program].Software, envelope.Header{
+			Type: document.TypeRequest, Version: document.VersionRequest, System: s.State.System(), Key: r.Key, Epoch: r.Epoch, Created: r.Created, Expires: r.Expires,
+		}, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := m.acceptable(&ctx{Inputs: Inputs{Now: s.Now}}, raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.request.Document != nil || a.request.CSR != nil || a.request.Batch != nil || a.checked.Parts()[0].ToBeSigned() != nil {
+			t.Errorf("%s: the documents are kept", r.Kind)
+		}
+	}
 }
 
 // TestVerifiedBound: what is kept of requests is bounded, the oldest goes first,
@@ -52,7 +82,10 @@ func TestVerifiedBound(t *testing.T) {
 	t.Parallel()
 	s := ledgertest.New(t)
 	key := s.Authority(t, ledgertest.SmallPlan(1)).Dealing.Key
-	checked := checkedFor(t, s, key)
+	checked, err := document.CheckIn(s.State, requestFor(t, s, key), s.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
 	head, until := s.State.Head(), checked.HoldsUntil()
 	var v verified
 	request := func(i, octets int) *asked {

@@ -14,8 +14,8 @@ const (
 
 	// maxVerified bounds the requests that are kept beside their one-time keys, in
 	// octets of their messages: a handful of the longest batches, thousands of single
-	// certificates. In memory each takes some six times as much, and verifiedCost
-	// is what one takes however short it is.
+	// certificates. In memory each takes less than that, for the documents are not
+	// kept; verifiedCost is what one takes however short it is.
 	maxVerified  = 8 << 20
 	verifiedCost = 1 << 10
 

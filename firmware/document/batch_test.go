@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -492,4 +493,94 @@ func TestBatchNeedsNoTables(t *testing.T) {
 	if _, err := CheckIn(s.State, r, s.Now); !errors.Is(err, ErrFamily) {
 		t.Error(err)
 	}
+}
+
+// TestBare: what is kept for signing signs the same, and is small however much there
+// is to be read.
+func TestBare(t *testing.T) {
+	_, a, key := layersKey(t)
+	single := request(key, KindCertificate, threshold.PS256)
+	single.Route = RouteTo(&key, ApprovalsSet)
+	d := draft(t, key, "server", threshold.PS256, nil)
+	single.Document, single.CSR = d.Document, d.CSR
+	for _, r := range []*Request{single, batchOf(t, key, 3, threshold.PS256)} {
+		c, err := Check(r, key, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := c.Bare()
+		want, err := c.EncodedMessages(envelope.Hash{7})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := b.EncodedMessages(envelope.Hash{7})
+		if err != nil || !slices.EqualFunc(got, want, bytes.Equal) {
+			t.Errorf("%s: other encoded messages: %v", r.Kind, err)
+		}
+		if b.Kind() != c.Kind() || b.Family() != c.Family() || b.Algorithm() != c.Algorithm() || b.HoldsUntil() != c.HoldsUntil() ||
+			!bytes.Equal(b.Digest(), c.Digest()) || len(b.Parts()) != len(c.Parts()) {
+			t.Errorf("%s: %+v", r.Kind, b)
+		}
+		var sigs [][]byte
+		for i, part := range b.Parts() {
+			if !bytes.Equal(part.Digest(), c.Parts()[i].Digest()) || part.ToBeSigned() != nil || len(part.View().Sections) > 0 {
+				t.Errorf("%s: part %d is not bare", r.Kind, i+1)
+			}
+			sigs = append(sigs, rawSign(a.Whole, want[i]))
+		}
+		// A certificate is not its signature.
+		wantError(t, second(b.AssembleAll(sigs)), ErrBare)
+		if _, err := c.AssembleAll(sigs); err != nil || len(c.Parts()[0].View().Sections) == 0 {
+			t.Errorf("%s: what it was made of is not whole: %v", r.Kind, err)
+		}
+	}
+
+	// A hundred names each, as short as names can be.
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
+		Subject: pkix.Name{CommonName: "x"}, DNSNames: strings.Split(strings.Repeat("a ", maxNames-1)+"a", " "),
+	}, ledgertest.NewSigner(t, "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := batchOf(t, key, 1, threshold.RS256)
+	r.Batch = nil
+	for range 50 {
+		tbs := leaf(t, key, csr, threshold.RS256)
+		if tbs.Serial, err = NewSerial(rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+		tbs.NotBefore, tbs.NotAfter = now, now+90*day-1
+		der, err := tbs.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Batch = append(r.Batch, Draft{der, csr})
+	}
+	raw, err := envelope.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	var all []*Checked
+	for range 20 {
+		var again Request
+		if err := envelope.Unmarshal(bytes.Clone(raw), &again); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Check(&again, key, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, c.Bare())
+	}
+	if each := int(heap()-before) / len(all); each > len(raw) {
+		t.Errorf("%d octets of heap for a message of %d", each, len(raw))
+	}
+	runtime.KeepAlive(all)
 }

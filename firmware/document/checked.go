@@ -16,6 +16,9 @@ import (
 // system's tables: use CheckIn.
 var ErrNeedsTables = errors.New("a document of the ledger family is checked against the tables")
 
+// ErrBare: the documents were not kept: see [Checked.Bare].
+var ErrBare = errors.New("only what signing takes of the request was kept, not its documents")
+
 // Checked is a document that passed every check a device makes before it
 // signs. Only Check, CheckIn and CheckRoot make one.
 type Checked struct {
@@ -29,6 +32,7 @@ type Checked struct {
 	until        int64
 	number       uint64     // of a document in its batch, from 1; 0: it is in none
 	parts        []*Checked // of a batch
+	bare         bool       // see Bare
 }
 
 // content is what the check of one kind of document found.
@@ -162,6 +166,18 @@ func newChecked(signed []byte, alg threshold.Algorithm, pub *threshold.PublicKey
 	return c, nil
 }
 
+// Bare returns what signing takes of it, a small part: digests, what encoded messages
+// are made of besides, and until when the check holds. The documents are not there:
+// ToBeSigned is empty, the View as well, and Assemble returns ErrBare.
+func (c *Checked) Bare() *Checked {
+	b := *c
+	b.bare, b.toBeSigned, b.header, b.content, b.parts = true, nil, nil, &content{view: func(*View) {}}, nil
+	for _, part := range c.parts {
+		b.parts = append(b.parts, part.Bare())
+	}
+	return &b
+}
+
 // Family is the family of the key, empty for a root (CheckRoot).
 func (c *Checked) Family() string { return c.family }
 
@@ -216,6 +232,9 @@ func (c *Checked) EncodedMessage(request envelope.Hash) ([]byte, error) {
 func (c *Checked) Assemble(signature []byte) ([]byte, error) {
 	if c.parts != nil {
 		return nil, fmt.Errorf("%w: it is a batch", ErrRequest)
+	}
+	if c.bare {
+		return nil, ErrBare
 	}
 	if err := threshold.VerifySignature(&c.public, c.algorithm, c.digest, signature); err != nil {
 		return nil, err

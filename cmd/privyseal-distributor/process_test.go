@@ -325,7 +325,7 @@ func TestDealAndExtend(t *testing.T) {
 
 	// Shown to whoever asks, and nothing done.
 	x := r.ok("", "show", dir)
-	for _, want := range []string{id, fmt.Sprintf("%x", sha256.Sum256([]byte(r.plan(2, kept)))), "Example Bank", "any 2 calculators sign", "device-4 (Seal 4)", "learned at most by", "any 2 of Officer 1a (officer-1a)", "gets its share"} {
+	for _, want := range []string{id, fmt.Sprintf("%x", sha256.Sum256([]byte(r.plan(2, kept)))), "Example Bank", "any 2 calculators sign", "device-4 (Seal 4)", "learned at most by", "any 2 of 3 open it: Officer 1a (officer-1a)", "gets its share"} {
 		if !strings.Contains(x.out, want) {
 			t.Errorf("show does not say %q\n%s", want, x.out)
 		}
@@ -393,7 +393,7 @@ func TestDealAndExtend(t *testing.T) {
 	}
 	r.fails(exitFailed, "dealt to already", "bank-ca\n", "deal", dir, "--system", id)
 	x = r.ok("", "show", dir, "--system", id)
-	for _, want := range []string{"isolated     yes", "SHA-256 of the public key", "any 2 of Officer 1a (officer-1a)"} {
+	for _, want := range []string{"isolated     yes", "SHA-256 of the public key", "any 2 of 3 open it: Officer 1a (officer-1a)"} {
 		if !strings.Contains(x.out, want) {
 			t.Errorf("show does not say %q\n%s", want, x.out)
 		}
@@ -443,8 +443,8 @@ func TestDealAndExtend(t *testing.T) {
 	third := r.invite(text)
 	r.kernel = quiet
 	r.ok("bank-ca\n", "extend", third, "--system", id)
-	if got := r.install(third); len(got.Shares) != 0 || got.Reserve != nil || got.Dealing.Reserve != 3 {
-		t.Errorf("%d shares, reserve %d", len(got.Shares), got.Dealing.Reserve)
+	if got := r.install(third); len(got.Shares) != 0 || got.Reserve != nil || got.Dealing.Reserve == nil || len(got.Dealing.Reserve.Keepers) != 3 {
+		t.Errorf("%d shares, reserve %v", len(got.Shares), got.Dealing.Reserve)
 	}
 }
 
@@ -470,7 +470,7 @@ func TestAbandoned(t *testing.T) {
 	}
 	next := r.invite(other, x.Dealing)
 	for _, out := range []string{r.ok("", "show", next).out, r.run("no\n", "extend", next, "--system", id, "--reserve", first).err} {
-		for _, want := range []string{"counted      revision 2 of ", "digest " + digest.String(), "combiner 3 (device-6)", "every later extension counts it too"} {
+		for _, want := range []string{"counted      revision 2 of ", "digest " + digest.String(), "combiner 3 (device-6)", "until this is in the ledger, which then counts it for ever"} {
 			if !strings.Contains(out, want) {
 				t.Errorf("does not say %q\n%s", want, out)
 			}
@@ -493,12 +493,21 @@ func TestAbandoned(t *testing.T) {
 	}
 	r.install(next)
 
-	// Nobody brings it again: the reserve says that it is missing, before a keeper
-	// is asked for a card.
+	// Nobody brings it again: the ledger has it, as the officers of the SWA saw.
 	again := other + "redundant: 3\n"
 	again = strings.Replace(again, "redundant: 2\n", "", 1)
 	grown := strings.Replace(again, "  - {number: 4, device: device-7}\n", "  - {number: 4, device: device-7, again: true}\n", 1)
-	r.fails(exitFailed, digest.String(), "bank-ca\n", "extend", r.invite(grown), "--system", id, "--reserve", next)
+	if out := r.ok("", "show", next).out; !strings.Contains(out, "digest "+digest.String()) {
+		t.Errorf("what was dealt does not say what it counts\n%s", out)
+	}
+	third := r.invite(grown)
+	if out := r.ok("", "show", third).out; !strings.Contains(out, "in the ledger: "+digest.String()) {
+		t.Errorf("it does not say what the ledger counts\n%s", out)
+	}
+	r.ok("bank-ca\n", "extend", third, "--system", id, "--reserve", next)
+	if x, err := medium.ReadDealt(third); err != nil || len(x.Dealing.Counted) != 0 {
+		t.Errorf("counted twice: %v", err)
+	}
 	r.ok("bank-ca\n", "extend", r.invite(grown, x.Dealing), "--system", id, "--reserve", next)
 
 	// What is none of this authority is not counted.

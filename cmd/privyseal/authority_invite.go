@@ -36,7 +36,7 @@ privyseal authority install, invite and deal again.
 An extension whose medium was dealt to, and that was then never entered, counts
 for ever: a combiner with its shares of that one and of another may learn the
 key. Name it with --abandoned, by its medium or its dealing.cbor; what is dealt
-then is safe beside it. Where that is lost, devices cannot give it back: the very
+then is safe beside it, and once that is entered, the ledger counts it. Where that is lost, devices cannot give it back: the very
 same plan may be dealt again (--same-plan), and else a new authority is due.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return a.invite(c.Context(), args[0], o) },
@@ -97,7 +97,9 @@ func (a *app) invite(ctx context.Context, file string, o inviting) error {
 	done := invited{Enterprise: p.plan.Enterprise.Code, Key: p.plan.Key.ID, Revision: p.draft.Revision(), Devices: []string{}, Medium: o.out, Counted: []string{}}
 	x := &medium.Invited{Plan: p.raw, System: medium.System{Bundle: s.Bundle(), Entries: s.Entries()}, Invitations: map[string][]byte{}}
 	for _, d := range p.draft.Abandoned() {
-		x.Abandoned = append(x.Abandoned, d.Dealing)
+		if d.Dealing != nil { // else another one that is brought has all of it
+			x.Abandoned = append(x.Abandoned, *d.Dealing)
+		}
 		done.Counted = append(done.Counted, d.Digest.String())
 	}
 	var failed []string
@@ -169,6 +171,9 @@ func (a *app) unfinished(ctx context.Context, conn *client.Conn, p *planned, sam
 	for _, d := range p.draft.Abandoned() {
 		counted[d.Digest] = true
 	}
+	for _, c := range p.draft.Counted() {
+		counted[c.Dealing] = true
+	}
 	holders := map[string][]string{} // by digest
 	var others []string              // that this plan does not deal the same
 	for _, id := range slices.Sorted(maps.Keys(status)) {
@@ -199,7 +204,7 @@ func (a *app) unfinished(ctx context.Context, conn *client.Conn, p *planned, sam
 	case !p.draft.NeedsReserve():
 		// Nothing is dealt, so nobody learns more, and a machine may have to go now.
 		a.warn(err)
-		a.warn(errors.New("devices forget those shares when this revision is entered, and the ledger never knew of them: keep the dealing.cbor, for --abandoned with every later extension"))
+		a.warn(errors.New("devices drop those shares when this revision is entered: name what was given out with --abandoned now, and the ledger counts it from then on; else keep its dealing.cbor, for --abandoned with the next revision"))
 		return nil
 	case !samePlan:
 		return err

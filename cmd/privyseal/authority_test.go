@@ -327,7 +327,7 @@ func TestAuthority(t *testing.T) {
 	}
 	pending(7)
 	says(ok("authority", "invite", plan, "--out", filepath.Join(t.TempDir(), "next")).err,
-		"device-4 hold shares of", "keep the dealing.cbor") // that deals nothing, and is only told
+		"device-4 hold shares of", "with --abandoned now, and the ledger counts it from then on") // that deals nothing, and is only told
 	pending(8)
 	if x := ok("authority", "invite", plan, "--out", filepath.Join(t.TempDir(), "next")); strings.Contains(x.err, "hold shares") {
 		t.Error(x.err)

@@ -17,8 +17,10 @@ import (
 // A dealing is abandoned if its shares may have been given out and the ledger
 // never took it in. Two extensions of one revision, each of them safe, need not
 // be so together (grouping.TestTwoExtensionsTellMoreThanOne), and the ledger
-// counts only what was entered. So whatever was given out is brought to the
-// distributor, and an extension is safe beside it.
+// counts only what was entered, and what revisions that were entered say of
+// others (ledger.Counted). So whatever was given out is brought to the
+// distributor; an extension is safe beside it, and the next revision, whatever it
+// is, says so to the ledger.
 //
 // # One name for a device
 //
@@ -40,13 +42,23 @@ import (
 // Abandoned is a dealing of the authority that was given out and that never came
 // into force, as far as whoever brings it knows.
 type Abandoned struct {
-	Dealing ledger.Dealing
-	Digest  envelope.Hash
+	Digest   envelope.Hash
+	Revision uint64
+	// Dealing is nil for one that is known of another abandoned dealing alone, which
+	// counted it.
+	Dealing *ledger.Dealing
+	// Given are the machines that the ledger does not have, and those that got
+	// combinations that neither it nor the dealing that is prepared gave out, by the
+	// numbers that count.
+	Given []ledger.Machine
 	// Again says that the dealing that is prepared gives out all that this one
-	// did, so that nobody needs to remember it once that is in force.
+	// did.
 	Again bool
 
-	named *grouping.Grouping // its machines named after their devices
+	machines []ledger.Machine   // by its own numbers, or of whoever counted it
+	grouping *grouping.Grouping // by these
+	named    *grouping.Grouping // its machines named after their devices
+	counted  ledger.Counted     // what the ledger is told
 }
 
 // An AbandonedError is a dealing that was brought as an abandoned one and is none
@@ -71,8 +83,8 @@ func (e *ExposedError) Error() string {
 // Unwrap returns the coalition: a *grouping.UnsafeError.
 func (e *ExposedError) Unwrap() error { return e.Err }
 
-// A ForgottenError names dealings that a reserve remembers and that were not
-// brought.
+// A ForgottenError names dealings that a reserve remembers, and that were neither
+// brought nor counted in the ledger.
 type ForgottenError struct{ Digests []envelope.Hash }
 
 func (e *ForgottenError) Error() string {
@@ -80,14 +92,17 @@ func (e *ForgottenError) Error() string {
 		len(e.Digests), e.Digests)
 }
 
-// Abandoned are the abandoned dealings that are counted, in the order of their
-// digests.
+// Abandoned are the abandoned dealings that are counted here first, in the order
+// of their digests: the ledger knows none of them yet.
 func (d *Prepared) Abandoned() []Abandoned { return slices.Clone(d.abandoned) }
+
+// Counted are the abandoned dealings that the ledger counts already.
+func (d *Prepared) Counted() []ledger.Counted { return slices.Clone(d.known) }
 
 // takeAbandoned checks what was brought as abandoned and names its machines.
 func (d *Prepared) takeAbandoned(in Inputs) error {
 	if len(in.Abandoned) == 0 {
-		return nil
+		return d.checkNumbers()
 	}
 	if d.row == nil {
 		return errors.New("this enterprise has no authority in the ledger, and its first dealing makes a key of its own, which nothing before tells anything of: leave the abandoned dealings out")
@@ -96,18 +111,29 @@ func (d *Prepared) takeAbandoned(in Inputs) error {
 		return fmt.Errorf("%d abandoned dealings, at most %d are counted: replace this authority by a new one", len(in.Abandoned), MaxAbandoned)
 	}
 	for i := range in.Abandoned {
-		a := Abandoned{Dealing: in.Abandoned[i]}
+		x := &in.Abandoned[i]
+		a := Abandoned{Dealing: x, Revision: x.Revision}
 		var err error
-		if a.Digest, err = a.Dealing.Digest(); err != nil {
+		if a.Digest, err = x.Digest(); err != nil {
 			return err
 		}
-		if slices.ContainsFunc(d.abandoned, func(b Abandoned) bool { return b.Digest == a.Digest }) {
-			continue // it came twice: once is enough
+		if d.counts(a.Digest) {
+			continue // it came twice, or the ledger has it: once is enough
 		}
 		if err := checkAbandoned(d.state, d.row, &a); err != nil {
 			return err
 		}
+		a.grouping = &x.Key.Layers.Grouping
+		for _, h := range x.Key.Holders {
+			a.machines = append(a.machines, ledger.Machine{Layer: h.Layer, Number: h.Index, Device: h.Device})
+		}
 		d.abandoned = append(d.abandoned, a)
+	}
+	if err := d.takeCounted(); err != nil {
+		return err
+	}
+	if len(d.abandoned) > MaxAbandoned {
+		return fmt.Errorf("%d abandoned dealings with those that they counted, at most %d are counted: replace this authority by a new one", len(d.abandoned), MaxAbandoned)
 	}
 	slices.SortFunc(d.abandoned, func(a, b Abandoned) int { return slices.Compare(a.Digest[:], b.Digest[:]) })
 	if err := d.checkNumbers(); err != nil {
@@ -116,12 +142,46 @@ func (d *Prepared) takeAbandoned(in Inputs) error {
 	return d.name()
 }
 
+// counts reports whether a dealing is counted already, here or in the ledger.
+func (d *Prepared) counts(digest envelope.Hash) bool {
+	return slices.ContainsFunc(d.known, func(c ledger.Counted) bool { return c.Dealing == digest }) ||
+		slices.ContainsFunc(d.abandoned, func(a Abandoned) bool { return a.Digest == digest })
+}
+
+// takeCounted adds what abandoned dealings counted themselves: that was given out
+// before them, and they never told the ledger. Each says only what it did not give
+// out itself, and is counted too: no matter which is asked.
+func (d *Prepared) takeCounted() error {
+	t, l := d.row.Key.T, d.row.Key.Layers.Grouping.L
+	for _, by := range slices.Clone(d.abandoned) {
+		for _, c := range by.Dealing.Counted {
+			if d.counts(c.Dealing) || d.state.WasEntered(d.row.Enterprise.Code, c.Dealing) {
+				continue
+			}
+			g, err := c.Grouping(t, l)
+			if err == nil && c.Revision < 2 {
+				err = fmt.Errorf("revision %d is no extension", c.Revision)
+			}
+			for _, m := range c.Machines {
+				if _, ok := d.state.Device(m.Device); !ok && err == nil {
+					err = fmt.Errorf("the system has no device %.64q", m.Device)
+				}
+			}
+			if err != nil {
+				return &AbandonedError{Digest: by.Digest, Why: fmt.Sprintf("it counts the dealing %s: %v", c.Dealing, err)}
+			}
+			d.abandoned = append(d.abandoned, Abandoned{Digest: c.Dealing, Revision: min(c.Revision, d.Revision()), machines: c.Machines, grouping: g})
+		}
+	}
+	return nil
+}
+
 // checkAbandoned reports whether a dealing is another one of the authority whose
 // row is in force: of the same key, shared with the same sub-keys, and confirmed
 // by its operator's card, since nothing is given out before that. Its revision
 // may be long past: what was given out stays known.
 func checkAbandoned(s ledger.State, row *ledger.Dealing, a *Abandoned) error {
-	x := &a.Dealing
+	x := a.Dealing
 	fail := func(format string, args ...any) error {
 		return &AbandonedError{Digest: a.Digest, Why: fmt.Sprintf(format, args...)}
 	}
@@ -136,6 +196,8 @@ func checkAbandoned(s ledger.State, row *ledger.Dealing, a *Abandoned) error {
 		return fail("it is of another key than %s in force: it tells nothing of that, leave it out", row.Key.ID)
 	case a.Digest == force:
 		return fail("it is in force: leave it out")
+	case s.WasEntered(row.Enterprise.Code, a.Digest):
+		return fail("it was entered, as revision %d: leave it out", x.Revision)
 	case x.Revision > row.Revision+1:
 		return fail("it is revision %d, and the ledger here has %d: fetch a newer ledger", x.Revision, row.Revision)
 	case x.Revision < 2 || x.Key.Layers == nil:
@@ -227,21 +289,32 @@ func (p place) String() string {
 // made of their devices and numbers: the same device is the same machine, also
 // if its sub-keys are drawn anew, and no other is.
 func (d *Prepared) checkNumbers() error {
+	if d.row == nil {
+		return nil
+	}
+	lists := map[envelope.Hash][]ledger.Machine{}
+	var digests []envelope.Hash
+	for _, c := range d.known {
+		lists[c.Dealing], digests = c.Machines, append(digests, c.Dealing)
+	}
+	for _, a := range d.abandoned {
+		lists[a.Digest], digests = a.machines, append(digests, a.Digest)
+	}
 	for _, layer := range d.layers() {
 		for i, m := range layer.machines {
 			if _, ok := d.row.Key.Machine(layer.number, m.Number); ok {
 				continue
 			}
 			was, here := []place(nil), place{layer.number, m.Number}
-			for _, a := range d.abandoned {
-				for _, h := range a.Dealing.Key.Holders {
-					p := place{h.Layer, h.Index}
+			for _, digest := range digests {
+				for _, h := range lists[digest] {
+					p := place{h.Layer, h.Number}
 					switch {
 					case h.Device == m.Device:
 						was = append(was, p)
 					case p == here:
 						return planErr(at(layer.name, i, "number"), "%v was %s in a dealing that never came into force (%s): numbers are given once, take another",
-							p, h.Device, a.Digest)
+							p, h.Device, digest)
 					}
 				}
 			}
@@ -259,9 +332,8 @@ func (d *Prepared) checkNumbers() error {
 }
 
 // name gives each device one name in all that is counted: its number in the
-// ledger, else in the plan, else in an abandoned dealing. Two devices have two,
-// but for those of machines that the ledger has no more: which device that was
-// it does not say, and one name for two is on the safe side.
+// ledger, also of a machine that is gone and of one that it counts only, else in
+// the plan, else in an abandoned dealing. Two devices have two.
 func (d *Prepared) name() error {
 	names, taken := map[string]place{}, map[place]bool{}
 	give := func(device string, p place) {
@@ -269,8 +341,8 @@ func (d *Prepared) name() error {
 			names[device], taken[p] = p, true
 		}
 	}
-	for _, h := range d.row.Key.Holders {
-		give(h.Device, place{h.Layer, h.Index})
+	for _, m := range d.state.EverMachines(d.row.Enterprise.Code) {
+		give(m.Device, place{m.Layer, m.Number})
 	}
 	for _, layer := range d.layers() {
 		for _, m := range layer.machines {
@@ -280,8 +352,8 @@ func (d *Prepared) name() error {
 	for i := range d.abandoned {
 		a := &d.abandoned[i]
 		as := map[place]uint64{}
-		for _, h := range a.Dealing.Key.Holders {
-			p := place{h.Layer, h.Index}
+		for _, h := range a.machines {
+			p := place{h.Layer, h.Number}
 			if n, ok := names[h.Device]; ok && n.layer != p.layer {
 				return &AbandonedError{Digest: a.Digest, Why: fmt.Sprintf("%s is %v in it and %v elsewhere, and may know what both were dealt: replace this authority by a new one", h.Device, p, n)}
 			} else if !ok {
@@ -290,9 +362,13 @@ func (d *Prepared) name() error {
 				}
 				give(h.Device, p)
 			}
-			as[place{h.Layer, h.Index}] = names[h.Device].number
+			as[place{h.Layer, h.Number}] = names[h.Device].number
+			a.counted.Machines = append(a.counted.Machines, ledger.Machine{Layer: h.Layer, Number: names[h.Device].number, Device: h.Device})
 		}
-		a.named = renamed(&a.Dealing.Key.Layers.Grouping, func(p place) uint64 { return as[p] })
+		slices.SortFunc(a.counted.Machines, func(x, y ledger.Machine) int {
+			return cmp.Or(cmp.Compare(x.Layer, y.Layer), cmp.Compare(x.Number, y.Number))
+		})
+		a.named = renamed(a.grouping, func(p place) uint64 { return as[p] })
 		if err := a.named.Validate(); err != nil {
 			return &AbandonedError{Digest: a.Digest, Why: err.Error()}
 		}
@@ -362,7 +438,7 @@ func together(all ...*grouping.Grouping) *grouping.Grouping {
 
 // checkExposed reports whether what was given out already is safe.
 func (d *Prepared) checkExposed() error {
-	if len(d.abandoned) == 0 {
+	if len(d.abandoned)+len(d.known) == 0 {
 		return nil
 	}
 	g := together(d.ever()...)
@@ -385,7 +461,7 @@ func (d *Prepared) checkExposed() error {
 // here.
 func (d *Prepared) checkHidden(g *grouping.Grouping) error {
 	known := together(append(d.ever(), g)...)
-	copies := bits.Len(uint(len(d.abandoned))) // ⌈log₂(1 + abandoned)⌉
+	copies := bits.Len(uint(len(d.abandoned) + len(d.known))) // ⌈log₂(1 + counted)⌉
 	var all []uint64
 	for _, c := range known.Combiners {
 		all = append(all, c.Number)
@@ -426,8 +502,8 @@ func (d *Prepared) checkHidden(g *grouping.Grouping) error {
 	return each(0)
 }
 
-// settle notes which abandoned dealings the one that is prepared gives out again.
-// What the ledger then knows is all that anybody has to count.
+// settle says to the ledger what abandoned dealings gave out that it does not
+// learn from the one that is prepared.
 func (d *Prepared) settle() {
 	if len(d.abandoned) == 0 {
 		return
@@ -437,15 +513,31 @@ func (d *Prepared) settle() {
 		known = together(&g, known)
 	}
 	for i := range d.abandoned {
-		d.abandoned[i].Again = len(lost(d.abandoned[i].named.Combiners, known.Combiners)) == 0
+		a := &d.abandoned[i]
+		a.counted.Dealing, a.counted.Revision, a.counted.Combiners = a.Digest, a.Revision, lost(a.named.Combiners, known.Combiners)
+		a.Again = len(a.counted.Combiners) == 0
+		a.Given = d.state.Given(d.row.Enterprise.Code, &a.counted)
 	}
 }
 
-// forgotten are those of a reserve's abandoned dealings that are not counted.
+// tell is what the ledger is told.
+func (d *Prepared) tell() []ledger.Counted {
+	var out []ledger.Counted
+	for _, a := range d.abandoned {
+		out = append(out, a.counted)
+	}
+	return out
+}
+
+// forgotten are those of a reserve's abandoned dealings that are not counted, and
+// the one that it was made with, if that was never entered itself.
 func (d *Prepared) forgotten(r *Reserve) error {
 	var missing []envelope.Hash
+	if r.Revision > 1 && !d.counts(r.Dealing) && !d.state.WasEntered(r.Enterprise, r.Dealing) {
+		missing = append(missing, r.Dealing)
+	}
 	for _, x := range r.Abandoned {
-		if !slices.ContainsFunc(d.abandoned, func(a Abandoned) bool { return a.Digest == x }) {
+		if !d.counts(x) {
 			missing = append(missing, x)
 		}
 	}
@@ -455,8 +547,8 @@ func (d *Prepared) forgotten(r *Reserve) error {
 	return nil
 }
 
-// remember are the digests of the dealings that the next reserve names: those
-// that the ledger will not count for them. Nothing else remembers them.
+// remember are the digests of the dealings that the next reserve names: if the
+// dealing that it was made with is never entered itself, then nothing else does.
 func (d *Prepared) remember() []envelope.Hash {
 	var out []envelope.Hash
 	for _, a := range d.abandoned {
@@ -472,12 +564,15 @@ func (d *Prepared) remember() []envelope.Hash {
 // the plan's numbers, also where others were drawn for the same machine before:
 // those get numbers here that nothing else has.
 func (d *Prepared) gone(dealt *twolayer.Dealing) []grouping.Group {
-	if len(d.abandoned) == 0 {
+	if len(d.abandoned)+len(d.known) == 0 {
 		return dealt.Gone
 	}
 	all := &grouping.Grouping{Combiners: slices.Clone(dealt.Gone)}
 	for _, a := range d.abandoned {
 		all.Combiners = append(all.Combiners, a.named.Combiners...)
+	}
+	for _, c := range d.known {
+		all.Combiners = append(all.Combiners, c.Combiners...)
 	}
 	used := map[uint64]bool{}
 	for _, group := range all.Combiners {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/privyseal/privyseal/firmware/dealing"
+	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 	"github.com/privyseal/privyseal/firmware/threshold/grouping"
@@ -157,10 +158,161 @@ func TestAbandonedExposed(t *testing.T) {
 	away.Reserve, away.KeepReserve = nil, true
 	d, err := dealing.Draft(in, r.State, away, nil)
 	r.check(err)
-	for _, words := range []string{"not safe together", "nothing remembers that 1 dealings were given out"} {
-		if !slices.ContainsFunc(d.Warnings, func(w string) bool { return strings.Contains(w, words) }) {
-			t.Errorf("no %q in %q", words, d.Warnings)
+	if !slices.ContainsFunc(d.Warnings, func(w string) bool { return strings.Contains(w, "not safe together") }) {
+		t.Errorf("it does not say so: %q", d.Warnings)
+	}
+	// From then on the ledger knows, whoever brings it or not.
+	out, err := d.Extend(in, nil, nil, nil)
+	r.check(err)
+	r.check(out.Confirm(rand.Reader, r.now, r.State, r.Persons[away.Operator].Card().Sign))
+	r.enter(&out.Dealing)
+	if _, err := dealing.Draft(r.inputs(), r.State, r.with(p, 1, machines(6, "device-9"), nil), nil); !errors.As(err, &exposed) {
+		t.Errorf("after it was entered: %v", err)
+	}
+}
+
+// TestAbandonedInTheLedger: a revision that only takes a machine away, and deals
+// nothing, tells the ledger what was given out. No medium and no reserve has to
+// remember it any more, and no courier can make anybody forget it.
+func TestAbandonedInTheLedger(t *testing.T) {
+	r, p, first, know := bank(t)
+	one := r.extension(r.with(p, 0, machines(6, "device-9"), machines(4, "device-10")), first.Reserve)
+	know.learn(r, one)
+	r.now += 100
+	away := r.with(p, 0, nil, nil)
+	away.Combiners = away.Combiners[:2]
+	away.Reserve, away.KeepReserve = nil, true
+	r.officers(away)
+	in := r.inputs()
+	in.Abandoned = []ledger.Dealing{one.Dealing}
+	d, err := dealing.Prepare(in, r.State, away, nil, nil)
+	r.check(err)
+	out, err := d.Extend(in, nil, nil, nil)
+	r.check(err)
+	r.check(out.Confirm(rand.Reader, r.now, r.State, r.Persons[p.Operator].Card().Sign))
+	counted := out.Dealing.Counted
+	if len(out.Sealed) != 0 || out.Reserve != nil || len(counted) != 1 || counted[0].Dealing != digest(t, one) || counted[0].Revision != 2 || len(counted[0].Machines) != 10 {
+		t.Fatalf("%d shares, counted %+v", len(out.Sealed), counted)
+	}
+	// Exactly what it gave out beside what was in force: no more, no less.
+	for _, g := range one.Dealing.Key.Layers.Grouping.Combiners {
+		for _, c := range g.Combinations {
+			given := slices.ContainsFunc(counted[0].Combiners, func(x grouping.Group) bool {
+				return x.Number == g.Number && slices.ContainsFunc(x.Combinations, func(y grouping.Combination) bool { return slices.Equal(c, y) })
+			})
+			was := slices.ContainsFunc(first.Dealing.Key.Layers.Grouping.Combiners, func(x grouping.Group) bool {
+				return x.Number == g.Number && slices.ContainsFunc(x.Combinations, func(y grouping.Combination) bool { return slices.Equal(c, y) })
+			})
+			if given == was {
+				t.Errorf("combiner %d, %v: counted %v, in force before %v", g.Number, c, given, was)
+			}
 		}
+	}
+	r.enter(&out.Dealing)
+
+	// Nobody brings it, and the reserve is older than it.
+	base := *away
+	base.Reserve, base.KeepReserve = p.Reserve, false
+	next := r.with(&base, 2, machines(6, "device-9"), machines(4, "device-10"))
+	two := r.extension(next, first.Reserve)
+	know.learn(r, two)
+	if who, with, gain := know.worst(t); !gain.Nothing() {
+		t.Errorf("%v with %v learn %v", who, with, gain)
+	}
+	// Who brings it all the same changes nothing.
+	in = r.inputs()
+	in.Abandoned = []ledger.Dealing{one.Dealing}
+	again, err := dealing.Draft(in, r.State, next, nil)
+	r.check(err)
+	if got := again.Counted(); len(again.Abandoned()) != 0 || len(got) != 1 || got[0].Dealing != digest(t, one) {
+		t.Errorf("%d counted anew, %d in the ledger", len(again.Abandoned()), len(got))
+	}
+	if a, b := again.Grouping.Combiners, two.Dealing.Key.Layers.Grouping.Combiners; len(a) != len(b) || combos(a) != combos(b) {
+		t.Error("another grouping is found")
+	}
+	in.Abandoned = []ledger.Dealing{out.Dealing}
+	_, err = dealing.Draft(in, r.State, next, nil)
+	wants(t, err, "it is in force")
+	// A device is one machine, and a number one device's, as before.
+	for name, c := range map[string]struct {
+		calculators, combiners []dealing.Machine
+		path                   string
+		words                  []string
+	}{
+		"number of another": {machines(6, "device-11"), nil, "calculators.5.number", []string{"calculator 6 was device-9", "take another"}},
+		"another number":    {machines(7, "device-9"), nil, "calculators.5.number", []string{"device-9 was calculator 6", "keeps that number"}},
+		"another layer":     {nil, machines(5, "device-9"), "combiners.2.device", []string{"device-9 was calculator 6", "take another device"}},
+	} {
+		_, err := dealing.Draft(r.inputs(), r.State, r.with(&base, 3, c.calculators, c.combiners), nil)
+		var at *dealing.PlanError
+		if !errors.As(err, &at) || at.Path != c.path {
+			t.Errorf("%s: %v, expected an error at %s", name, err, c.path)
+		}
+		wants(t, err, c.words...)
+	}
+	r.now += 100
+	r.enter(&two.Dealing)
+	in.Abandoned = []ledger.Dealing{out.Dealing}
+	_, err = dealing.Draft(in, r.State, r.with(&base, 3, machines(6, "device-9"), machines(4, "device-10")), nil)
+	wants(t, err, "it was entered, as revision 2")
+}
+
+func combos(groups []grouping.Group) string {
+	text := ""
+	for _, g := range groups {
+		for _, c := range g.Combinations {
+			text += c.String()
+		}
+		text += ";"
+	}
+	return text
+}
+
+// TestAbandonedCounts: an abandoned dealing that counted another says so itself,
+// and bringing it alone is enough.
+func TestAbandonedCounts(t *testing.T) {
+	r, p, first, know := bank(t)
+	one := r.extension(r.with(p, 0, machines(6, "device-9"), machines(4, "device-10")), first.Reserve)
+	know.learn(r, one)
+	two := r.extension(r.with(p, 1, nil, machines(4, "device-10")), first.Reserve, one)
+	know.learn(r, two)
+	three := r.extension(r.with(p, 2, machines(6, "device-9"), machines(4, "device-10")), first.Reserve, two)
+	know.learn(r, three)
+	if who, with, gain := know.worst(t); !gain.Nothing() {
+		t.Errorf("%v with %v learn %v", who, with, gain)
+	}
+	var names []envelope.Hash
+	for _, c := range three.Dealing.Counted {
+		names = append(names, c.Dealing)
+	}
+	want := []envelope.Hash{digest(t, one), digest(t, two)}
+	slices.SortFunc(want, func(a, b envelope.Hash) int { return slices.Compare(a[:], b[:]) })
+	if !slices.Equal(names, want) {
+		t.Errorf("counted %v, want %v", names, want)
+	}
+	// What it says is looked at before it is believed.
+	for name, c := range map[string]struct {
+		change func(*ledger.Counted)
+		words  string
+	}{
+		"device":      {func(c *ledger.Counted) { c.Machines[5].Device = "device-99" }, `no device "device-99"`},
+		"combination": {func(c *ledger.Counted) { c.Combiners[0].Combinations[0][0].Key = 9 }, "sub-keys 1 to 2"},
+		"revision":    {func(c *ledger.Counted) { c.Revision = 1 }, "no extension"},
+	} {
+		raw, err := envelope.Marshal(&two.Dealing)
+		r.check(err)
+		x, err := ledger.DecodeDealing(raw)
+		r.check(err)
+		c.change(&x.Counted[0])
+		r.check(x.Confirm(rand.Reader, r.Persons[x.Operator].Card().Sign, r.State.System(), r.now))
+		in := r.inputs()
+		in.Abandoned = []ledger.Dealing{*x}
+		_, err = dealing.Draft(in, r.State, r.with(p, 2, machines(6, "device-9"), machines(4, "device-10")), nil)
+		var refused *dealing.AbandonedError
+		if !errors.As(err, &refused) {
+			t.Errorf("%s: %v", name, err)
+		}
+		wants(t, err, "it counts the dealing "+digest(t, one).String(), c.words)
 	}
 }
 

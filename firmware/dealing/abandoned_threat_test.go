@@ -430,45 +430,62 @@ func TestManyAbandoned(t *testing.T) {
 	}
 }
 
-// TestAbandonedIsRemembered: what was counted once is counted for ever. The
-// ledger forgets, the reserve does not.
+// TestAbandonedIsRemembered: what was counted once is counted for ever, by the
+// ledger where the dealing that counted it was entered, else by the reserve.
 func TestAbandonedIsRemembered(t *testing.T) {
 	r, p, first, know := bank(t)
 	one := r.extension(r.with(p, 0, machines(6, "device-9"), machines(4, "device-10")), first.Reserve)
 	know.learn(r, one)
 	two := r.extension(r.with(p, 1, nil, machines(4, "device-10")), first.Reserve, one)
 	know.learn(r, two)
+	before := r.State
 	r.now += 100
 	r.enter(&two.Dealing)
 
+	// Nobody brings the first any more. The calculator keeps its number, and gets
+	// other sub-keys.
 	third := r.with(p, 1, machines(6, "device-9"), machines(4, "device-10"))
-	_, err := r.tryExtension(third, two.Reserve)
+	three := r.extension(third, two.Reserve)
+	all := *know
+	all.learn(r, three)
+	if who, with, gain := all.worst(t); !gain.Nothing() {
+		t.Errorf("%v with %v learn %v", who, with, gain)
+	}
+	r.now += 100
+	r.enter(&three.Dealing)
+	four := r.extension(r.with(p, 2, machines(6, "device-9"), machines(4, "device-10", "device-11")), three.Reserve)
+	all.learn(r, four)
+	if who, with, gain := all.worst(t); !gain.Nothing() {
+		t.Errorf("%v with %v learn %v", who, with, gain)
+	}
+
+	// The second is abandoned, too: a revision that deals nothing was entered in its
+	// place, and counts nothing. Its reserve names both.
+	r.State = before
+	away := r.with(p, 0, nil, nil)
+	away.Reserve, away.KeepReserve = nil, true
+	d, err := dealing.Prepare(r.inputs(), r.State, away, nil, nil)
+	r.check(err)
+	out, err := d.Extend(r.inputs(), nil, nil, nil)
+	r.check(err)
+	r.check(out.Confirm(rand.Reader, r.now, r.State, r.Persons[p.Operator].Card().Sign))
+	r.enter(&out.Dealing)
+	third = r.with(p, 1, machines(6, "device-9"), machines(4, "device-10"))
+	_, err = r.tryExtension(third, two.Reserve)
 	var forgotten *dealing.ForgottenError
-	if !errors.As(err, &forgotten) || !slices.Equal(forgotten.Digests, []envelope.Hash{digest(t, one)}) {
+	if !errors.As(err, &forgotten) || !slices.Equal(forgotten.Digests, []envelope.Hash{digest(t, two), digest(t, one)}) {
 		t.Fatalf("an extension that does not count what the reserve remembers: %v", err)
 	}
 	wants(t, err, "--abandoned")
-	// The calculator keeps its number, and gets other sub-keys.
-	three := r.extension(third, two.Reserve, one)
+	_, err = r.tryExtension(third, two.Reserve, one)
+	if !errors.As(err, &forgotten) || !slices.Equal(forgotten.Digests, []envelope.Hash{digest(t, two)}) {
+		t.Fatalf("an extension that does not count what the reserve was made with: %v", err)
+	}
+	three = r.extension(third, two.Reserve, two)
 	know.learn(r, three)
 	if who, with, gain := know.worst(t); !gain.Nothing() {
 		t.Errorf("%v with %v learn %v", who, with, gain)
 	}
-	// It gives out all that the abandoned one did: from now on the ledger knows.
-	if names := r.remembers(three.Reserve); len(names) > 0 {
-		t.Errorf("the reserve remembers %v", names)
-	}
-	// So the next one is safe beside it without anybody counting.
-	state := r.State
-	r.now += 100
-	r.enter(&three.Dealing)
-	four := r.extension(r.with(p, 2, machines(6, "device-9"), machines(4, "device-10", "device-11")), three.Reserve)
-	beside := *know
-	beside.learn(r, four)
-	if who, with, gain := beside.worst(t); !gain.Nothing() {
-		t.Errorf("%v with %v learn %v", who, with, gain)
-	}
-	r.State = state
 
 	// Who strikes it out of the reserve spoils that.
 	x, err := dealing.ParseReserve(two.Reserve)
@@ -477,9 +494,11 @@ func TestAbandonedIsRemembered(t *testing.T) {
 	x.Abandoned = nil
 	raw, err := envelope.Marshal(x)
 	r.check(err)
-	d, err := dealing.Prepare(r.inputs(), r.State, third, r.invite(third), nil)
+	in := r.inputs()
+	in.Abandoned = []ledger.Dealing{two.Dealing}
+	d, err = dealing.Prepare(in, r.State, third, r.invite(third), nil)
 	r.check(err)
-	if _, err := d.Extend(r.inputs(), raw, pieces, nil); !errors.Is(err, dealing.ErrReserveTampered) {
+	if _, err := d.Extend(in, raw, pieces, nil); !errors.Is(err, dealing.ErrReserveTampered) {
 		t.Errorf("a reserve that was made to forget: %v", err)
 	}
 }

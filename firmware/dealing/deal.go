@@ -206,13 +206,16 @@ func (d *Prepared) finish(in Inputs, key ledger.Key, dealt *twolayer.Dealing, wr
 func (d *Prepared) revision(in Inputs, key ledger.Key) ledger.Dealing {
 	out := ledger.Dealing{
 		Enterprise: d.plan.Enterprise, Revision: d.Revision(), Key: key, Distributors: d.plan.Distributors, Officers: d.officers,
-		Operator: d.plan.Operator, Created: in.Now, Isolated: in.Isolated,
+		Operator: d.plan.Operator, Created: in.Now, Isolated: in.Isolated, Counted: d.tell(),
 	}
 	switch {
 	case d.plan.KeepReserve:
 		out.Reserve = d.row.Reserve
 	case d.plan.Reserve != nil:
-		out.Reserve = uint64(len(d.keepers))
+		out.Reserve = &ledger.Reserve{Need: d.plan.Reserve.Need}
+		for _, k := range d.keepers {
+			out.Reserve.Keepers = append(out.Reserve.Keepers, ledger.Keeper{Person: k.person, Card: k.card.Serial})
+		}
 	}
 	return out
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/dealing"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
+	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 )
 
 // TestDeal deals with a key made on the spot, as the program does, and looks at
@@ -31,7 +32,7 @@ func TestDeal(t *testing.T) {
 	}
 	r.check(out.Confirm(rand.Reader, r.now, r.State, r.Persons[p.Operator].Card().Sign))
 	r.enter(&out.Dealing)
-	if d, ok := r.State.Enterprise(7); !ok || d.Revision != 1 || !d.Isolated || d.Reserve != 3 || d.Key.ID != keyID {
+	if d, ok := r.State.Enterprise(7); !ok || d.Revision != 1 || !d.Isolated || d.Reserve == nil || d.Reserve.Need != 2 || len(d.Reserve.Keepers) != 3 || d.Reserve.Keepers[2] != (ledger.Keeper{Person: ledgertest.Requester, Card: 92}) || d.Key.ID != keyID {
 		t.Errorf("in the ledger: %+v, %t", d, ok)
 	}
 	root, err := x509.ParseCertificate(k.Certificate)
@@ -120,8 +121,8 @@ func TestExtend(t *testing.T) {
 	r.officers(p)
 	fourth, err := dealExtension(r.inputs(), r.State, p, nil, nil, nil, nil)
 	r.check(err)
-	if len(fourth.Sealed) != 0 || fourth.Reserve != nil || fourth.Dealing.Reserve != 3 {
-		t.Errorf("%d sealed, reserve %t, %d", len(fourth.Sealed), fourth.Reserve != nil, fourth.Dealing.Reserve)
+	if len(fourth.Sealed) != 0 || fourth.Reserve != nil || fourth.Dealing.Reserve == nil || len(fourth.Dealing.Reserve.Keepers) != 3 {
+		t.Errorf("%d sealed, reserve %t, %v", len(fourth.Sealed), fourth.Reserve != nil, fourth.Dealing.Reserve)
 	}
 	r.check(fourth.Confirm(rand.Reader, r.now, r.State, r.Persons[p.Operator].Card().Sign))
 	r.enter(&fourth.Dealing)

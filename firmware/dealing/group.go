@@ -128,12 +128,12 @@ func (d *Prepared) change(progress func(string)) (*grouping.Grouping, error) {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
 	d.Searched += ", grown"
-	if n := len(d.abandoned); n > 0 {
+	if n := len(d.abandoned) + len(d.known); n > 0 {
 		d.Searched += fmt.Sprintf(", safe beside %d dealings that never came into force", n)
 	}
 	// The ledger knows what was entered, and the distributor what it was brought.
 	others := "a dealing"
-	if len(d.abandoned) > 0 {
+	if len(d.abandoned)+len(d.known) > 0 {
 		others = "another dealing"
 	}
 	d.Warnings = append(d.Warnings, fmt.Sprintf(
@@ -144,15 +144,16 @@ func (d *Prepared) change(progress func(string)) (*grouping.Grouping, error) {
 
 // grow adds machines to a grouping, safely beside all that was ever given out.
 // The same plan again finds what an abandoned dealing of it gave out already, and
-// tells nobody more: so that is tried first.
+// tells nobody more: so that is tried first, as long as the ledger does not count
+// it.
 func (d *Prepared) grow(old *grouping.Grouping, calculators, combiners []uint64, progress func(string)) (*grouping.Grouping, error) {
 	p, ever := d.params(), d.ever()
 	p.Dealt = ever[:1]
 	g, err := old.Grow(calculators, combiners, p, searching(progress))
-	if err != nil || len(d.abandoned) == 0 {
+	if len(d.abandoned)+len(d.known) == 0 {
 		return g, err
 	}
-	if g.CheckBeside(ever) != nil {
+	if err != nil || g.CheckBeside(ever) != nil {
 		p.Dealt = ever
 		if g, err = d.given(old, calculators, combiners).Grow(nil, nil, p, searching(progress)); err != nil {
 			return nil, fmt.Errorf("beside what was given out and never entered: %w; or deal to the same machines as that did", err)
@@ -165,11 +166,7 @@ func (d *Prepared) grow(old *grouping.Grouping, calculators, combiners []uint64,
 // combinations of them all that abandoned dealings gave out already: to give them
 // once more tells nobody more, and every other one would.
 func (d *Prepared) given(old *grouping.Grouping, calculators, combiners []uint64) *grouping.Grouping {
-	all := []*grouping.Grouping{old}
-	for _, a := range d.abandoned {
-		all = append(all, a.named)
-	}
-	known := together(all...)
+	known := together(append([]*grouping.Grouping{old}, d.ever()...)...)
 	out := &grouping.Grouping{T: old.T, L: old.L, Calculators: slices.Sorted(slices.Values(slices.Concat(old.Calculators, calculators)))}
 	working := slices.Clone(combiners)
 	for _, c := range old.Combiners {
@@ -193,10 +190,6 @@ func (d *Prepared) count() error {
 		d.Warnings = append(d.Warnings, err.Error())
 	}
 	d.settle()
-	if n := len(d.remember()); n > 0 && d.plan.KeepReserve {
-		d.Warnings = append(d.Warnings, fmt.Sprintf(
-			"no new reserve is written, so nothing remembers that %d dealings were given out and never entered: keep their dealing.cbor, and bring them again with --abandoned for every later extension", n))
-	}
 	return nil
 }
 

@@ -313,7 +313,7 @@ func TestExtensionRefused(t *testing.T) {
 	bare := r.plan()
 	bare.Reserve, bare.NoReserve = nil, true
 	first := r.deal(bare)
-	if first.Reserve != nil || first.Dealing.Reserve != 0 {
+	if first.Reserve != nil || first.Dealing.Reserve != nil {
 		t.Error("a reserve that nobody asked for")
 	}
 	_, err := dealExtension(r.inputs(), r.State, bare, r.invite(bare), nil, nil, nil)

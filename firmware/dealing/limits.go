@@ -1,6 +1,7 @@
 package dealing
 
 import (
+	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/share"
 	"github.com/privyseal/privyseal/firmware/threshold/grouping"
 )
@@ -16,7 +17,7 @@ const (
 	// MaxAbandoned bounds the abandoned dealings that an extension counts. Machines
 	// that they named count too, and there are at most fifteen in a layer: more
 	// would not fit in any case. A medium has room for them.
-	MaxAbandoned = 16
+	MaxAbandoned = ledger.MaxCounted
 
 	// MinReserveNeed is the least number of cards that open a reserve, which is
 	// the whole private exponent: no single person has it.

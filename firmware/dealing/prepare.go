@@ -39,7 +39,8 @@ type Prepared struct {
 	keepers     []keeper
 	invitations map[string]*firmware.VerifiedInvitation // by device
 	machines    []ledger.Holder
-	fresh       map[string]bool // devices that get a share, or a new version of theirs
+	fresh       map[string]bool  // devices that get a share, or a new version of theirs
+	known       []ledger.Counted // by revisions in the ledger
 	abandoned   []Abandoned
 }
 
@@ -88,7 +89,7 @@ func Draft(in Inputs, s ledger.State, p *Plan, progress func(string)) (*Prepared
 	}
 	d := &Prepared{state: s, plan: p, invitations: map[string]*firmware.VerifiedInvitation{}, fresh: map[string]bool{}}
 	if row, ok := s.Enterprise(p.Enterprise.Code); ok {
-		d.row = &row
+		d.row, d.known = &row, s.Counted(p.Enterprise.Code)
 	}
 	for _, check := range []func(in Inputs) error{d.checkRow, d.checkMachines, d.takeAbandoned, d.register, d.checkRoles, d.keep} {
 		if err := check(in); err != nil {
@@ -181,7 +182,7 @@ func (d *Prepared) checkRow(Inputs) error {
 			return planErr(f.path, "%v, and in force is %v, which an extension does not change", f.in, f.force)
 		}
 	}
-	if d.row.Reserve == 0 && !p.NoReserve {
+	if d.row.Reserve == nil && !p.NoReserve {
 		return planErr("reserve", "this authority was dealt without one, and none can be made now: write \"reserve: none\"")
 	}
 	return nil
@@ -341,9 +342,9 @@ func (d *Prepared) hold() error {
 		}
 	}
 	switch {
-	case again != nil && !comes && (d.row.Reserve == 0 || p.KeepReserve):
+	case again != nil && !comes && (d.row.Reserve == nil || p.KeepReserve):
 		return again
-	case d.row != nil && d.row.Reserve == 0 && len(d.fresh) > 0:
+	case d.row != nil && d.row.Reserve == nil && len(d.fresh) > 0:
 		return planErr("reserve", "this authority has none, so no machine can be added and no combination dealt: take machines away only")
 	case p.KeepReserve && len(d.fresh) > 0:
 		return planErr("reserve", "shares are dealt, so the reserve in force grows old: say who keeps the new one, or \"reserve: none\"")

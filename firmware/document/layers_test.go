@@ -9,6 +9,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 	"github.com/privyseal/privyseal/firmware/threshold"
+	"github.com/privyseal/privyseal/firmware/threshold/grouping"
 )
 
 // layersRequest is a certificate request under the key of an authority in two layers, routed to all its machines.
@@ -148,13 +149,13 @@ func TestDealingView(t *testing.T) {
 	}
 	contains(got, err, digest.String(), "brings a new certificate authority", "1, Enterprise 1", "ca-1, Enterprise 1 Authority", "RSA 2048 bits",
 		"Rita Requester (requester)", "any 2 calculators", "calculator 3: device device-3, Seal 3, share ca-1.calculator-3",
-		"officer Officer 4b (officer-4b), card 42", "2: server server-2", "yes, as far as", "in the pieces of 3 persons", "coalitions that do", "combiners 1+2 with")
+		"officer Officer 4b (officer-4b), card 42", "2: server server-2", "yes, as far as", "any 2 of 3 persons open it", "Officer 2a (officer-2a), card 21", "coalitions that do", "combiners 1+2 with")
 	if strings.Contains(got, "WARNING") || strings.Contains(got, "new version") {
 		t.Error(got)
 	}
 	// A machine with a network, and no reserve.
 	open := first.Dealing
-	open.Isolated, open.Reserve = false, 0
+	open.Isolated, open.Reserve = false, nil
 	s.Confirm(t, &open)
 	got, err = show(&open)
 	contains(got, err, "WARNING: the distributor's machine had a network", "none: machines can be lost, and never added")
@@ -170,6 +171,30 @@ func TestDealingView(t *testing.T) {
 	third = s.DealNext(t, second, ledgertest.GrownPlan(1).Without(nil, []uint64{1, 3}))
 	got, err = show(&third.Dealing)
 	contains(got, err, "WARNING: calculators", "yet no combiner serves them")
+
+	// One that was given out and never entered, and an empty one, are shown by the revision that counts them, and by later ones.
+	lost := ledger.Counted{Dealing: [32]byte{0xab}, Revision: 3, Combiners: []grouping.Group{ledgertest.Group(1, "12,22")}}
+	for _, h := range second.Dealing.Key.Holders {
+		lost.Machines = append(lost.Machines, ledger.Machine{Layer: h.Layer, Number: h.Index, Device: h.Device})
+	}
+	same := lost
+	same.Dealing, same.Combiners = [32]byte{0xcd}, nil
+	lost.Machines = slices.Insert(slices.Clone(lost.Machines), 4, ledger.Machine{Layer: ledger.LayerCalculator, Number: 5, Device: "device-8"})
+	third = s.DealNext(t, second, ledgertest.GrownPlan(1))
+	third.Dealing.Counted = []ledger.Counted{lost, same}
+	s.Confirm(t, &third.Dealing)
+	got, err = show(&third.Dealing)
+	contains(got, err, "dealing "+lost.Dealing.String()+", revision 3, never entered, given to devices:", "device-8, Seal 8, as calculator 5, which is no machine of this dealing",
+		"device-4, Seal 4, as combiner 1\n", "dealing "+same.Dealing.String()+", revision 3, never entered, gave out nothing but what this one does")
+	if strings.Contains(got, "counted before") || strings.Contains(got, "as combiner 2") {
+		t.Error(got)
+	}
+	s.Enter(t, third)
+	fourth := s.DealNext(t, third, ledgertest.GrownPlan(1))
+	fourth.Dealing.Counted = nil
+	s.Confirm(t, &fourth.Dealing)
+	got, err = show(&fourth.Dealing)
+	contains(got, err, "counted before", "dealing "+lost.Dealing.String()+", revision 3, never entered")
 
 	// The printed example's weak coalitions are seen (combiners 1+2 with one calculator; 1+3 with calculator 4: d mod 2).
 	printed := s.Deal(t, ledgertest.PrintedPlan(2))

@@ -87,13 +87,53 @@ func dealingView(v *View, s ledger.State, d *ledger.Dealing) {
 	} else {
 		v.warn("the distributor's machine had a network when it dealt: whoever was in it has the whole key")
 	}
-	if d.Reserve == 0 {
-		v.raw("reserve", "none: machines can be lost, and never added")
-	} else {
-		v.raw("reserve", fmt.Sprintf("all secrets, encrypted under a key in the pieces of %d persons", d.Reserve))
-	}
+	reserveView(v, s, d.Reserve)
+	countedView(v, s, d)
 	v.section("Who learns the key")
 	groupingView(v, &k.Layers.Grouping)
+}
+
+// reserveView shows who has the whole key beside the machines.
+func reserveView(v *View, s ledger.State, r *ledger.Reserve) {
+	if r == nil {
+		v.raw("reserve", "none: machines can be lost, and never added")
+		return
+	}
+	lines := []string{fmt.Sprintf("all secrets, encrypted: any %d of %d persons open it, and then have the key:", r.Need, len(r.Keepers))}
+	for _, k := range r.Keepers {
+		lines = append(lines, fmt.Sprintf("%s, card %d", person(s, k.Person), k.Card))
+	}
+	v.text("reserve", lines...)
+}
+
+// countedView shows which dealings were given out and never entered, as the
+// operator says: those that this one tells the ledger of, and those that it knows.
+func countedView(v *View, s ledger.State, d *ledger.Dealing) {
+	for _, c := range d.Counted {
+		v.text("counted", countedLines(s, d, &c)...)
+	}
+	for _, c := range s.Counted(d.Enterprise.Code) {
+		v.raw("counted before", fmt.Sprintf("dealing %v, revision %d, never entered", c.Dealing, c.Revision))
+	}
+}
+
+func countedLines(s ledger.State, d *ledger.Dealing, c *ledger.Counted) []string {
+	lines := []string{fmt.Sprintf("dealing %v, revision %d, never entered, given to devices:", c.Dealing, c.Revision)}
+	for _, m := range s.Given(d.Enterprise.Code, c) {
+		h := ledger.Holder{Layer: m.Layer, Index: m.Number}
+		line := fmt.Sprintf("%s, as %s %d", m.Device, layerOf(h), m.Number)
+		if row, ok := s.Device(m.Device); ok {
+			line = fmt.Sprintf("%s, %s, as %s %d", m.Device, row.Name, layerOf(h), m.Number)
+		}
+		if now, ok := d.Key.Machine(m.Layer, m.Number); !ok || now.Device != m.Device {
+			line += ", which is no machine of this dealing"
+		}
+		lines = append(lines, line)
+	}
+	if len(lines) == 1 {
+		lines[0] = fmt.Sprintf("dealing %v, revision %d, never entered, gave out nothing but what this one does", c.Dealing, c.Revision)
+	}
+	return lines
 }
 
 func groupingView(v *View, g *grouping.Grouping) {

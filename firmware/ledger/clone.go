@@ -102,19 +102,25 @@ func (k Key) clone() Key {
 		l := *k.Layers
 		l.H, l.V = bytes.Clone(l.H), cloneAll(l.V, bytes.Clone)
 		l.Grouping.Calculators = slices.Clone(l.Grouping.Calculators)
-		l.Grouping.Combiners = cloneAll(l.Grouping.Combiners, func(g grouping.Group) grouping.Group {
-			g.Combinations = cloneAll(g.Combinations, slices.Clone)
-			return g
-		})
+		l.Grouping.Combiners = cloneAll(l.Grouping.Combiners, cloneGroup)
 		k.Layers = &l
 	}
 	return k
+}
+
+func cloneGroup(g grouping.Group) grouping.Group {
+	g.Combinations = cloneAll(g.Combinations, slices.Clone)
+	return g
 }
 
 func (d Dealing) clone() Dealing {
 	d.Key = d.Key.clone()
 	d.Distributors = slices.Clone(d.Distributors)
 	d.Officers = cloneAll(d.Officers, Officer.clone)
+	if d.Reserve != nil {
+		d.Reserve = &Reserve{Need: d.Reserve.Need, Keepers: slices.Clone(d.Reserve.Keepers)}
+	}
 	d.Confirmation = bytes.Clone(d.Confirmation)
+	d.Counted = cloneAll(d.Counted, Counted.clone)
 	return d
 }

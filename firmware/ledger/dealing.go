@@ -28,12 +28,28 @@ type Dealing struct {
 	Created int64 `cbor:"7,keyasint"`
 	// Isolated says that the distributor's machine had no network when it dealt, as far as the machine could tell.
 	Isolated bool `cbor:"8,keyasint"`
-	// Reserve says that an encrypted reserve of the dealing exists, whose key that many persons' cards hold in pieces; 0: none, and the
-	// authority can lose machines but never gain one.
-	Reserve uint64 `cbor:"9,keyasint"`
+	// Reserve says who keeps the encrypted reserve of the dealing; nil: there is none, and the authority can lose machines but never gain
+	// one.
+	Reserve *Reserve `cbor:"9,keyasint,omitempty"`
 	// Confirmation is the operator's signature, a COSE_Sign1 message "dealing.confirm" whose payload is a [Confirm] with the hash of this
 	// structure without it.
 	Confirmation []byte `cbor:"10,keyasint"`
+	// Counted are dealings of this key that were given out and never entered, and that no earlier revision counts, ascending by digest. From
+	// now on they count as what machines were ever dealt.
+	Counted []Counted `cbor:"11,keyasint,omitempty"`
+}
+
+// Reserve is an encrypted copy of all that was dealt, as the ledger knows it: any Need of its keepers open it with their cards. They are as
+// powerful together as all machines.
+type Reserve struct {
+	Need    uint64   `cbor:"1,keyasint"`
+	Keepers []Keeper `cbor:"2,keyasint"`
+}
+
+// Keeper is a person with the card to which a piece of the reserve's key was sealed.
+type Keeper struct {
+	Person string `cbor:"1,keyasint"`
+	Card   uint32 `cbor:"2,keyasint"`
 }
 
 // Enterprise is who an authority in two layers belongs to. Row B12.

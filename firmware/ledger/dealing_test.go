@@ -192,8 +192,16 @@ func TestDealingRefuses(t *testing.T) {
 		{"distributor number twice", func(d *dealing) { d.Distributors[1].Number = 1 }, "the number is given twice"},
 		{"distributor server twice", func(d *dealing) { d.Distributors[1].Server = "server-1" }, "has the number 1 already"},
 		{"distributor unknown", func(d *dealing) { d.Distributors[0].Server = "server-9" }, `server "server-9" is unknown`},
-		{"reserve of one", func(d *dealing) { d.Reserve = 1 }, "pieces of 1 persons"},
-		{"reserve of many", func(d *dealing) { d.Reserve = 65 }, "0 for no reserve, or 2 to 64"},
+		{"reserve of one", func(d *dealing) { d.Reserve.Keepers = d.Reserve.Keepers[:1] }, "pieces of 1 persons"},
+		{"reserve of nobody", func(d *dealing) { d.Reserve = new(ledger.Reserve) }, "pieces of 0 persons"},
+		{"reserve of many", func(d *dealing) { d.Reserve.Keepers = make([]ledger.Keeper, 65) }, "2 to 64, or there is no reserve"},
+		{"reserve that one opens", func(d *dealing) { d.Reserve.Need = 1 }, "any 1 of 3 persons open the reserve, which is the whole key: at least 2"},
+		{"reserve that nobody opens", func(d *dealing) { d.Reserve.Need = 4 }, "any 4 of 3 persons"},
+		{"keeper unknown", func(d *dealing) { d.Reserve.Keepers[1].Person = "nobody" }, `keeper "nobody" of the reserve is not among the persons`},
+		{"keeper twice", func(d *dealing) { d.Reserve.Keepers[1] = d.Reserve.Keepers[0] }, "a person keeps one piece"},
+		{"card of another", func(d *dealing) { d.Reserve.Keepers[1].Card = d.Reserve.Keepers[0].Card }, "is no card of that person"},
+		{"keeper without a card", func(d *dealing) { d.Reserve.Keepers[2] = ledger.Keeper{Person: "program"} }, "0 is no card of that person"},
+		{"counted beside a new key", func(d *dealing) { d.Counted = []ledger.Counted{{Revision: 2}} }, "a first dealing counts 1 others: its key is its own"},
 
 		{"operator unknown", func(d *dealing) { d.Operator = "nobody" }, `operator "nobody" is not among the persons`},
 		{"operator without card", func(d *dealing) { d.Operator = "program" }, "only a card confirms"},
@@ -278,6 +286,7 @@ func TestConfirmationRefuses(t *testing.T) {
 func TestDealingDigest(t *testing.T) {
 	s := ledgertest.New(t)
 	good := s.Deal(t, ledgertest.SmallPlan(1)).Dealing
+	good.Counted = []ledger.Counted{{Revision: 2}}
 	want, err := good.Digest()
 	if err != nil {
 		t.Fatal(err)
@@ -497,6 +506,11 @@ func FuzzDealing(f *testing.F) {
 	}
 	f.Add(raw)
 	f.Add([]byte{0xa0})
+	// One that counts another, and a state that it may follow.
+	next, lost := abandonedBeside(f)
+	next.Dealing.Counted = []ledger.Counted{lost}
+	next.Confirm(f, next.Dealing)
+	f.Add(encode(f, next.Dealing))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		d, err := ledger.DecodeDealing(in)
 		if err != nil {
@@ -516,5 +530,13 @@ func FuzzDealing(f *testing.F) {
 			}
 		}
 		_ = ledger.CheckUnconfirmed(s.State, d, s.Now)
+		if ledger.CheckUnconfirmed(next.State, d, next.Now) != nil {
+			return
+		}
+		for _, c := range d.Counted {
+			if _, err := c.Grouping(d.Key.T, d.Key.Layers.Grouping.L); err != nil || c.Revision > d.Revision {
+				t.Fatalf("it counts %v: %v", c, err)
+			}
+		}
 	})
 }

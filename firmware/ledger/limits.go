@@ -87,6 +87,11 @@ const (
 	// MaxSubKeys is how many sub-keys a calculator of a running system has: two always do, and each costs an exponentiation for every
 	// signature. With many more, a grouping could be made that a device would take minutes to judge.
 	MaxSubKeys = 4
+	// MaxCounted is how many dealings that were never entered a revision counts. Machines that they named count too, and there are at most
+	// fifteen in a layer: more would not fit in any case.
+	MaxCounted = 16
+	// maxUnconfirmed is the room that an entry leaves for a dealing without its confirmation.
+	maxUnconfirmed = MaxEntry - MaxSignature - 256
 	// ConfirmationLife is how long an operator's confirmation may wait for its entry, in seconds: thirty days, in which the shares travel to
 	// all devices and a quorum of quorums decides. What was forgotten for longer is dealt anew.
 	ConfirmationLife = 30 * 86400

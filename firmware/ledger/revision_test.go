@@ -50,7 +50,7 @@ func TestRevisions(t *testing.T) {
 	// Machines go without a reserve, and what remains keeps its shares.
 	p := ledgertest.GrownPlan(1).Without([]uint64{2}, []uint64{2})
 	third := s.DealNext(t, second, p)
-	third.Dealing.Reserve = 0
+	third.Dealing.Reserve = nil
 	s.Confirm(t, &third.Dealing)
 	s.Enter(t, third)
 	three := s.State
@@ -58,7 +58,7 @@ func TestRevisions(t *testing.T) {
 	if got := versions(k); !slices.Equal(got, []uint64{1, 1, 1, 2, 1}) || k.N != 3 {
 		t.Error("after loss:", got, k.N)
 	}
-	if e, _ := three.Enterprise(1); e.Revision != 3 || e.Reserve != 0 {
+	if e, _ := three.Enterprise(1); e.Revision != 3 || e.Reserve != nil {
 		t.Error(e.Revision, e.Reserve)
 	}
 	if _, ok := three.HolderOf("ca-1", "device-2"); ok || !three.WasMachine("ca-1", "device-2") {
@@ -153,7 +153,7 @@ func TestRevisionRefuses(t *testing.T) {
 	d := copyOf(t, &good)
 	d.Officers[0].Expires, d.Officers[0].Class = s.Now+1, ledger.ClassAdministrator
 	d.Distributors = []ledger.Distributor{{Number: 7, Server: "server-1"}, {Number: 2, Server: "server-2"}}
-	d.Operator, d.Isolated, d.Reserve = "officer-10b", false, 0
+	d.Operator, d.Isolated, d.Reserve = "officer-10b", false, nil
 	s.Confirm(t, d)
 	if err := ledger.CheckDealing(s.State, d, s.Now); err != nil {
 		t.Error(err)
@@ -268,14 +268,14 @@ func TestGoneForGood(t *testing.T) {
 	p := ledgertest.GrownPlan(1).Without([]uint64{4}, []uint64{3})
 	p.Reserve = false
 	a = s.Extend(t, a, p)
-	check("growth without a reserve", func() *dealing { d := back(5, "device-8", "device-9"); d.Reserve = 0; return d }(), "there is no reserve")
+	check("growth without a reserve", func() *dealing { d := back(5, "device-8", "device-9"); d.Reserve = nil; return d }(), "there is no reserve")
 	d = copyOf(t, &a.Dealing)
 	d.Revision++
 	d.Key.Holders[0].Version++
 	check("a share again without a reserve", d, "there is no reserve")
 	d = copyOf(t, &a.Dealing)
 	d.Revision++
-	d.Reserve = 3
+	d.Reserve = s.Reserve()
 	check("a reserve of nothing", d, "dealt without one")
 	// But machines may go, as long as any combination is left.
 	next := s.DealNext(t, a, p.Without([]uint64{2}, []uint64{2}))

@@ -3,6 +3,7 @@ package ledger
 import (
 	"slices"
 
+	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/threshold/grouping"
 )
 
@@ -13,6 +14,9 @@ type authority struct {
 	machines []machine
 	// distributors are all numbers ever given.
 	distributors []Distributor
+	// entered are the digests of all revisions, and counted all that any of them counts.
+	entered []envelope.Hash
+	counted []Counted
 }
 
 type machine struct {
@@ -70,18 +74,65 @@ func (s State) WasMachine(key, device string) bool {
 	return false
 }
 
-// EverDealt is an authority's grouping with all machines there ever were and all that combiners were ever dealt. Who took a machine away
-// still knows it: growth has to be safe beside it. It may have more machines than a grouping in force.
+// EverDealt is an authority's grouping with all machines there ever were and all that combiners were ever dealt, by revisions and by what
+// they count. Who took a machine away still knows it: growth has to be safe beside it. It may have more machines than a grouping in force.
 func (s State) EverDealt(code uint64) (grouping.Grouping, bool) {
 	a := s.authority(code)
 	if a == nil {
 		return grouping.Grouping{}, false
 	}
-	ever := everDealt(&a.dealing.Key.Layers.Grouping, a.machines)
-	for i := range ever.Combiners {
-		ever.Combiners[i].Combinations = slices.Clone(ever.Combiners[i].Combinations)
-	}
+	ever := everDealt(&a.dealing.Key.Layers.Grouping, a.machines, a.counted)
+	ever.Combiners = cloneAll(ever.Combiners, cloneGroup)
 	return *ever, true
+}
+
+// Counted are all dealings of an authority that were given out and never entered, as far as its revisions say.
+func (s State) Counted(code uint64) []Counted {
+	if a := s.authority(code); a != nil {
+		return cloneAll(a.counted, Counted.clone)
+	}
+	return nil
+}
+
+// WasEntered reports whether a dealing, by its digest, is a revision of an authority, in force or past.
+func (s State) WasEntered(code uint64, dealing envelope.Hash) bool {
+	a := s.authority(code)
+	return a != nil && slices.Contains(a.entered, dealing)
+}
+
+// EverMachines are all machines that an authority has or had, in the order in which they came, and then those that only counted dealings
+// had. No device is there twice, and no number in its layer.
+func (s State) EverMachines(code uint64) []Machine {
+	a := s.authority(code)
+	if a == nil {
+		return nil
+	}
+	var out []Machine
+	for _, m := range a.machines {
+		out = append(out, Machine{m.row.Layer, m.row.Index, m.row.Device})
+	}
+	for _, c := range a.counted {
+		for _, m := range c.Machines {
+			if !slices.Contains(out, m) {
+				out = append(out, m)
+			}
+		}
+	}
+	return out
+}
+
+// Given are the machines to which a counted dealing of an authority gave something that no revision did, as far as s knows.
+func (s State) Given(code uint64, c *Counted) []Machine {
+	a := s.authority(code)
+	var out []Machine
+	for _, m := range c.Machines {
+		known := a != nil && slices.ContainsFunc(a.machines, func(x machine) bool { return x.row.Layer == m.Layer && x.row.Index == m.Number })
+		gave := m.Layer == LayerCombiner && slices.ContainsFunc(c.Combiners, func(g grouping.Group) bool { return g.Number == m.Number })
+		if !known || gave {
+			out = append(out, m)
+		}
+	}
+	return out
 }
 
 // withAuthority is s with one row new or replaced. States share what they have in common: all slices are new.

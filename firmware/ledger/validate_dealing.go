@@ -35,8 +35,19 @@ func CheckDealing(s State, d *Dealing, now int64) error {
 	return CheckUnconfirmed(s, d, now)
 }
 
-// CheckUnconfirmed is CheckDealing but for the operator's confirmation: the distributor calls it before it asks for that.
+// CheckUnconfirmed is CheckDealing but for the operator's confirmation, for which it leaves room: the distributor calls it before it asks
+// for that.
 func CheckUnconfirmed(s State, d *Dealing, now int64) error {
+	bare := *d
+	bare.Confirmation = nil
+	raw, err := envelope.Marshal(&bare)
+	if err != nil {
+		return fmt.Errorf("ledger: dealing: %w", err)
+	}
+	if len(raw) > maxUnconfirmed {
+		return fmt.Errorf("ledger: dealing: has %d bytes without its confirmation, and an entry has room for %d: deal to fewer machines, or with fewer combinations",
+			len(raw), maxUnconfirmed)
+	}
 	if _, err := checkDealing(s, d, now); err != nil {
 		return fmt.Errorf("ledger: dealing: %w", err)
 	}
@@ -65,7 +76,7 @@ func checkDealing(s State, d *Dealing, at int64) (*authority, error) {
 	x := &dealt{Dealing: &c, s: s, t: s.tables(), at: at}
 	x.prev = s.authority(d.Enterprise.Code)
 	for _, check := range []func() error{
-		x.checkEnterprise, x.checkTimes, x.checkKey, x.checkHolders, x.checkGrowth, x.checkGrouping, x.checkOfficers, x.checkDistributors,
+		x.checkEnterprise, x.checkTimes, x.checkKey, x.checkHolders, x.checkGrowth, x.checkCounted, x.checkGrouping, x.checkOfficers, x.checkDistributors,
 		x.checkReserve, x.checkDestruction,
 	} {
 		if err := check(); err != nil {
@@ -272,11 +283,29 @@ func checkConfirmation(s State, d *Dealing, at int64) error {
 }
 
 func (x *dealt) checkReserve() error {
-	switch {
-	case x.Reserve != 0 && (x.Reserve < MinQuorum || x.Reserve > MaxOfficersOfDevice):
-		return fmt.Errorf("%s", x.where("the reserve's key is in the pieces of %d persons: 0 for no reserve, or %d to %d", x.Reserve, MinQuorum, MaxOfficersOfDevice))
-	case x.prev != nil && x.prev.dealing.Reserve == 0 && x.Reserve != 0:
+	r := x.Reserve
+	if r == nil {
+		return nil
+	}
+	switch n := uint64(len(r.Keepers)); {
+	case n < MinQuorum || n > MaxOfficersOfDevice:
+		return fmt.Errorf("%s", x.where("the reserve's key is in the pieces of %d persons: %d to %d, or there is no reserve", n, MinQuorum, MaxOfficersOfDevice))
+	case r.Need < MinQuorum || r.Need > n:
+		return fmt.Errorf("%s", x.where("any %d of %d persons open the reserve, which is the whole key: at least %d", r.Need, n, MinQuorum))
+	case x.prev != nil && x.prev.dealing.Reserve == nil:
 		return fmt.Errorf("%s", x.where("a reserve for an authority that was dealt without one: there is nothing it could be made of"))
+	}
+	for i, k := range r.Keepers {
+		where := x.where("keeper %.64q of the reserve", k.Person)
+		at, ok := x.t.persons[k.Person]
+		switch {
+		case !ok:
+			return fmt.Errorf("%s is not among the persons", where)
+		case slices.ContainsFunc(r.Keepers[:i], func(o Keeper) bool { return o.Person == k.Person }):
+			return fmt.Errorf("%s is named twice: a person keeps one piece", where)
+		case !slices.ContainsFunc(x.t.genesis.Persons[at].Cards, func(c Card) bool { return c.Serial == k.Card }):
+			return fmt.Errorf("%s: %d is no card of that person", where, k.Card)
+		}
 	}
 	return nil
 }

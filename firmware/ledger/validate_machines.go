@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -121,7 +120,7 @@ func (x *dealt) checkGrowth() error {
 		}
 		m.row, m.gone = h, false
 	}
-	if x.prev != nil && x.prev.dealing.Reserve == 0 && deals {
+	if x.prev != nil && x.prev.dealing.Reserve == nil && deals {
 		return fmt.Errorf("%s", x.where("shares are dealt, yet there is no reserve to deal them of: without one machines can only be taken away"))
 	}
 	return x.checkLayers()
@@ -308,13 +307,17 @@ func (x *dealt) checkGrouping() error {
 	if x.prev == nil {
 		return nil
 	}
-	ever := everDealt(g, x.next.machines)
+	where += ": with machines that are gone and still know what they were dealt"
+	if len(x.next.counted) > 0 {
+		where += ", and with dealings that were given out and never entered"
+	}
+	ever := everDealt(g, x.next.machines, x.next.counted)
 	if err := ever.Validate(); err != nil {
-		return fmt.Errorf("%s: with machines that are gone and still know what they were dealt: %w: deal a new authority", where, err)
+		return fmt.Errorf("%s: %w: deal a new authority", where, err)
 	}
 	for _, c := range [][2]uint64{{1, g.T - 1}, {uint64(len(ever.Combiners)), 0}} {
 		if err := ever.CheckAgainst(c[0], c[1]); err != nil {
-			return fmt.Errorf("%s: with machines that are gone and still know what they were dealt: %w", where, err)
+			return fmt.Errorf("%s: %w", where, err)
 		}
 	}
 	return nil
@@ -333,21 +336,6 @@ func served(g *grouping.Grouping) (have, want int) {
 		want = want * (len(g.Calculators) - i) / (i + 1)
 	}
 	return len(sets), want
-}
-
-// everDealt is the grouping g with all machines that ever were and all that they were ever dealt.
-func everDealt(g *grouping.Grouping, machines []machine) *grouping.Grouping {
-	ever := &grouping.Grouping{T: g.T, L: g.L}
-	for _, m := range machines {
-		if m.row.Layer == LayerCalculator {
-			ever.Calculators = append(ever.Calculators, m.row.Index)
-		} else {
-			ever.Combiners = append(ever.Combiners, grouping.Group{Number: m.row.Index, Combinations: m.combinations})
-		}
-	}
-	slices.Sort(ever.Calculators)
-	slices.SortFunc(ever.Combiners, func(a, b grouping.Group) int { return cmp.Compare(a.Number, b.Number) })
-	return ever
 }
 
 // checkDestruction keeps a machine set and a combiner that serves it from ever destroying their shares, so that no failure of all beats

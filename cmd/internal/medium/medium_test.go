@@ -295,7 +295,7 @@ func TestHostileMedium(t *testing.T) {
 func TestView(t *testing.T) {
 	s := ledgertest.New(t)
 	a := s.Deal(t, ledgertest.SmallPlan(2))
-	a.Dealing.Isolated, a.Dealing.Reserve = false, 0
+	a.Dealing.Isolated, a.Dealing.Reserve = false, nil
 	v := medium.ViewDealing(s.State, &a.Dealing, nil)
 	text := strings.Join(v.Lines(), "\n")
 	for _, want := range []string{

@@ -33,12 +33,14 @@ type View struct {
 	Isolated     *bool         `json:"isolated,omitempty"` // absent: not yet
 	// Reserve is how many persons keep the reserve, 0: there is none.
 	Reserve   uint64    `json:"reserve"`
-	Keepers   []string  `json:"keepers,omitempty"` // where they are known
-	Opens     uint64    `json:"opens,omitempty"`   // how many of them open it
+	Keepers   []string  `json:"keepers,omitempty"`
+	Opens     uint64    `json:"opens,omitempty"` // how many of them open it
 	Collusion Collusion `json:"collusion"`
-	// Abandoned are the dealings that were given out, never came into force, and
-	// are counted in what is about to be dealt.
+	// Abandoned are the dealings that were given out and never came into force, and
+	// that this one counts; Counted are the digests of those that the ledger counted
+	// already.
 	Abandoned []ViewAbandoned `json:"abandoned,omitempty"`
+	Counted   []string        `json:"counted,omitempty"`
 	Warnings  []string        `json:"warnings"`
 
 	table grouping.Table
@@ -48,13 +50,13 @@ type View struct {
 type ViewAbandoned struct {
 	Digest   string `json:"digest"`
 	Revision uint64 `json:"revision"`
-	Created  int64  `json:"created"`
-	Operator string `json:"operator"` // who confirmed it
-	// Machines are those that it gave shares to, or may have: that the ledger has
-	// not, or has with another version.
+	// Created and Operator, who confirmed it, are absent where it is not at hand.
+	Created  int64  `json:"created,omitempty"`
+	Operator string `json:"operator,omitempty"`
+	// Machines are those that the ledger has not, and those that it gave what
+	// neither the ledger nor the dealing that counts it does.
 	Machines []string `json:"machines"`
-	// Again says that all it gave out is given out again, and need not be counted
-	// once that is in force.
+	// Again says that all it gave out is given out again.
 	Again bool `json:"again"`
 }
 
@@ -136,7 +138,7 @@ func ViewPrepared(s ledger.State, d *dealing.Prepared) *View {
 	}
 	switch {
 	case p.KeepReserve:
-		v.Reserve = d.InForce().Reserve
+		v.keep(s, d.InForce().Reserve)
 	case p.Reserve != nil:
 		v.Reserve, v.Opens = uint64(len(p.Reserve.Persons)), p.Reserve.Need
 		for _, k := range p.Reserve.Persons {
@@ -144,17 +146,13 @@ func ViewPrepared(s ledger.State, d *dealing.Prepared) *View {
 		}
 	}
 	for _, a := range d.Abandoned() {
-		x := ViewAbandoned{
-			Digest: a.Digest.String(), Revision: a.Dealing.Revision, Created: a.Dealing.Created, Operator: person(s, a.Dealing.Operator),
-			Machines: []string{}, Again: a.Again,
-		}
-		for _, h := range a.Dealing.Key.Holders {
-			if now, ok := d.InForce().Key.Machine(h.Layer, h.Index); !ok || now.Device != h.Device || now.Version != h.Version {
-				x.Machines = append(x.Machines, fmt.Sprintf("%s %d (%s)", Layer(h.Layer), h.Index, h.Device))
-			}
+		x := ViewAbandoned{Digest: a.Digest.String(), Revision: a.Revision, Machines: machines(a.Given), Again: a.Again}
+		if a.Dealing != nil {
+			x.Created, x.Operator = a.Dealing.Created, person(s, a.Dealing.Operator)
 		}
 		v.Abandoned = append(v.Abandoned, x)
 	}
+	v.before(s, nil)
 	v.warn(s)
 	return v
 }
@@ -167,14 +165,18 @@ func ViewDealing(s ledger.State, d *ledger.Dealing, reserve *dealing.Reserve) *V
 		Key: ViewKey{
 			ID: k.ID, Name: k.Name, Bits: uint64(k.Public.Bits()), SafePrimes: k.SafePrimes, Algorithms: k.Algorithms, MaxDays: k.MaxDays, SPKI: spki(k),
 		},
-		Operator: person(s, d.Operator), Created: d.Created, Isolated: &d.Isolated, Reserve: d.Reserve,
+		Operator: person(s, d.Operator), Created: d.Created, Isolated: &d.Isolated,
 	}
-	if reserve != nil {
-		v.Opens = reserve.Need
-		for _, p := range reserve.Pieces {
-			v.Keepers = append(v.Keepers, person(s, p.Person))
-		}
+	v.keep(s, d.Reserve)
+	if reserve != nil && !keeps(d.Reserve, reserve) {
+		v.Warnings = append(v.Warnings, fmt.Sprintf("the reserve that lies with it is of other keepers, or opens with other than %d of them", v.Opens))
 	}
+	for _, c := range d.Counted {
+		v.Abandoned = append(v.Abandoned, ViewAbandoned{
+			Digest: c.Dealing.String(), Revision: c.Revision, Machines: machines(s.Given(d.Enterprise.Code, &c)), Again: len(c.Combiners) == 0,
+		})
+	}
+	v.before(s, d.Counted)
 	if k.Layers == nil { // never in a ledger; a forged medium may say so
 		v.Warnings = append(v.Warnings, "it is no dealing in two layers")
 		return v
@@ -182,6 +184,41 @@ func ViewDealing(s ledger.State, d *ledger.Dealing, reserve *dealing.Reserve) *V
 	v.fill(s, &k.Layers.Grouping, k.Holders, d.Officers, d.Distributors)
 	v.warn(s)
 	return v
+}
+
+// keep says who keeps a reserve.
+func (v *View) keep(s ledger.State, r *ledger.Reserve) {
+	if r == nil {
+		return
+	}
+	v.Reserve, v.Opens = uint64(len(r.Keepers)), r.Need
+	for _, k := range r.Keepers {
+		v.Keepers = append(v.Keepers, person(s, k.Person))
+	}
+}
+
+// keeps reports whether a reserve is kept as a dealing says.
+func keeps(r *ledger.Reserve, by *dealing.Reserve) bool {
+	return r != nil && r.Need == by.Need && slices.EqualFunc(r.Keepers, by.Pieces, func(k ledger.Keeper, p dealing.ReservePiece) bool {
+		return k.Person == p.Person && k.Card == p.Card
+	})
+}
+
+// before lists what the ledger counts but for what this dealing brought.
+func (v *View) before(s ledger.State, own []ledger.Counted) {
+	for _, c := range s.Counted(v.Enterprise) {
+		if !slices.ContainsFunc(own, func(o ledger.Counted) bool { return o.Dealing == c.Dealing }) {
+			v.Counted = append(v.Counted, c.Dealing.String())
+		}
+	}
+}
+
+func machines(list []ledger.Machine) []string {
+	out := []string{}
+	for _, m := range list {
+		out = append(out, fmt.Sprintf("%s %d (%s)", Layer(m.Layer), m.Number, m.Device))
+	}
+	return out
 }
 
 func (v *View) fill(s ledger.State, g *grouping.Grouping, holders []ledger.Holder, officers []ledger.Officer, distributors []ledger.Distributor) {
@@ -322,23 +359,27 @@ func (v *View) Lines() []string {
 	if v.Isolated != nil && *v.Isolated {
 		field("isolated", "yes: the distributor's machine had no network")
 	}
-	switch {
-	case v.Keepers != nil:
-		field("reserve", "any %d of %s open it", v.Opens, strings.Join(v.Keepers, ", "))
-	case v.Reserve > 0:
-		field("reserve", "kept by %d persons", v.Reserve)
+	if v.Reserve > 0 {
+		field("reserve", "any %d of %d open it: %s", v.Opens, v.Reserve, strings.Join(v.Keepers, ", "))
 	}
 	for _, a := range v.Abandoned {
-		field("counted", "revision %d of %s, given out and never entered, confirmed by %s", a.Revision, clock(a.Created), a.Operator)
+		if a.Created != 0 {
+			field("counted", "revision %d of %s, given out and never entered, confirmed by %s", a.Revision, clock(a.Created), a.Operator)
+		} else {
+			field("counted", "revision %d, given out and never entered", a.Revision)
+		}
 		field("", "digest %s", a.Digest)
 		if len(a.Machines) > 0 {
 			field("", "dealt to %s", strings.Join(a.Machines, ", "))
 		}
 		if a.Again {
-			field("", "all of it is given out again: once this is in force, nobody needs to count it")
-		} else {
-			field("", "keep its dealing.cbor: every later extension counts it too")
+			field("", "all of it is given out again")
+		} else if v.Created == 0 {
+			field("", "keep its dealing.cbor until this is in the ledger, which then counts it for ever")
 		}
+	}
+	for _, digest := range v.Counted {
+		field("counted", "in the ledger: %s, given out and never entered", digest)
 	}
 	for _, w := range v.Warnings {
 		field("WARNING", "%s", w)

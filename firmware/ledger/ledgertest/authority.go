@@ -192,6 +192,15 @@ func (s *System) DealNext(t testing.TB, a *Authority, p Plan) *Authority {
 	return next
 }
 
+// Reserve is one that any two of three officers open: officer-1a, officer-2a and officer-3a with their first cards.
+func (s *System) Reserve() *ledger.Reserve {
+	r := &ledger.Reserve{Need: 2}
+	for _, id := range []string{"officer-1a", "officer-2a", "officer-3a"} {
+		r.Keepers = append(r.Keepers, ledger.Keeper{Person: id, Card: s.Persons[id].Card().Serial})
+	}
+	return r
+}
+
 // Confirm confirms the dealing anew, after a test changed it.
 func (s *System) Confirm(t testing.TB, d *ledger.Dealing) {
 	t.Helper()
@@ -235,8 +244,8 @@ func (s *System) fill(t testing.TB, old, a *Authority, p Plan) {
 	for i, c := range p.Grouping.Combiners {
 		machine(ledger.LayerCombiner, c.Number, "combiner", p.Combiners[i])
 	}
-	if a.Dealing.Reserve = 0; p.Reserve {
-		a.Dealing.Reserve = 3
+	if a.Dealing.Reserve = nil; p.Reserve {
+		a.Dealing.Reserve = s.Reserve()
 	}
 	s.Confirm(t, &a.Dealing)
 }

@@ -170,6 +170,9 @@ func newChecked(signed []byte, alg threshold.Algorithm, pub *threshold.PublicKey
 // are made of besides, and until when the check holds. The documents are not there:
 // ToBeSigned is empty, the View as well, and Assemble returns ErrBare.
 func (c *Checked) Bare() *Checked {
+	if c.bare {
+		return c
+	}
 	b := *c
 	b.bare, b.toBeSigned, b.header, b.content, b.parts = true, nil, nil, &content{view: func(*View) {}}, nil
 	for _, part := range c.parts {

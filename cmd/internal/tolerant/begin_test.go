@@ -44,6 +44,22 @@ func TestRoomOfOneRequester(t *testing.T) {
 	his.room = size
 }
 
+// TestTaskIsBare: room is counted for a task's messages, so what was decoded of them
+// is not kept.
+func TestTaskIsBare(t *testing.T) {
+	s := newSite(t)
+	s.desk.Packet(s.now, s.task(s.a, 1, s.batch(2)))
+	s.desk.Packet(s.now, s.task(s.a, 2, s.request(s.a)))
+	for n, x := range s.desk.open {
+		if x.request.Document != nil || x.request.CSR != nil || x.request.Batch != nil || len(x.checked.Parts()) != 2-n || x.checked.Parts()[0].ToBeSigned() != nil {
+			t.Errorf("the documents of task %d are kept", x.number.task)
+		}
+	}
+	if len(s.desk.open) != 2 {
+		t.Error("they were not taken")
+	}
+}
+
 // TestMadeUpMakesNoRoom: for what its requester did not sign, or the distributor
 // did not mean, no task gives way, whoever sends it along with a true packet.
 func TestMadeUpMakesNoRoom(t *testing.T) {

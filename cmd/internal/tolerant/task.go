@@ -231,6 +231,9 @@ func (t *task) verify(c *Config, a *authority, v *envelope.Verified, now int64) 
 		Created: t.request.Created, Expires: t.request.Expires,
 	}
 	t.expires = min(t.distribution.Expires, t.request.Expires)
+	// The documents themselves are in the message; decoded they take a multiple of it.
+	t.checked = t.checked.Bare()
+	t.request.Document, t.request.CSR, t.request.Batch = nil, nil, nil
 	return nil
 }
 
@@ -259,6 +262,7 @@ func (d *Desk) drop(t *task) {
 // forgo ends a task as if it had not come yet.
 func (d *Desk) forgo(t *task) {
 	t.over = true
+	d.keepLast(t)
 	delete(d.tasks, t.number)
 	d.open = slices.DeleteFunc(d.open, func(x *task) bool { return x == t })
 	d.release(t)

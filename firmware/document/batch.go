@@ -95,7 +95,7 @@ func checkBatch(req *Request, key *ledger.Key, now int64) (*Checked, error) {
 		return nil, err
 	}
 	batch := &Checked{family: key.Family, algorithm: req.Algorithm, public: key.Public, until: req.Expires}
-	serials := map[string]int{}
+	serials, like := map[string]int{}, twins{}
 	var digests [][]byte
 	for i := range req.Batch {
 		bad := func(err error) error { return fmt.Errorf("certificate %d of %d: %w", i+1, len(req.Batch), err) }
@@ -109,6 +109,7 @@ func checkBatch(req *Request, key *ledger.Key, now int64) (*Checked, error) {
 			return nil, bad(fmt.Errorf("%w: serial number %x is that of certificate %d", ErrBatch, serial, first))
 		}
 		serials[serial] = i + 1
+		like.note(c.certificate, i+1)
 		part, err := newChecked(req.Batch[i].Document, req.Algorithm, &key.Public, key.Family, c)
 		if err != nil {
 			return nil, bad(err)
@@ -121,6 +122,26 @@ func checkBatch(req *Request, key *ledger.Key, now int64) (*Checked, error) {
 	batch.digest = all[:]
 	batch.content = &content{view: batch.viewParts}
 	return batch.of(req, key), nil
+}
+
+// twins are the numbers of the first certificates of a batch by what another one
+// might have alike. That may be meant; among a hundred nobody sees it.
+type twins map[string]int
+
+// note has officers warned of what a certificate has in common with an earlier one.
+func (like twins) note(c *certificateContent, number int) {
+	for what, value := range map[string]string{
+		"subject and names": c.name() + "\n" + strings.Join(linesOf(c.facts.names), "\n"),
+		"public key":        string(c.tbs.SPKI),
+	} {
+		value = what + "\n" + value
+		if first, ok := like[value]; ok {
+			c.alike = append(c.alike, fmt.Sprintf("it has the %s of certificate %d", what, first))
+		} else {
+			like[value] = number
+		}
+	}
+	slices.Sort(c.alike)
 }
 
 // Parts are the documents of a request, in the order of their signatures: those

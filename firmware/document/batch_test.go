@@ -479,6 +479,44 @@ func TestBatchView(t *testing.T) {
 	checkSafe(t, v.Title)
 }
 
+// TestBatchTwins: officers are told which certificates of a batch are for the same
+// names or the same key.
+func TestBatchTwins(t *testing.T) {
+	_, _, key := layersKey(t)
+	r := batchOf(t, key, 3, threshold.RS256)
+	r.Batch = append(r.Batch, draft(t, key, "server 2", threshold.RS256, nil)) // for a key that is made of the name
+	r.Batch = append(r.Batch, draft(t, key, "server 2", threshold.RS256, func(x *TBS) { x.Subject = mustName(t, r.Batch[0].Document) }))
+	c, err := Check(r, key, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range [][]string{nil, nil, nil, {"it has the public key of certificate 2", "it has the subject and names of certificate 2"},
+		{"it has the public key of certificate 2", "it has the subject and names of certificate 1"}} {
+		var got []string
+		for _, w := range c.Parts()[i].View().Warnings {
+			if strings.HasPrefix(w, "it has the") {
+				got = append(got, w)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("certificate %d: %q", i+1, got)
+		}
+	}
+	if all := c.View().String(); !strings.Contains(all, "certificate 5: it has the subject and names of certificate 1") {
+		t.Errorf("the whole says nothing:\n%s", all)
+	}
+}
+
+// mustName is the subject of a certificate, DER.
+func mustName(t *testing.T, tbs []byte) []byte {
+	t.Helper()
+	x, err := ParseTBS(tbs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x.Subject
+}
+
 // TestBatchNeedsNoTables: a batch is no document of the ledger's family.
 func TestBatchNeedsNoTables(t *testing.T) {
 	s := ledgertest.New(t)

@@ -55,6 +55,7 @@ type certificateContent struct {
 	subject []attribute
 	root    *root
 	now     int64
+	alike   []string // what earlier certificates of its batch have too
 }
 
 func (c *certificateContent) view(v *View) {
@@ -92,6 +93,9 @@ func (c *certificateContent) name() string {
 // compare tells officers where certificate and request differ: an approval of
 // a name that nobody asked for should be a decision, not an accident.
 func (c *certificateContent) compare(v *View) {
+	for _, what := range c.alike {
+		v.warn("%s", what)
+	}
 	if !bytes.Equal(c.tbs.Subject, c.csr.subject) {
 		v.warn("the CSR asks for another subject: %s", oneLine(c.csr.attributes))
 	}

@@ -55,6 +55,7 @@ type Desk struct {
 	used        map[number]*use
 	order       map[distributor][]number // of used, oldest first
 	illegal     []api.IllegalTask        // oldest first
+	last        []last                   // oldest first
 	devices     []*device
 	asks        map[uint64]*job
 	lastAsk     uint64

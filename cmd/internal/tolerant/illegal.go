@@ -36,6 +36,7 @@ func (d *Desk) outlaw(n number, request envelope.Hash, device, why string) {
 
 // forget drops what was kept long enough.
 func (d *Desk) forget() {
+	d.forgetLast()
 	before := len(d.illegal)
 	d.illegal = slices.DeleteFunc(d.illegal, func(x api.IllegalTask) bool { return x.Forget <= d.now })
 	d.out.Keep = d.out.Keep || len(d.illegal) != before

@@ -71,4 +71,61 @@ const (
 	// not know, or has no room for. A desk that restarted comes back a few seconds
 	// later.
 	maxUnknown = 100
+
+	// keepLast is how long copies of a task that is over are kept, seconds: an
+	// output interface asks every minute what it missed. maxLast and maxLastOctets
+	// bound those of an enterprise: each has its signatures, for which operators
+	// looked at it.
+	keepLast      = 180
+	maxLast       = 256
+	maxLastOctets = 16 << 20
+
+	// maxCopies bounds copies of a task in one answer, octets: the bus takes 8 MiB,
+	// and the largest packet fits.
+	maxCopies = 6 << 20
+
+	// outputNumbers is how many task numbers of one distributor an output interface
+	// remembers, to see one that is given twice. Who uses more of them in two days
+	// can give one again unseen here; the devices see it.
+	outputNumbers = 1 << 14
+
+	// outputTasks and outputOctets bound the tasks of one enterprise that wait for
+	// their signatures here. The oldest of the distributor that has most give way:
+	// their combiners' sites have copies.
+	outputTasks  = maxTasks
+	outputOctets = maxOctets / 2
+
+	// outputFresh and outputFreshOctets bound what was signed and is not settled
+	// yet, which nothing displaces: the operators of an authority confirm one every
+	// few milliseconds before it is too much, and what finds no room is asked for
+	// again.
+	outputFresh       = 2000
+	outputFreshOctets = maxOctets / 2
+
+	// patience is how long a distributor may take to say that a task with
+	// signatures is over, seconds. An honest one waits a minute for calculators who
+	// have to prove what they made, and a quarter of a minute for each of a few that
+	// have to prove a batch.
+	patience = 300
+
+	// keepAgain is after how many seconds what could not be made durable is handed
+	// out again.
+	keepAgain = 10
+
+	// KeepIssued is how long an output interface keeps what was issued, seconds: as
+	// long as a distributor keeps its results. MaxIssued and MaxIssuedOctets bound
+	// what it keeps of one enterprise: one every two minutes for a month, with room
+	// for a few batches among them. The oldest give way.
+	KeepIssued      = 31 * 24 * 3600
+	MaxIssued       = 20000
+	MaxIssuedOctets = 256 << 20
+
+	// maxCopying bounds the copies that are asked for in copyAgain seconds for what
+	// was heard on B3, and a task is asked for once in that time. Only what a
+	// combiner signed is.
+	maxCopying = 64
+	copyAgain  = 10
+
+	// maxCombined bounds what a site may say at a time that its combiners made.
+	maxCombined = maxTasks + maxLast
 )

@@ -262,6 +262,7 @@ func (d *Desk) drop(t *task) {
 // forgo ends a task as if it had not come yet.
 func (d *Desk) forgo(t *task) {
 	t.over = true
+	d.keepLast(t)
 	delete(d.tasks, t.number)
 	d.open = slices.DeleteFunc(d.open, func(x *task) bool { return x == t })
 	d.release(t)

@@ -257,6 +257,68 @@ func TestAbandonedInTheLedger(t *testing.T) {
 	wants(t, err, "it was entered, as revision 2")
 }
 
+// TestAbandonedNames: dealings that came to nothing gave one number to two
+// devices, as nobody counted the one at the other, and a third has it in force.
+// The ledger tells them apart.
+func TestAbandonedNames(t *testing.T) {
+	r, p, first, _ := bank(t)
+	plan := func(device string) *dealing.Plan { return r.with(p, 0, machines(6, device), nil) }
+	var lost []ledger.Dealing
+	for _, device := range []string{"device-9", "device-10"} {
+		lost = append(lost, r.extension(plan(device), first.Reserve).Dealing)
+	}
+	third := r.extension(plan("device-11"), first.Reserve)
+	r.now += 100
+	r.enter(&third.Dealing)
+
+	in := r.inputs()
+	in.Abandoned = lost
+	same := plan("device-11")
+	same.Reserve, same.KeepReserve = nil, true
+	d, err := dealing.Prepare(in, r.State, same, nil, nil)
+	r.check(err)
+	out, err := d.Extend(in, nil, nil, nil)
+	r.check(err)
+	r.check(out.Confirm(rand.Reader, r.now, r.State, r.Persons[p.Operator].Card().Sign))
+	r.enter(&out.Dealing)
+	names := map[string]uint64{}
+	for _, m := range r.State.EverMachines(7) {
+		if m.Layer == ledger.LayerCalculator {
+			names[m.Device] = m.Number
+		}
+	}
+	if names["device-11"] != 6 || names["device-9"] == names["device-10"] || names["device-9"] < 900 || names["device-10"] < 900 {
+		t.Errorf("%v", names)
+	}
+	ever, _ := r.State.EverDealt(7)
+	if !slices.Contains(ever.Calculators, names["device-9"]) || !slices.Contains(ever.Calculators, names["device-10"]) || len(ever.Calculators) != 8 {
+		t.Errorf("ever dealt to %v", ever.Calculators)
+	}
+	// Each gave the number's combinations to the same combiners, with sub-keys of its
+	// own, and the same ones in the same places.
+	for _, c := range r.State.Counted(7) {
+		var was *ledger.Dealing
+		for i := range lost {
+			if x, err := lost[i].Digest(); err == nil && x == c.Dealing {
+				was = &lost[i]
+			}
+		}
+		h, _ := was.Key.Machine(ledger.LayerCalculator, 6)
+		n := 0
+		for _, g := range c.Combiners {
+			for _, x := range g.Combinations {
+				if at := slices.IndexFunc(x, func(t grouping.Term) bool { return t.Calculator == names[h.Device] }); at < 0 {
+					t.Errorf("%v is none of %s", x, h.Device)
+				}
+				n++
+			}
+		}
+		if n == 0 {
+			t.Errorf("nothing is counted of %s", h.Device)
+		}
+	}
+}
+
 func combos(groups []grouping.Group) string {
 	text := ""
 	for _, g := range groups {

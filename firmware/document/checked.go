@@ -181,6 +181,17 @@ func (c *Checked) Bare() *Checked {
 	return &b
 }
 
+// Unseen returns it without what only its View shows, which is most of it: all that
+// Assemble takes is there.
+func (c *Checked) Unseen() *Checked {
+	u := *c
+	u.header, u.content, u.parts = nil, &content{issuer: c.content.issuer, view: func(*View) {}}, nil
+	for _, part := range c.parts {
+		u.parts = append(u.parts, part.Unseen())
+	}
+	return &u
+}
+
 // Family is the family of the key, empty for a root (CheckRoot).
 func (c *Checked) Family() string { return c.family }
 

@@ -130,8 +130,23 @@ func (r *Request) verify(now int64) error {
 		Digest: r.digest, Key: r.key.ID, Epoch: r.key.Epoch, Requester: r.request.Requester, Signer: h.Signer,
 		Created: r.request.Created, Expires: r.request.Expires,
 	}
-	r.x, err = r.checked.EncodedMessages(r.digest)
-	return err
+	if r.x, err = r.checked.EncodedMessages(r.digest); err != nil {
+		return err
+	}
+	// What was parsed of a batch is many times as long as its message, and there
+	// may be hundreds.
+	r.checked, r.request.Batch = r.checked.Unseen(), nil
+	return nil
+}
+
+// whole is the request with its batch, which is kept in the message alone.
+func (r *Request) whole() (*document.Request, error) {
+	u, err := envelope.Parse(r.raw)
+	if err != nil {
+		return nil, err
+	}
+	var in document.Request
+	return &in, envelope.Unmarshal(u.UnverifiedPayload(), &in) // verified when it was taken
 }
 
 // mayAsk: any key of a person or a device asks, but not in another's name.

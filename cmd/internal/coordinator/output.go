@@ -158,7 +158,8 @@ func (r *Request) verifySignatures(signatures [][]byte) error {
 // release lets the signatures out.
 func (r *Request) release(d *device, c *firmware.Combined) {
 	h := api.Attempt{Devices: []string{}, Shares: []string{}, Wrong: []string{}}
-	// Each document of a batch may have had a combination of its own.
+	// Each document of a batch may have had a combination of its own. Whose powers
+	// were in it is the combiner's word: B2 may have lost them on their way here.
 	for _, x := range r.devices {
 		if x.calculates() && slices.ContainsFunc(c.Combinations, func(a grouping.Combination) bool { return slices.Contains(a.Calculators(), x.holder.Index) }) {
 			h.Devices, h.Shares = append(h.Devices, x.id), append(h.Shares, x.holder.Share)

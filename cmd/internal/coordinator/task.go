@@ -173,7 +173,11 @@ func (r *Request) distribute() bool {
 	if t.packet != nil && r.Checked(r.State.Head(), r.now) == nil {
 		// Machines look at the document as it is now: validity that begins in the
 		// past is acceptable for a while only.
-		if _, err := document.CheckIn(r.State, &r.request, r.now); err != nil {
+		in, err := r.whole()
+		if err == nil {
+			_, err = document.CheckIn(r.State, in, r.now)
+		}
+		if err != nil {
 			r.finish(api.StateFailed, "it waited too long: "+clip(err.Error()))
 			return false
 		}

@@ -88,14 +88,13 @@ func (s *Server) takeRequest(_ context.Context, source string, body []byte) ([]b
 	if len(raw) > maxRequest {
 		return nil, web.Refused(fmt.Errorf("the request has %d octets, at most %d travel: sign a digest of it with a key that allows this", len(raw), maxRequest))
 	}
-	s.requests.admission.Lock()
-	defer s.requests.admission.Unlock()
 	digest := u.UnverifiedDigest()
 	if s.known(digest) {
 		return envelope.Marshal(api.Accepted{Request: digest})
 	}
-	// Whoever came to the wrong server is told which is the right one; nothing
-	// else depends on what is not verified yet.
+	// Whoever came to the wrong server is told which is the right one, and whoever
+	// has too many open that he has; nothing else depends on what is not verified
+	// yet.
 	var about document.Request
 	if envelope.Unmarshal(u.UnverifiedPayload(), &about) == nil {
 		if err := s.mayDistribute(sys, about.Key); err != nil {
@@ -103,10 +102,17 @@ func (s *Server) takeRequest(_ context.Context, source string, body []byte) ([]b
 			return nil, web.Refused(err)
 		}
 	}
-	r, err := coordinator.New(s.coordinatorConfig(sys), raw, s.unix())
+	if err := s.room(u.Header().Signer); err != nil {
+		return nil, err
+	}
+	r, unlock, err := s.admit(sys, raw)
 	if err != nil {
 		s.audit.refused(source, "request", err)
 		return nil, classify(err)
+	}
+	defer unlock()
+	if s.known(digest) { // it came twice at the same time
+		return envelope.Marshal(api.Accepted{Request: digest})
 	}
 	if err := s.room(u.Header().Signer); err != nil {
 		return nil, err
@@ -119,6 +125,25 @@ func (s *Server) takeRequest(_ context.Context, source string, body []byte) ([]b
 	}
 	s.run(r, u.Header().Signer)
 	return envelope.Marshal(api.Accepted{Request: digest})
+}
+
+// admit checks a request and returns with the admission lock. A batch takes long
+// to check, and nobody else's request waits for that: so it is done before, and
+// again if the ledger grew meanwhile.
+func (s *Server) admit(sys *system, raw []byte) (*coordinator.Request, func(), error) {
+	for {
+		r, err := coordinator.New(s.coordinatorConfig(sys), raw, s.unix())
+		if err != nil {
+			return nil, nil, err
+		}
+		s.requests.admission.Lock()
+		now := s.system()
+		if now == sys {
+			return r, s.requests.admission.Unlock, nil
+		}
+		s.requests.admission.Unlock()
+		sys = now
+	}
 }
 
 // classify turns a coordinator's refusal of a request into an HTTP answer.

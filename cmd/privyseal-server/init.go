@@ -14,6 +14,7 @@ import (
 func newInit() *cobra.Command {
 	var c server.Config
 	var dir string
+	var outputs []uint
 	cmd := &cobra.Command{
 		Use:   "init --dir DIR --id ID --name NAME --https HOST:PORT --link ADDRESS",
 		Short: "Make a message server: its keys, its directory",
@@ -26,6 +27,9 @@ The identity is printed. It holds nothing secret.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := absolute(c.Links); err != nil {
 				return err
+			}
+			for _, code := range outputs {
+				c.Outputs = append(c.Outputs, uint64(code))
 			}
 			id, err := server.Init(dir, c)
 			if errors.Is(err, server.ErrExists) {
@@ -48,6 +52,7 @@ The identity is printed. It holds nothing secret.`,
 	f.StringVar(&c.ListenRoute, "listen-route", "", "host:port to listen on for sites, if not the one above")
 	f.StringSliceVar(&c.DevicePins, "device-pin", nil, "SHA-256 of the transport keys that devices may have (tls links; default, with no --source-pin either: any)")
 	f.StringSliceVar(&c.SourcePins, "source-pin", nil, "SHA-256 of the transport keys that heartbeat sources may have (tls links)")
+	f.UintSliceVar(&outputs, "output", nil, "codes of enterprises whose independent output interface it is, several with commas")
 	for _, name := range []string{"dir", "id", "name", "https", "link"} {
 		_ = cmd.MarkFlagRequired(name)
 	}

@@ -23,6 +23,7 @@
 //	POST /v1/dealing/invite   Invite               → DeviceAnswer, "dealing.invited"
 //	POST /v1/dealing/install  Install              → DeviceAnswer, "dealing.installed"
 //	POST /v1/tasks        (empty)                  → Tasks
+//	POST /v1/issued       IssuedAsk                → Issued
 //
 // What a server refuses is an HTTP status with one line of text: 400 malformed,
 // 403 denied (both count as failed attempts of the source), 404 unknown, 409

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 
 	"github.com/privyseal/privyseal/cmd/internal/store/atomicfile"
 	"github.com/privyseal/privyseal/cmd/internal/transport/pinned"
@@ -39,6 +40,7 @@ const (
 	fileIllegal     = "illegal-tasks.cbor"
 	dirRequests     = "requests"
 	dirInbox        = "inbox"
+	dirIssued       = "issued"
 )
 
 // Config is server.json. It holds nothing secret.
@@ -58,6 +60,10 @@ type Config struct {
 	// SourcePins are those of heartbeat sources. Where one of the two lists has a
 	// pin, a key has to be in the list for its role.
 	SourcePins []string `json:"source_pins,omitempty"`
+	// Outputs are codes of enterprises with authorities in two layers whose
+	// independent output interface this server is: it verifies and keeps what their
+	// combiners make, whatever the task distributor does.
+	Outputs []uint64 `json:"outputs,omitempty"`
 }
 
 // ErrExists means that a directory holds a server already.
@@ -82,6 +88,14 @@ func (c *Config) validate() error {
 	}
 	if len(c.Links) == 0 {
 		return errors.New("a server has at least one address where its devices dial in")
+	}
+	if len(c.Outputs) > ledger.MaxEnterprises {
+		return fmt.Errorf("outputs: %d enterprises, at most %d", len(c.Outputs), ledger.MaxEnterprises)
+	}
+	for i, code := range c.Outputs {
+		if code < 1 || code > ledger.MaxEnterpriseCode || slices.Contains(c.Outputs[:i], code) {
+			return fmt.Errorf("outputs: enterprise code %d: name each code from 1 to %d once", code, ledger.MaxEnterpriseCode)
+		}
 	}
 	return nil
 }

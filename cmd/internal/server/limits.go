@@ -135,6 +135,12 @@ const (
 	// keepPause is between two writes of the illegal tasks.
 	keepPause = 200 * time.Millisecond
 
+	// surveyEvery is the pace at which an output interface asks all sites for what it
+	// missed. Sites keep copies of what is over for three times as long.
+	// surveyAgain is the pace while one of them does not answer.
+	surveyEvery = time.Minute
+	surveyAgain = 10 * time.Second
+
 	// maxDealings bounds invitations and shares that are on their way to devices
 	// at once: a share has up to a few MiB.
 	maxDealings = 16

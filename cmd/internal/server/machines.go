@@ -123,6 +123,7 @@ func (s *Server) listenChannels(sys *system) error {
 // grown takes everything that works by the ledger along when it has grown.
 func (s *Server) grown(sys *system) error {
 	s.deskStep(func(d *tolerant.Desk, now int64) tolerant.Effects { return d.Renew(now, sys.state) })
+	s.outputStep(func(o *tolerant.Output, now int64) tolerant.OutputEffects { return o.Renew(now, sys.state) })
 	for _, q := range s.everyRequest() {
 		s.step(q, func(now int64) coordinator.Effects { return q.r.Renew(now, sys.state) })
 	}
@@ -178,6 +179,7 @@ func (s *Server) packetLine() bool {
 func (s *Server) hear(p tolerant.Packet) {
 	s.hearAtDesk(p)
 	s.hearAtOutput(p)
+	s.hearAtIndependentOutput(p)
 }
 
 func (s *Server) hearAtDesk(p tolerant.Packet) {
@@ -214,6 +216,7 @@ func (s *Server) sendBroadcasts() {
 			}
 			s.packetLog("packet out", p)
 			s.hearAtDesk(p)
+			s.hearAtIndependentOutput(p)
 			s.spawn(func() { s.hearAtOutput(p) }) // it writes to the disk: the next packet does not wait for that
 			if err := s.publish(p); err != nil && s.ctx.Err() == nil {
 				s.packetRefused(s.cfg.ID, err)

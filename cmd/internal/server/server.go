@@ -59,6 +59,7 @@ type Server struct {
 	reports  *reports
 	alarms   *alarms
 	machines *machines
+	outputs  *outputs
 	dealings chan struct{} // holds a token for each that is on its way
 	numbers  *taskNumbers
 }
@@ -125,7 +126,7 @@ func (s *Server) open(lose func(tolerant.Packet) bool) (err error) {
 	}
 	s.limiter = web.NewLimiter(rules, s.audit.log, nil)
 	s.requests, s.inbox = newRequests(), newInbox()
-	s.machines = newMachines(lose)
+	s.machines, s.outputs = newMachines(lose), newOutputs()
 	s.beats, s.reports, s.alarms = newBeats(), newReports(), newAlarms()
 	if s.numbers, err = openTaskNumbers(s.dir); err != nil {
 		return err
@@ -236,6 +237,7 @@ func (s *Server) tick() {
 		}
 		s.tickRequests()
 		s.deskStep((*tolerant.Desk).Tick)
+		s.outputStep((*tolerant.Output).Tick)
 		s.watchDevices()
 		if n%5 == 0 {
 			s.reloadRules()

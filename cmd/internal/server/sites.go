@@ -21,6 +21,9 @@ func (s *Server) join() error {
 	if err := s.openDesk(s.system()); err != nil {
 		return err
 	}
+	if err := s.openOutputs(s.system()); err != nil {
+		return err
+	}
 	if err := s.resume(); err != nil {
 		return err
 	}
@@ -78,6 +81,8 @@ func (s *Server) serveSites(b bus.Bus) error {
 		bus.Subject(s.cfg.ID, "asleep"):   s.serveAsleep,
 		bus.Subject(s.cfg.ID, "source"):   s.serveSource,
 		bus.Subject(s.cfg.ID, "tasks"):    s.serveTasks,
+		bus.Subject(s.cfg.ID, "combined"): s.serveCombined,
+		bus.Subject(s.cfg.ID, "copies"):   s.serveCopies,
 	}
 	for _, d := range s.system().state.Devices() {
 		if d.Server == s.cfg.ID {
@@ -119,6 +124,7 @@ func (s *Server) routes() (map[string]web.Handler, map[string]web.PollHandler) {
 			api.PathInvite:     s.invite,
 			api.PathInstall:    s.install,
 			api.PathTasks:      s.showTasks,
+			api.PathIssued:     s.showIssued,
 		}, map[string]web.PollHandler{
 			api.PathTracking: s.track,
 			api.PathInbox:    s.pollInbox,

@@ -80,9 +80,9 @@ const (
 	maxLast       = 256
 	maxLastOctets = 16 << 20
 
-	// maxCopies bounds copies of a task in one answer, octets: the bus takes 8 MiB,
-	// and the largest packet fits.
-	maxCopies = 6 << 20
+	// maxCopies bounds copies of a task in one answer, octets, which the bus takes:
+	// a batch has one MiB at most, and what its combiners made fits.
+	maxCopies = 4 << 20
 
 	// outputNumbers is how many task numbers of one distributor an output interface
 	// remembers, to see one that is given twice. Who uses more of them in two days

@@ -425,17 +425,21 @@ func (o *Online) testIllegal(t *testing.T) {
 		return fmt.Errorf("%+v", tasks)
 	}
 	o.eventually("the task is shown as illegal", find)
-	status, err := o.Conn("s1").Status(t.Context())
-	o.check(err)
-	told := false
-	for _, s := range status.Servers {
-		for _, x := range s.Alarms {
-			told = told || x.Device == "d2" && strings.Contains(x.Text, fmt.Sprintf("illegal task %d of distributor 1 of enterprise 11", tr.Task))
+	// It is told of when it is on the disk, which is after it is shown.
+	o.eventually("somebody is told", func() error {
+		status, err := o.Conn("s1").Status(t.Context())
+		if err != nil {
+			return err
 		}
-	}
-	if !told {
-		t.Errorf("nobody was told: %+v", status.Servers)
-	}
+		for _, s := range status.Servers {
+			for _, x := range s.Alarms {
+				if x.Device == "d2" && strings.Contains(x.Text, fmt.Sprintf("illegal task %d of distributor 1 of enterprise 11", tr.Task)) {
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("%+v", status.Servers)
+	})
 	o.StopSite("s2")
 	o.StartSite("s2")
 	o.eventually("it is shown after a restart", find)

@@ -21,8 +21,6 @@ func (m *Machine) dispatch(c *ctx, v *envelope.Verified) (string, any, error) {
 		return "", nil, err
 	}
 	switch typ {
-	case TypeGenesisAsk:
-		return m.showGenesis()
 	case TypeStatusAsk:
 		return handle(m, c, v, typ, TypeStatus, anyPhase, (*Machine).status)
 	case TypeUnlockAsk:
@@ -266,7 +264,7 @@ func (m *Machine) showGenesis() (string, any, error) {
 	if m.state.genesis == nil {
 		return "", nil, refuse(CodePhase, "device %s holds no committed genesis", m.cfg.Local.ID)
 	}
-	return TypeGenesis, &Genesis{Bundle: m.state.genesis, Entries: m.state.entries}, nil
+	return TypeGenesis, &Genesis{Bundle: m.state.genesis}, nil
 }
 
 // catchup applies entries of the ledger, and passes over those that it has. A

@@ -85,7 +85,7 @@ func (m *Machine) sender(u *envelope.Unverified) (*ecdsa.PublicKey, *ecdh.Public
 		return helloKeys(u)
 	}
 	inCeremony := strings.HasPrefix(h.Type, "ceremony.")
-	if m.state.genesis == nil && (inCeremony || h.Type == TypeGenesisAsk) {
+	if m.state.genesis == nil && inCeremony {
 		if m.session == nil {
 			return nil, nil, errors.New("no ceremony is going on; begin with hello")
 		}

@@ -11,19 +11,18 @@ import (
 // Before commissioning a device takes the messages of package ceremony only.
 const (
 	// To the device, signed by its message server.
-	TypeOfferAsk   = "offer.ask"   // OfferAsk   -> "offered" (Offered)
-	TypeTask       = "task"        // Task       -> "partial" (Partial)
-	TypeClose      = "close"       // Close      -> "closed" (Closed)
-	TypeCheckAsk   = "check.ask"   // CheckAsk   -> "check.commit" (CheckCommit)
-	TypeCheckOpen  = "check.open"  // CheckOpen  -> "check.answer" (CheckAnswer)
-	TypeUnlockAsk  = "unlock.ask"  // UnlockAsk  -> "unlock.offered" (UnlockOffered)
-	TypeUnlock     = "unlock"      // Unlock     -> "status" (Status)
-	TypeLock       = "lock"        // Lock       -> "status" (Status)
-	TypeStatusAsk  = "status.ask"  // StatusAsk  -> "status" (Status)
-	TypeCatchup    = "catchup"     // Catchup    -> "status" (Status)
-	TypeRegister   = "register"    // Register   -> "status" (Status)
-	TypeRecertify  = "recertify"   // Recertify  -> "requests" (Requests)
-	TypeGenesisAsk = "genesis.ask" // GenesisAsk -> "genesis" (Genesis)
+	TypeOfferAsk  = "offer.ask"  // OfferAsk   -> "offered" (Offered)
+	TypeTask      = "task"       // Task       -> "partial" (Partial)
+	TypeClose     = "close"      // Close      -> "closed" (Closed)
+	TypeCheckAsk  = "check.ask"  // CheckAsk   -> "check.commit" (CheckCommit)
+	TypeCheckOpen = "check.open" // CheckOpen  -> "check.answer" (CheckAnswer)
+	TypeUnlockAsk = "unlock.ask" // UnlockAsk  -> "unlock.offered" (UnlockOffered)
+	TypeUnlock    = "unlock"     // Unlock     -> "status" (Status)
+	TypeLock      = "lock"       // Lock       -> "status" (Status)
+	TypeStatusAsk = "status.ask" // StatusAsk  -> "status" (Status)
+	TypeCatchup   = "catchup"    // Catchup    -> "status" (Status)
+	TypeRegister  = "register"   // Register   -> "status" (Status)
+	TypeRecertify = "recertify"  // Recertify  -> "requests" (Requests)
 
 	// From the device, signed with its token unless said otherwise.
 	TypeOffered       = "offered"
@@ -207,7 +206,9 @@ type SourceStatus struct {
 	Left  int64  `cbor:"5,keyasint"` // milliseconds that it has granted
 }
 
-// Catchup brings a device's ledger up to date.
+// Catchup brings a device's ledger up to date, some entries at a time: the
+// status that answers it says how many the device has, and the server goes on
+// from there.
 type Catchup struct {
 	Entries [][]byte `cbor:"1,keyasint"` // ledger.SignedEntry, in order
 }
@@ -229,14 +230,11 @@ type Register struct {
 	Certificates [][]byte `cbor:"1,keyasint"` // X.509 DER
 }
 
-// GenesisAsk asks a prepared or commissioned device for what it holds.
-type GenesisAsk struct{}
-
-// Genesis is a device's copy of the ledger: enough to resume a ceremony whose
-// desk was lost, and a configuration backup (design.md §4).
+// Genesis is what a commissioned device answers to a hello: enough to finish a
+// ceremony whose desk was lost. The entries since, which grow for years, are not
+// in it.
 type Genesis struct {
-	Bundle  []byte   `cbor:"1,keyasint"` // ledger.Bundle
-	Entries [][]byte `cbor:"2,keyasint"`
+	Bundle []byte `cbor:"1,keyasint"` // ledger.Bundle
 }
 
 // Refusal says why a device did not do what it was asked.

@@ -104,7 +104,6 @@ type state struct {
 	pending *ceremony.Pending // prepared and not committed
 	genesis []byte            // the bundle, raw
 	ledger  ledger.State      // valid if genesis != nil
-	entries [][]byte
 
 	pin    envelope.Hash          // check value of the split PIN; zero if unattended
 	pieces []ceremony.SealedPiece // of shares and PIN, each sealed to an officer's card
@@ -199,11 +198,7 @@ func (s *state) body(r *Record) error {
 		if s.ledger, err = ledger.ApplyVerified(s.ledger, v); err != nil {
 			return err
 		}
-		if err := s.foldDealing(v.Entry()); err != nil {
-			return err
-		}
-		s.entries = append(slices.Clip(s.entries), r.Body)
-		return nil
+		return s.foldDealing(v.Entry())
 	case recClosed:
 		var c closedBody
 		if err := envelope.Unmarshal(r.Body, &c); err != nil {

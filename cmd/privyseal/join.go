@@ -57,17 +57,20 @@ func (a *app) join(ctx context.Context, url, pin, id string) error {
 		return &usageError{err}
 	}
 	defer conn.Close()
-	got, err := conn.System(ctx)
+	got, err := conn.System(ctx, 0, true)
 	if err != nil {
 		return err
 	}
-	server, err := serverWithPin(system, got.Bundle, tls)
+	server, err := serverWithPin(system, got.System.Bundle, tls)
 	if err != nil {
 		return err
 	}
-	s, err := client.Verify(system, server, got.Bundle, got.Entries)
+	s, err := client.Verify(system, server, got.System.Bundle, got.System.Entries)
 	if err != nil {
 		return term.WithHint(err, "ask somebody who was at the ceremony for the system's id")
+	}
+	if err := s.Refresh(ctx, conn); err != nil {
+		return err
 	}
 	if err := s.Save(dir); err != nil {
 		return err

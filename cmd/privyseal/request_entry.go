@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/client"
 	"github.com/privyseal/privyseal/cmd/internal/medium"
 	"github.com/privyseal/privyseal/cmd/internal/term"
@@ -285,12 +284,12 @@ func (a *app) append(ctx context.Context, s *client.System, srv ledger.Server, p
 	defer conn.Close()
 	within, cancel := context.WithTimeout(ctx, refreshPatience)
 	defer cancel()
-	got, err := conn.System(within)
+	got, err := conn.System(within, position-1, false)
 	if err != nil {
 		return err
 	}
-	if uint64(len(got.Entries)) == position-1 {
-		if err := conn.Commission(within, got.Bundle, append(slices.Clone(got.Entries), raw)); err != nil {
+	if got.Height == position-1 {
+		if err := conn.Extend(within, got.Height, [][]byte{raw}); err != nil {
 			return err
 		}
 	}
@@ -300,7 +299,7 @@ func (a *app) append(ctx context.Context, s *client.System, srv ledger.Server, p
 	hash, ok := s.State().HashAt(position)
 	switch {
 	case !ok:
-		return fmt.Errorf("message server %s has %d commands of the ledger, this is number %d: it lacks those between", srv.ID, len(got.Entries), position)
+		return fmt.Errorf("message server %s has %d commands of the ledger, this is number %d: it lacks those between", srv.ID, got.Height, position)
 	case hash != ledger.EntryHash(x.Entry):
 		return takenError(position)
 	}
@@ -326,33 +325,16 @@ type enacted struct {
 func (a *app) spread(ctx context.Context, s *client.System, position uint64, out string) error {
 	hash, _ := s.State().HashAt(position)
 	done := enacted{Position: position, Hash: hash, File: out, Servers: []string{}, Away: []string{}, Behind: []string{}}
-	var full *api.System
-	var failed []error
-	behind := s.State().Servers()
-	for range 2 { // those first that have it, so that there is something to hand on
-		var rest []ledger.Server
-		failed = nil
-		for _, srv := range behind {
-			got, err := a.bring(ctx, srv, full, s.State().Height())
-			if err != nil {
-				rest, failed = append(rest, srv), append(failed, err)
-				continue
-			}
-			full = got
-			done.Servers = append(done.Servers, srv.ID)
+	for _, srv := range s.State().Servers() {
+		if err := a.bring(ctx, s, srv); err != nil {
+			a.warn(err)
+			done.Away = append(done.Away, srv.ID)
+			continue
 		}
-		if behind = rest; full == nil {
-			break
-		}
+		done.Servers = append(done.Servers, srv.ID)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
-	}
-	for _, srv := range behind {
-		done.Away = append(done.Away, srv.ID)
-	}
-	for _, err := range failed {
-		a.warn(err)
 	}
 	done.Behind = append(done.Behind, a.devicesBehind(ctx, s)...)
 	return a.result(done, func() {
@@ -389,23 +371,19 @@ func (a *app) devicesBehind(ctx context.Context, s *client.System) []string {
 	return out
 }
 
-// bring gives a server the ledger unless it has it, and returns what it has.
-func (a *app) bring(ctx context.Context, srv ledger.Server, full *api.System, height uint64) (*api.System, error) {
+// bring gives a server what it lacks of the ledger as this home has it.
+func (a *app) bring(ctx context.Context, s *client.System, srv ledger.Server) error {
 	conn, err := client.Dial(srv)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer conn.Close()
 	within, cancel := context.WithTimeout(ctx, refreshPatience)
 	defer cancel()
-	got, err := conn.System(within)
-	switch {
-	case err != nil:
-		return nil, err
-	case uint64(len(got.Entries)) >= height:
-		return got, nil
-	case full == nil:
-		return nil, fmt.Errorf("message server %s has %d of %d commands of the ledger", srv.ID, len(got.Entries), height)
+	height := s.State().Height()
+	got, err := conn.System(within, height, false)
+	if err != nil || got.Height >= height {
+		return err
 	}
-	return full, conn.Commission(within, full.Bundle, full.Entries)
+	return conn.Extend(within, got.Height, s.Entries()[got.Height:])
 }

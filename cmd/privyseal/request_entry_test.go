@@ -54,7 +54,7 @@ func newShelf(t *testing.T, more ...func(*shelf) map[string]web.Handler) *shelf 
 			}
 			name := x.ID
 			routes := map[string]web.Handler{
-				api.PathSystemShow: func(context.Context, string, []byte) ([]byte, error) { return s.show(name) },
+				api.PathSystemShow: func(_ context.Context, _ string, body []byte) ([]byte, error) { return s.show(name, body) },
 				api.PathSystem:     func(_ context.Context, _ string, body []byte) ([]byte, error) { return s.take(name, body) },
 				api.PathStatus:     func(context.Context, string, []byte) ([]byte, error) { return s.status() },
 			}
@@ -72,7 +72,7 @@ func newShelf(t *testing.T, more ...func(*shelf) map[string]web.Handler) *shelf 
 	return s
 }
 
-func (s *shelf) show(server string) ([]byte, error) {
+func (s *shelf) show(server string, body []byte) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.Contains(s.away, server) {
@@ -82,7 +82,27 @@ func (s *shelf) show(server string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return envelope.Marshal(api.System{Bundle: bundle, Entries: append([][]byte{}, s.kept[server]...)})
+	var ask api.SystemAsk
+	if err := envelope.Unmarshal(body, &ask); err != nil {
+		return nil, web.Malformed(err)
+	}
+	state, err := s.folded(s.kept[server])
+	if err != nil {
+		return nil, err
+	}
+	return envelope.Marshal(api.PageOf(bundle, state, s.kept[server], ask))
+}
+
+func (s *shelf) folded(list [][]byte) (ledger.State, error) {
+	var entries []ledger.SignedEntry
+	for _, raw := range list {
+		var x ledger.SignedEntry
+		if err := envelope.Unmarshal(raw, &x); err != nil {
+			return s.State, web.Malformed(err)
+		}
+		entries = append(entries, x)
+	}
+	return ledger.Catchup(s.State, entries)
 }
 
 // status: device-1 knows one entry, device-2 none, device-3 says nothing.
@@ -97,26 +117,17 @@ func (s *shelf) take(server string, body []byte) ([]byte, error) {
 	if err := envelope.Unmarshal(body, &in); err != nil {
 		return nil, web.Malformed(err)
 	}
-	var entries []ledger.SignedEntry
-	for _, raw := range in.Entries {
-		var x ledger.SignedEntry
-		if err := envelope.Unmarshal(raw, &x); err != nil {
-			return nil, web.Malformed(err)
-		}
-		entries = append(entries, x)
-	}
-	if _, err := ledger.Catchup(s.State, entries); err != nil {
-		return nil, web.Denied(err)
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, raw := range s.kept[server] {
-		if i >= len(in.Entries) || !bytes.Equal(raw, in.Entries[i]) {
-			return nil, web.Refused(errors.New("not a continuation"))
-		}
+	if in.After != uint64(len(s.kept[server])) {
+		return nil, web.Refused(errors.New("not a continuation"))
 	}
-	s.kept[server] = in.Entries
-	return body, nil
+	all := append(slices.Clone(s.kept[server]), in.Entries...)
+	if _, err := s.folded(all); err != nil {
+		return nil, web.Denied(err)
+	}
+	s.kept[server] = all
+	return envelope.Marshal(api.SystemTaken{Height: uint64(len(all))})
 }
 
 // has is how many entries the servers have.
@@ -206,7 +217,7 @@ func TestEnact(t *testing.T) {
 	if err := a.requestStatus(t.Context(), r.Digest.String()[:8], waiting{wait: true}); err != nil {
 		t.Fatal(err)
 	}
-	want(out.String(), "command 1 of the ledger is in force at server-2, server-3, server-4, server-5, server-1")
+	want(out.String(), "command 1 of the ledger is in force at server-1, server-2, server-3, server-4, server-5")
 	if got := s.has(); !slices.Equal(got, []int{1, 1, 1, 1, 1}) {
 		t.Errorf("%v", got)
 	}

@@ -142,12 +142,17 @@ func FuzzSystem(f *testing.F) {
 		if err != nil {
 			return nil, err
 		}
-		if s, err := VerifySystem(sys, envelope.Hash{}, "message-1", src.Sign, src.Agree); err == nil && s.System() != r.State.System() {
+		if s, err := VerifyBundle(sys.Bundle, envelope.Hash{}, Self{"message-1", src.Sign, src.Agree}); err == nil && s.System() != r.State.System() {
 			t.Fatal("another system is believed")
+		}
+		if s, err := sys.Fold(r.State); (err != nil || len(sys.Entries) == 0) && s.Height() > 0 {
+			t.Fatal("an entry is believed that was refused")
 		}
 		return sys, nil
 	}, r.system(f))
 }
+
+func FuzzSystemAsk(f *testing.F) { fuzz(f, plain[SystemAsk], &SystemAsk{After: 7, Bundle: true}) }
 
 // A table that is read starts a station, which answers without a fault.
 func FuzzTable(f *testing.F) {

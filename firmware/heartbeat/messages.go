@@ -7,12 +7,13 @@ import (
 
 // Types of messages, each of version MessageVersion.
 const (
-	TypeChallenge = "beat.challenge" // Challenge: a device to its sources, signed by its token
-	TypeBeat      = "beat"           // Beat: a source to an instance of a device, signed by its beat key
-	TypeKey       = "beat.key"       // Key: a source's identity key certifies a beat key
-	TypeRevoke    = "beat.revoke"    // Revoke: a person to a source, signed in slot 9C
-	TypeRevoked   = "beat.revoked"   // Revoked: the source's answer, signed by its identity key
-	TypeSystem    = "beat.system"    // System: a message server to a source of its site
+	TypeChallenge = "beat.challenge"  // Challenge: a device to its sources, signed by its token
+	TypeBeat      = "beat"            // Beat: a source to an instance of a device, signed by its beat key
+	TypeKey       = "beat.key"        // Key: a source's identity key certifies a beat key
+	TypeRevoke    = "beat.revoke"     // Revoke: a person to a source, signed in slot 9C
+	TypeRevoked   = "beat.revoked"    // Revoked: the source's answer, signed by its identity key
+	TypeSystem    = "beat.system"     // System: a message server to a source of its site
+	TypeSystemAsk = "beat.system.ask" // SystemAsk: a source to its message server, signed by its identity key
 
 	MessageVersion = 1
 )
@@ -113,9 +114,19 @@ type Revoked struct {
 	At int64 `cbor:"4,keyasint"`
 }
 
-// System is what a source has to know of the system, from its message server:
-// the bundle proves itself, the entries are signed by the SWA.
+// System is a page of what a source has to know of the system, from its message
+// server: the bundle proves itself, the entries are signed by the SWA. A page
+// without either says how many there are, and the source asks for what it lacks.
 type System struct {
-	Bundle  []byte   `cbor:"1,keyasint"` // ledger.Bundle
-	Entries [][]byte `cbor:"2,keyasint"` // ledger.SignedEntry
+	Bundle  []byte   `cbor:"1,keyasint"` // ledger.Bundle; empty unless it was asked for
+	After   uint64   `cbor:"2,keyasint"` // the position that the entries follow
+	Entries [][]byte `cbor:"3,keyasint"` // ledger.SignedEntry, in order
+	Height  uint64   `cbor:"4,keyasint"` // how many there are in all
+}
+
+// SystemAsk asks for the next page. A source asks for one at a time: it has
+// beats to send, and no time to take in many.
+type SystemAsk struct {
+	After  uint64 `cbor:"1,keyasint"` // how many entries the source has
+	Bundle bool   `cbor:"2,keyasint"` // it knows no system yet
 }

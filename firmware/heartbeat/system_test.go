@@ -22,7 +22,7 @@ func (r *rig) system(t testing.TB, entries ...ledger.SignedEntry) *System {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sys.Entries = append(sys.Entries, raw)
+		sys.Entries, sys.Height = append(sys.Entries, raw), sys.Height+1
 	}
 	return sys
 }
@@ -37,7 +37,7 @@ func TestSystem(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, _, err := OpenSystem(frame, kx, known, id, sign, src.Agree)
+		s, _, err := OpenSystem(frame, kx, ledger.State{}, known, Self{id, sign, src.Agree})
 		return s, err
 	}
 	s, err := open(src.Server, r.system(t, notice), envelope.Hash{}, "message-1", src.Sign)
@@ -98,6 +98,60 @@ func TestSystem(t *testing.T) {
 	for _, cfg := range []StationConfig{{ID: "nobody"}, {ID: "sequence-1"}, {ID: "sequence-1", Secret: make([]byte, 31)}} {
 		if _, err := NewStation(cfg, s, nil); err == nil {
 			t.Errorf("a station %s with a secret of %d octets", cfg.ID, len(cfg.Secret))
+		}
+	}
+}
+
+// What a source asks for is its own word, of its own system.
+func TestAsk(t *testing.T) {
+	r := newRig(t)
+	ask := SystemAsk{After: 3}
+	sign := func(source string, system envelope.Hash) []byte {
+		frame, err := SignAsk(rand.Reader, r.Sources[source].Sign, system, ask, r.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return frame
+	}
+	for _, system := range []envelope.Hash{{}, r.State.System()} {
+		if got, err := OpenAsk(r.State, "message-1", sign("message-1", system)); err != nil || *got != ask {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	_, err := OpenAsk(r.State, "message-1", sign("sequence-1", r.State.System()))
+	if err == nil {
+		t.Error("another source's ask is taken")
+	}
+	_, err = OpenAsk(r.State, "message-1", sign("message-1", envelope.Hash{1}))
+	refused(t, err, "is in system")
+	_, err = OpenAsk(r.State, "device-1", sign("message-1", r.State.System()))
+	refused(t, err, "no source of the system")
+	_, err = OpenAsk(r.State, "message-1", []byte{0x80})
+	if err == nil {
+		t.Error("nonsense is taken")
+	}
+}
+
+// A page says where it belongs.
+func TestFold(t *testing.T) {
+	r := newRig(t)
+	notice := r.Entry(t, r.State, ledger.KindNotice, &ledger.Notice{Text: "power work", From: r.Now, Until: r.Now + 60}, r.Now)
+	page := r.system(t, notice)
+	for _, c := range []struct {
+		name, want string
+		change     func(*System)
+	}{
+		{"a gap", "follows position 1, and this source has 0", func(p *System) { p.After, p.Height = 1, 2 }},
+		{"more than there are", "1 entries after 0 of 0", func(p *System) { p.Height = 0 }},
+		{"a place beyond the end", "after 2 of 1", func(p *System) { p.After, p.Entries = 2, nil }},
+		{"no entry", "entry 1", func(p *System) { p.Entries = [][]byte{{0xa0}} }},
+	} {
+		p := *page
+		c.change(&p)
+		s, err := p.Fold(r.State)
+		refused(t, err, c.want)
+		if s.Height() != 0 {
+			t.Errorf("%s: %d entries", c.name, s.Height())
 		}
 	}
 }

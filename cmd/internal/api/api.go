@@ -27,7 +27,7 @@ const (
 )
 
 // Relay hands a frame of a ceremony to a device of this site. A server passes
-// on messages of the ceremony and "genesis.ask" only.
+// on messages of the ceremony only.
 //
 // Key generation takes minutes, a connection does not live that long: when the
 // device has not answered in time, Relayed is empty, and the client posts the
@@ -40,13 +40,6 @@ type Relay struct {
 // Relayed carries the device's answer, or nothing yet.
 type Relayed struct {
 	Frame []byte `cbor:"1,keyasint"` // empty: not yet, post the same Relay again
-}
-
-// System is a system as a server knows it. It proves itself to whoever knows
-// the system's id (ledger.VerifyGenesisOf).
-type System struct {
-	Bundle  []byte   `cbor:"1,keyasint"` // ledger.Bundle, encoded
-	Entries [][]byte `cbor:"2,keyasint"` // ledger.SignedEntry, encoded, in order
 }
 
 // Accepted answers a request: the server keeps it durably and works on it.

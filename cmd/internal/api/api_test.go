@@ -13,7 +13,7 @@ import (
 func TestEncoding(t *testing.T) {
 	status := &firmware.Status{Device: "d", Phase: firmware.PhaseReady, Shares: []string{"s"}, Officers: []string{}}
 	for _, v := range []any{
-		&Relay{Device: "d", Frame: []byte{1}}, &Relayed{}, &System{}, &Accepted{}, &InboxItem{}, &Approved{},
+		&Relay{Device: "d", Frame: []byte{1}}, &Relayed{}, &System{}, &System{Bundle: []byte{1}, After: 1, Entries: [][]byte{{1}}}, &SystemAsk{}, &SystemPage{}, &SystemTaken{}, &Accepted{}, &InboxItem{}, &Approved{},
 		&UnlockAsk{}, &Unlocked{}, &Unlocked{Status: status}, &Register{Certificates: [][]byte{{1}}},
 		&Registered{Devices: []DeviceStatus{{Device: "d", Status: status}}}, &Recertify{},
 		&SourceSend{Source: "s", Frame: []byte{1}}, &SourceSent{},

@@ -8,8 +8,8 @@
 // answer to a POST without content is an empty body.
 //
 //	POST /v1/relay        Relay                    → Relayed
-//	POST /v1/system       System                   → System
-//	POST /v1/system/show  (empty)                  → System; 404 before the ceremony
+//	POST /v1/system       System                   → SystemTaken
+//	POST /v1/system/show  SystemAsk                → SystemPage; 404 before the ceremony
 //	POST /v1/request      sealed "request"         → Accepted
 //	GET  /v1/tracking     inbox=DIGEST             → one message, Tracking; its cursor is the revision
 //	GET  /v1/inbox        inbox=KEY ID             → sealed "inbox.item" messages, InboxItem

@@ -43,6 +43,7 @@ type System struct {
 	file    systemFile
 	genesis ledger.State
 	state   ledger.State
+	size    int // octets of the entries
 }
 
 // Errors of a home directory.
@@ -78,18 +79,24 @@ func Verify(id envelope.Hash, server string, bundle []byte, entries [][]byte) (*
 // what is known already changes nothing: nobody brings a home back into a
 // past, where an officer who left still is one.
 func (s *System) extend(entries [][]byte) error {
-	if len(entries) > maxEntries {
-		return fmt.Errorf("%d entries at once, at most %d", len(entries), maxEntries)
-	}
 	for i, raw := range s.file.Entries {
 		if i >= len(entries) {
 			return nil // the server is behind; it will be brought up to date by others
 		}
 		if !sameEntry(raw, entries[i]) {
-			return fmt.Errorf("the server's ledger differs from this home's at position %d: one of them was forged or split; tell the administrators", i+1)
+			return differs(uint64(i) + 1)
 		}
 	}
-	for _, raw := range entries[len(s.file.Entries):] {
+	return s.fold(entries[len(s.file.Entries):])
+}
+
+func differs(position uint64) error {
+	return fmt.Errorf("the server's ledger differs from this home's at position %d: one of them was forged or split; tell the administrators", position)
+}
+
+// fold adds the entries that follow. Those before one that is refused stay.
+func (s *System) fold(entries [][]byte) error {
+	for _, raw := range entries {
 		var x ledger.SignedEntry
 		if err := envelope.Unmarshal(raw, &x); err != nil {
 			return fmt.Errorf("ledger entry %d: %w", s.state.Height()+1, err)
@@ -98,12 +105,15 @@ func (s *System) extend(entries [][]byte) error {
 		if err != nil {
 			return err
 		}
+		if s.size+len(raw) > api.MaxLedger {
+			return fmt.Errorf("the ledger has more than %d octets, and a home keeps no more", api.MaxLedger)
+		}
 		next, err := ledger.ApplyVerified(s.state, v)
 		if err != nil {
 			return err
 		}
 		s.state = next
-		s.file.Entries = append(s.file.Entries, bytes.Clone(raw))
+		s.file.Entries, s.size = append(s.file.Entries, bytes.Clone(raw)), s.size+len(raw)
 	}
 	return nil
 }
@@ -193,24 +203,45 @@ func (s *System) Server(id string) (ledger.Server, error) {
 	return srv, nil
 }
 
-// Refresh takes newer entries of the ledger from a server and keeps them.
+// Refresh takes newer entries of the ledger from a server and keeps them, also
+// those that came before an error: what is missing then comes the next time.
 func (s *System) Refresh(ctx context.Context, c *Conn) error {
-	got, err := c.System(ctx)
-	if err != nil {
+	known := len(s.file.Entries)
+	err := s.refresh(ctx, c)
+	if s.dir == "" || len(s.file.Entries) == known {
 		return err
 	}
-	return s.take(got)
+	return errors.Join(err, s.write())
 }
 
-func (s *System) take(got *api.System) error {
-	known := len(s.file.Entries)
-	if err := s.extend(got.Entries); err != nil {
-		return err
+func (s *System) refresh(ctx context.Context, c *Conn) error {
+	for {
+		page, err := c.System(ctx, s.state.Height(), false)
+		if err != nil {
+			return err
+		}
+		if err := s.take(page); err != nil {
+			return err
+		}
+		if page.Height <= s.state.Height() {
+			return nil
+		}
 	}
-	if s.dir == "" || len(s.file.Entries) == known {
+}
+
+// take folds a page that follows what is known.
+func (s *System) take(page *api.SystemPage) error {
+	at := s.state.Height()
+	if page.Height < at { // the server is behind; it will be brought up to date by others
+		if head, _ := s.state.HashAt(page.Height); head != page.Head {
+			return differs(page.Height)
+		}
 		return nil
 	}
-	return s.write()
+	if page.Prev != s.state.Head() {
+		return differs(at)
+	}
+	return s.fold(page.System.Entries)
 }
 
 // readFile is os.ReadFile with a limit.

@@ -181,7 +181,7 @@ func TestConn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.System(t.Context())
+	_, err = c.System(t.Context(), 0, true)
 	var away *client.UnreachableError
 	if !errors.As(err, &away) || !strings.Contains(away.Hint(), "pin") {
 		t.Errorf("wrong key: %v", err)
@@ -191,7 +191,7 @@ func TestConn(t *testing.T) {
 		t.Errorf("unknown request: %v", err)
 	}
 	w.Stop("server-2")
-	if _, err := conn.System(t.Context()); !errors.As(err, &away) || away.Server != "server-2" {
+	if _, err := conn.System(t.Context(), 0, true); !errors.As(err, &away) || away.Server != "server-2" {
 		t.Errorf("stopped: %v", err)
 	}
 	// A server that accepts connections and says nothing.
@@ -206,7 +206,7 @@ func TestConn(t *testing.T) {
 	}
 	within, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if _, err := c.System(within); !errors.As(err, &away) || !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := c.System(within, 0, true); !errors.As(err, &away) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("mute: %v", err)
 	}
 	if got, err := w.dial("").Status(t.Context()); err != nil || len(got.Servers) != 5 {

@@ -1,14 +1,15 @@
 package client
 
-import "time"
+import (
+	"time"
+
+	"github.com/privyseal/privyseal/cmd/internal/api"
+)
 
 const (
-	// maxHome bounds system.json: a genesis of at most 4 MiB in base64, and
-	// some entries.
-	maxHome = 64 << 20
-	// maxEntries bounds the chain of entries taken from a server at once; a
-	// chain grows by people's decisions.
-	maxEntries = 10_000
+	// maxHome bounds system.json: a ledger and a genesis of at most 4 MiB with its
+	// signatures, in base64, with room for what is around each entry.
+	maxHome = 2 * (api.MaxLedger + 8<<20)
 	// maxItems bounds the items taken from an inbox at once: more no officer
 	// reads in a day.
 	maxItems = 1000

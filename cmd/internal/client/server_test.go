@@ -71,15 +71,15 @@ func TestServer(t *testing.T) {
 	conn, err := client.Dial(*row)
 	fail(err)
 	t.Cleanup(conn.Close)
-	if _, err := conn.System(t.Context()); !client.NotFound(err) {
+	if _, err := conn.System(t.Context(), 0, true); !client.NotFound(err) {
 		t.Errorf("a system before the ceremony: %v", err)
 	}
 	bundle, err := envelope.Marshal(sys.Bundle)
 	fail(err)
 	fail(conn.Commission(t.Context(), bundle, nil))
-	got, err := conn.System(t.Context())
+	got, err := conn.System(t.Context(), 0, true)
 	fail(err)
-	home, err := client.Verify(sys.State.System(), row.ID, got.Bundle, got.Entries)
+	home, err := client.Verify(sys.State.System(), row.ID, got.System.Bundle, got.System.Entries)
 	fail(err)
 	fail(home.Refresh(t.Context(), conn))
 

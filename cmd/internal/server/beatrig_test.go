@@ -5,6 +5,7 @@ import (
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -35,7 +36,7 @@ const (
 	testLease  = 1500 * time.Millisecond
 )
 
-func newBeatRig(t *testing.T) *beatRig {
+func newBeatRig(t *testing.T, options ...ledgertest.Option) *beatRig {
 	t.Helper()
 	b := &beatRig{keys: map[string]ledgertest.Pair{}, sources: map[string]*testSource{}}
 	var err error
@@ -48,7 +49,7 @@ func newBeatRig(t *testing.T) *beatRig {
 			t.Fatal(err)
 		}
 	}
-	b.rig = newRig(t, func(g *ledger.Genesis) {
+	b.rig = newRig(t, append(options, func(g *ledger.Genesis) {
 		for i, site := range []string{"server-1", "server-2", "server-1"} {
 			id := fmt.Sprintf("source-%d", i+1)
 			k := ledgertest.NewPair(t, id)
@@ -69,7 +70,7 @@ func newBeatRig(t *testing.T) *beatRig {
 		third := other
 		third.Sources = []string{"source-2"}
 		g.Devices[3].Heartbeat, g.Devices[3].Instance = &third, others["device-4"].ID()
-	})
+	})...)
 	others["device-1"] = b.instance
 	for id, i := range others {
 		b.devices[id].Instance = i
@@ -86,7 +87,8 @@ type testSource struct {
 	mu      sync.Mutex
 	station *heartbeat.Station
 	state   ledger.State
-	systems int // how often it was told of the system
+	systems int // how often it was told of the system to its end
+	pages   int // that it was told
 	links   int
 	cert    []byte
 	beat    *ecdsa.PrivateKey
@@ -158,18 +160,32 @@ func (s *testSource) handle(typ string, frame []byte) ([]byte, error) {
 	switch typ {
 	case heartbeat.TypeSystem:
 		sign, agree := ledgertest.SPKI(s.b.t, s.key.Sign.Public()), ledgertest.SPKI(s.b.t, s.key.Agree.Public())
-		state, _, err := heartbeat.OpenSystem(frame, s.key.Agree, envelope.Hash{}, s.id, sign, agree)
+		state, page, err := heartbeat.OpenSystem(frame, s.key.Agree, s.state, envelope.Hash{}, heartbeat.Self{ID: s.id, Sign: sign, Agree: agree})
+		if errors.Is(err, heartbeat.ErrNoBundle) {
+			return heartbeat.SignAsk(rand.Reader, s.key.Sign, envelope.Hash{}, heartbeat.SystemAsk{Bundle: true}, in.Now)
+		}
 		if err != nil {
 			return nil, err
 		}
-		s.systems++
 		s.state = state
 		if s.station == nil {
 			s.station, err = heartbeat.NewStation(heartbeat.StationConfig{ID: s.id, Certificate: s.cert}, state, nil)
+		} else {
+			err = s.station.SetLedger(state)
+		}
+		if err != nil {
 			return nil, err
 		}
-		return nil, s.station.SetLedger(state)
+		s.pages++
+		if page.Height > state.Height() {
+			return heartbeat.SignAsk(rand.Reader, s.key.Sign, state.System(), heartbeat.SystemAsk{After: state.Height()}, in.Now)
+		}
+		s.systems++
+		return nil, nil
 	case heartbeat.TypeChallenge:
+		if s.station == nil { // the system is on its way
+			return nil, nil
+		}
 		return answerChallenge(s.station, s.state, s.beat, s.key.Agree, frame, in)
 	case heartbeat.TypeRevoke:
 		return answerRevoke(s.station, s.state, s.id, s.key, frame, in)
@@ -441,4 +457,13 @@ func (b *beatRig) droppedFor(server, peer string) map[string]uint64 {
 
 func notice(now int64) ledger.Notice {
 	return ledger.Notice{Text: "works on the roof", From: now, Until: now + 3600, Device: "device-5"}
+}
+
+// ask is for the first page of a system.
+func (s *testSource) ask(system envelope.Hash) []byte {
+	frame, err := heartbeat.SignAsk(rand.Reader, s.key.Sign, system, heartbeat.SystemAsk{Bundle: true}, s.b.unix())
+	if err != nil {
+		s.b.t.Fatal(err)
+	}
+	return frame
 }

@@ -84,6 +84,13 @@ func (s *Server) unasked(id string, frame []byte) {
 		return
 	}
 	m := s.beats.meter(id)
+	if isAsk(p, frame) { // it does not count among beats, which may be many at once
+		if err := s.askedSystem(sys, p, frame); err != nil {
+			s.dropped(m, id, err)
+			s.rest()
+		}
+		return
+	}
 	if !m.take(p.frames, now) {
 		s.dropped(m, id, errFlood)
 		s.rest()

@@ -167,7 +167,7 @@ func (b *beatRig) grow() {
 		b.t.Fatal(err)
 	}
 	for id := range b.dirs {
-		if err := b.send(id, api.PathSystem, body, &api.System{}); err != nil {
+		if err := b.send(id, api.PathSystem, body, &api.SystemTaken{}); err != nil {
 			b.t.Fatal(err)
 		}
 	}

@@ -32,7 +32,7 @@ const (
 	fileSign        = "sign.key"
 	fileAgree       = "agree.key"
 	fileTLS         = "tls.key"
-	fileSystem      = "system.cbor"
+	fileSystem      = "system.journal"
 	fileStore       = "queue.db"
 	fileAudit       = "audit.log"
 	fileRules       = "rules.json"

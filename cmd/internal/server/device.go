@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/transport/bus"
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/approval"
@@ -51,49 +52,50 @@ func (s *Server) askOwn(ctx context.Context, d ledger.Device, typ string, body [
 	return s.askOnce(ctx, d, typ, body)
 }
 
-// catchup hands a device of this site the entries that it lacks, locked or not.
+// catchup hands a device of this site the entries that it lacks, locked or not,
+// some at a time. What the device has taken it keeps, so that one that is far
+// behind gets there whatever comes between.
 func (s *Server) catchup(ctx context.Context, d ledger.Device) error {
-	body, err := envelope.Marshal(firmware.StatusAsk{})
-	if err != nil {
-		return err
+	p := s.port(d.ID)
+	select {
+	case p.behind <- struct{}{}: // the same entries are sent once
+		defer func() { <-p.behind }()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	raw, err := s.askOnce(ctx, d, firmware.TypeStatusAsk, body)
+	st, err := s.tell(ctx, d, firmware.TypeStatusAsk, firmware.StatusAsk{})
 	for err == nil {
-		var st firmware.Status
-		if err := s.decodeAnswer(d.ID, raw, firmware.TypeStatus, &st); err != nil {
-			return err
-		}
-		entries := s.system().api.Entries
-		if st.Height >= uint64(len(entries)) {
+		entries := s.system().entries
+		at := st.Height
+		if at >= uint64(len(entries)) {
 			return nil
 		}
-		body, err := envelope.Marshal(firmware.Catchup{Entries: some(entries[st.Height:])})
-		if err != nil {
-			return err
-		}
-		before := st.Height
-		if raw, err = s.askOnce(ctx, d, firmware.TypeCatchup, body); err != nil {
-			return err
-		}
-		if err := s.decodeAnswer(d.ID, raw, firmware.TypeStatus, &st); err != nil {
-			return err
-		}
-		if st.Height <= before {
-			return fmt.Errorf("device %s takes no entries after %d", d.ID, before)
+		if st, err = s.tell(ctx, d, firmware.TypeCatchup, firmware.Catchup{Entries: some(entries[at:])}); err == nil && st.Height <= at {
+			err = fmt.Errorf("device %s takes no entries after %d", d.ID, at)
 		}
 	}
 	return err
 }
 
+// tell puts one message to a device that is answered with its status.
+func (s *Server) tell(ctx context.Context, d ledger.Device, typ string, payload any) (st firmware.Status, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askQueued)
+	defer cancel()
+	body, err := envelope.Marshal(payload)
+	if err != nil {
+		return st, err
+	}
+	raw, err := s.askOnce(ctx, d, typ, body)
+	if err != nil {
+		return st, err
+	}
+	err = s.decodeAnswer(d.ID, raw, firmware.TypeStatus, &st)
+	return st, err
+}
+
 // some are the first of the entries, as many as go into one message.
 func some(entries [][]byte) [][]byte {
-	size := 0
-	for i, e := range entries {
-		if size += len(e); i > 0 && size > maxCatchup || i == firmware.MaxCatchup {
-			return entries[:i]
-		}
-	}
-	return entries
+	return api.FirstOf(entries[:min(len(entries), firmware.MaxCatchup)], maxCatchup)
 }
 
 // bringUp does so unasked: when the ledger has grown, and when a device's link
@@ -103,9 +105,7 @@ func (s *Server) bringUp(id string) {
 	if !ok || d.Server != s.cfg.ID {
 		return
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, askQueued)
-	defer cancel()
-	if err := s.catchup(ctx, d); err != nil && s.ctx.Err() == nil {
+	if err := s.catchup(s.ctx, d); err != nil && s.ctx.Err() == nil {
 		s.audit.refused(d.ID, firmware.TypeCatchup, err)
 	}
 }

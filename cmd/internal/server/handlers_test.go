@@ -54,7 +54,7 @@ func TestRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	refused(t, "a system without this server's keys", r.send("server-1", api.PathSystem, body, &api.System{}), http.StatusForbidden, "server-1")
+	refused(t, "a system without this server's keys", r.send("server-1", api.PathSystem, body, &api.SystemTaken{}), http.StatusForbidden, "server-1")
 	refused(t, "nonsense", r.send("server-1", api.PathRequest, []byte("nonsense"), &accepted), http.StatusBadRequest, "")
 	stranger := coordtest.CertificateRequestBy(t, r.sys, ledgertest.Program, ledgertest.NewSigner(t, "stranger"), "set", r.unix(), 3600)
 	refused(t, "a stranger's request", r.post("server-1", api.PathRequest, stranger, &accepted), http.StatusForbidden, "")

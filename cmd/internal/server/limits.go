@@ -60,11 +60,12 @@ const (
 	tickEvery = time.Second
 
 	// maxBeat, maxChallenge and maxReport bound frames that answer nothing,
-	// octets. A challenge has up to 16 recipients, and until the sources know
+	// octets; maxAsk what a source asks for. A challenge has up to 16 recipients, and until the sources know
 	// the device the words of all officers who opened it.
 	maxBeat      = 8 << 10
 	maxChallenge = 96 << 10
 	maxReport    = 64 << 10
+	maxAsk       = 1 << 10
 
 	// maxWaitingBeats is how many frames of one origin wait for one link or
 	// site. More of them mean that it is slow or gone, and only the latest are
@@ -149,7 +150,8 @@ const (
 	// in one message.
 	maxDealing = link.MaxMessage - 64<<10
 
-	// maxCatchup is how many octets of ledger entries go to a device at a time:
-	// a quarter of what its link takes.
-	maxCatchup = 1 << 20
+	// maxCatchup is how many octets of ledger entries go to a device or a source at
+	// a time, at least one: while it verifies them it hears no beat and sends none,
+	// and the dealing of a large authority takes tens of milliseconds.
+	maxCatchup = 256 << 10
 )

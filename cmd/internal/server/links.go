@@ -19,6 +19,7 @@ var ErrNoLink = errors.New("the device has no link to its message server")
 // answer one message at a time, so one is under way at most; beats pass by it.
 type port struct {
 	turn   chan struct{} // holds a token while a message is under way
+	behind chan struct{} // holds a token while it is being brought up to date
 	conn   *link.Conn    // nil: no link
 	up     chan struct{} // closed when the next link comes; nil while there is one
 	lost   time.Time     // when the last one ended
@@ -220,7 +221,7 @@ func (s *Server) port(device string) *port {
 	defer s.mu.Unlock()
 	p := s.ports[device]
 	if p == nil {
-		p = &port{turn: make(chan struct{}, 1), up: make(chan struct{}), lost: s.started, since: s.begun, out: newOutbox()}
+		p = &port{turn: make(chan struct{}, 1), behind: make(chan struct{}, 1), up: make(chan struct{}), lost: s.started, since: s.begun, out: newOutbox()}
 		s.ports[device] = p
 	}
 	return p

@@ -43,17 +43,9 @@ func (r *rig) told(e ledger.SignedEntry) {
 		r.t.Fatal(err)
 	}
 	for id := range r.dirs {
-		var sys api.System
-		if err := r.send(id, api.PathSystemShow, nil, &sys); err != nil {
-			r.t.Fatal(err)
-		}
-		sys.Entries = append(sys.Entries, raw)
-		body, err := envelope.Marshal(sys)
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		if err := r.send(id, api.PathSystem, body, &sys); err != nil {
-			r.t.Fatal(err)
+		height := r.page(id, 0, false).Height
+		if taken := r.hand(id, &api.System{After: height, Entries: [][]byte{raw}}); taken != height+1 {
+			r.t.Fatalf("%s has %d entries", id, taken)
 		}
 	}
 }

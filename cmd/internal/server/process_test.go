@@ -11,6 +11,7 @@ import (
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/coordinator/coordtest"
+	"github.com/privyseal/privyseal/firmware/envelope"
 )
 
 // TestMain runs a server in a process of its own when it is told to, so that
@@ -55,8 +56,12 @@ func (r *rig) process(id string) (kill func()) {
 	}
 	r.t.Cleanup(kill)
 	r.client(id)
+	ask, err := envelope.Marshal(api.SystemAsk{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
 	for range 100 {
-		if _, err := r.clients[id].Post(context.Background(), api.PathSystemShow, nil); err == nil {
+		if _, err := r.clients[id].Post(context.Background(), api.PathSystemShow, ask); err == nil {
 			return kill
 		} else if status, ok := asStatus(err); ok && status.Code == 404 {
 			return kill

@@ -10,7 +10,6 @@ import (
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/transport/web"
-	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/envelope"
 )
 
@@ -34,7 +33,7 @@ func (s *Server) relay(ctx context.Context, source string, body []byte) ([]byte,
 	if err != nil {
 		return nil, web.Malformed(err)
 	}
-	if !strings.HasPrefix(h.Type, "ceremony.") && h.Type != firmware.TypeGenesisAsk {
+	if !strings.HasPrefix(h.Type, "ceremony.") {
 		err := fmt.Errorf("a message of type %q is not relayed: only those of a ceremony are", h.Type)
 		s.audit.refused(source, h.Type, err)
 		return nil, web.Denied(err)

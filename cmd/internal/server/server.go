@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/privyseal/privyseal/cmd/internal/store"
+	"github.com/privyseal/privyseal/cmd/internal/store/journal"
 	"github.com/privyseal/privyseal/cmd/internal/tolerant"
 	"github.com/privyseal/privyseal/cmd/internal/transport/bus"
 	"github.com/privyseal/privyseal/cmd/internal/transport/link"
@@ -41,6 +42,8 @@ type Server struct {
 	wg     sync.WaitGroup
 
 	store     *store.Store
+	ledger    *journal.Journal
+	taking    sync.Mutex // of a page of the ledger
 	web       *web.Server
 	limiter   *web.Limiter
 	listeners []*link.Listener
@@ -192,6 +195,9 @@ func (s *Server) Close() {
 	s.wg.Wait()
 	if s.store != nil {
 		s.store.Close()
+	}
+	if s.ledger != nil {
+		s.ledger.Close()
 	}
 	if s.audit != nil {
 		if s.beats != nil {

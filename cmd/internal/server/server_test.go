@@ -268,11 +268,46 @@ func (r *rig) commission() {
 		r.t.Fatal(err)
 	}
 	for id := range r.dirs {
-		var out api.System
+		var out api.SystemTaken
 		if err := r.send(id, api.PathSystem, body, &out); err != nil {
 			r.t.Fatal(err)
 		}
 	}
+}
+
+// page asks a server for a page of the system.
+func (r *rig) page(server string, after uint64, bundle bool) *api.SystemPage {
+	r.t.Helper()
+	body, err := envelope.Marshal(api.SystemAsk{After: after, Bundle: bundle})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var out api.SystemPage
+	if err := r.send(server, api.PathSystemShow, body, &out); err != nil {
+		r.t.Fatal(err)
+	}
+	return &out
+}
+
+// tryHand hands a server a page of the system; it answers how many entries it has.
+func (r *rig) tryHand(server string, page *api.System) (uint64, error) {
+	r.t.Helper()
+	body, err := envelope.Marshal(page)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var out api.SystemTaken
+	err = r.send(server, api.PathSystem, body, &out)
+	return out.Height, err
+}
+
+func (r *rig) hand(server string, page *api.System) uint64 {
+	r.t.Helper()
+	height, err := r.tryHand(server, page)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return height
 }
 
 // work lets officers approve what their inboxes hold, at their own sites,

@@ -18,21 +18,75 @@ import (
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
 
-// tellSystem hands a source of this site the system, when its link comes up and
-// whenever the ledger has grown: it has no other way to learn of it.
+// tellSystem says to a source of this site how long the ledger is, when its link
+// comes up and whenever the ledger has grown: it has no other way to learn of it,
+// and asks for what it lacks.
 func (s *Server) tellSystem(sys *system, c *link.Conn, source string) {
-	frame, err := heartbeat.SealSystem(rand.Reader, s.keys.sign, sys.state, source, &heartbeat.System{
-		Bundle: sys.api.Bundle, Entries: sys.api.Entries,
-	}, s.unix())
+	height := sys.state.Height()
+	if s.sendSystem(sys, c, source, &heartbeat.System{After: height, Height: height}) {
+		s.ready(c)
+	}
+}
+
+func (s *Server) sendSystem(sys *system, c *link.Conn, source string, page *heartbeat.System) bool {
+	frame, err := heartbeat.SealSystem(rand.Reader, s.keys.sign, sys.state, source, page, s.unix())
 	if err == nil {
 		s.audit.frame("to source", source, heartbeat.TypeSystem, frame)
 		err = c.Send(s.ctx, frame)
 	}
 	if err != nil {
 		s.audit.refused(source, heartbeat.TypeSystem, err)
-		return
 	}
-	s.ready(c)
+	return err == nil
+}
+
+// isAsk finds out whether a source asks for a page of the system.
+func isAsk(from peer, frame []byte) bool {
+	if from.device || len(frame) > maxAsk {
+		return false
+	}
+	u, err := envelope.Parse(frame)
+	return err == nil && u.Header().Type == heartbeat.TypeSystemAsk
+}
+
+// askedSystem gives a source the page of the system that it asks for. One is on
+// its way at a time: whoever asks faster than his link takes it is not heard.
+func (s *Server) askedSystem(sys *system, from peer, frame []byte) error {
+	ask, err := heartbeat.OpenAsk(sys.state, from.id, frame)
+	if err != nil {
+		return errForged
+	}
+	s.mu.Lock()
+	p := s.ports[from.id]
+	s.mu.Unlock()
+	if p == nil {
+		return errNoLink
+	}
+	select {
+	case p.behind <- struct{}{}:
+	default:
+		return errFlood
+	}
+	s.spawn(func() {
+		defer func() { <-p.behind }()
+		s.mu.Lock()
+		c := p.conn
+		s.mu.Unlock()
+		if c == nil {
+			return
+		}
+		page := heartbeat.System{After: ask.After, Height: sys.state.Height()}
+		if ask.Bundle {
+			page.Bundle = sys.bundle
+		}
+		if ask.After < page.Height && len(page.Bundle) < maxCatchup {
+			page.Entries = some(sys.entries[ask.After:])
+		} else if ask.After > page.Height {
+			page.After = page.Height
+		}
+		s.sendSystem(sys, c, from.id, &page)
+	})
+	return nil
 }
 
 // regard looks at all links anew, since the ledger has changed: it ends those

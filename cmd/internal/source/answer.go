@@ -14,7 +14,7 @@ import (
 
 func (s *Source) arrive(ctx context.Context, a arrival) error {
 	if a.frame == nil {
-		s.up = a.conn
+		s.up, s.asked = a.conn, false
 		return s.glance()
 	}
 	s.up = a.conn
@@ -41,7 +41,7 @@ func (s *Source) handle(ctx context.Context, frame []byte) error {
 		return err
 	}
 	if h.Type == heartbeat.TypeSystem {
-		return s.takeSystem(frame)
+		return s.takeSystem(ctx, frame)
 	}
 	if s.station == nil {
 		return errors.New("the system is not known yet")

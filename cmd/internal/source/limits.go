@@ -16,6 +16,10 @@ const (
 	// before people are told.
 	clockJump = 2 * time.Second
 
+	// askAgain is how long the message server has for a page of the ledger before
+	// it is asked again.
+	askAgain = 5 * time.Second
+
 	// quiet is how long the same refusal is told only once: a device whose
 	// instance is not known asks in every period.
 	quiet = time.Minute

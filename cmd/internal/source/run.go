@@ -45,6 +45,11 @@ type Source struct {
 	clocks  clocks
 	up      conn // nil: the link is down
 
+	lacks    bool // the message server has more of the ledger
+	asked    bool // over this link, for what follows the position askedFor
+	askedFor uint64
+	askedAt  int64 // by o.Clock
+
 	dead error // why it ended by itself
 }
 
@@ -98,15 +103,15 @@ func (s *Source) open() error {
 		return err
 	}
 	s.clocks = readClocks()
-	state, _, ok, err := readLedger(s.dir, s.system, s.row)
+	state, ok, err := readLedger(s.dir, s.system, s.row)
 	if err != nil || !ok {
 		return err
 	}
 	return s.begin(state, nil)
 }
 
-// begin makes the station. stored is the ledger to be written down, nil if it
-// is there already.
+// begin makes the station. stored is the first page of the ledger, to be written
+// down, nil if it is there already.
 //
 // The table is made before the ledger: a ledger without a table means that the
 // table was lost, and with it who was superseded and who was revoked.
@@ -255,7 +260,9 @@ func (s *Source) Run(ctx context.Context) error {
 		case <-timer.C:
 			err = s.due(ctx)
 		case <-look.C:
-			err = s.glance()
+			if err = s.glance(); err == nil {
+				err = s.askMore(ctx)
+			}
 		}
 		if s.dead != nil {
 			return s.dead

@@ -2,6 +2,8 @@ package source
 
 import (
 	"bytes"
+	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -48,30 +50,59 @@ func fixedSystem(dir string) (envelope.Hash, error) {
 	return id, nil
 }
 
-// readLedger verifies the system as it was stored last; ok is false if none
-// was.
-func readLedger(dir string, known envelope.Hash, src *ledger.Source) (s ledger.State, sys *heartbeat.System, ok bool, err error) {
+// pageFile is where the page of the ledger is kept that follows a position; the
+// bundle, with what came with it, is in fileLedger. Pages are written once: a
+// ledger that grows for years is not written anew with every entry.
+func pageFile(dir string, after uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%s.%d", fileLedger, after))
+}
+
+// readLedger verifies the system as it was stored; ok is false if none was. A
+// page that is missing ends it: what follows is asked for again.
+func readLedger(dir string, known envelope.Hash, src *ledger.Source) (s ledger.State, ok bool, err error) {
 	path := filepath.Join(dir, fileLedger)
-	f, err := os.Open(path)
+	page, err := readPage(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil, false, nil
+		return s, false, nil
 	}
+	if err == nil {
+		s, err = heartbeat.VerifyBundle(page.Bundle, known, self(src))
+	}
+	if err == nil {
+		s, err = page.Fold(s)
+	}
+	for err == nil {
+		at := s.Height()
+		path = pageFile(dir, at)
+		if page, err = readPage(path); errors.Is(err, fs.ErrNotExist) {
+			return s, true, nil
+		}
+		if err == nil {
+			s, err = page.Fold(s)
+		}
+		if err == nil && s.Height() == at {
+			err = errors.New("an empty page")
+		}
+	}
+	return s, false, fmt.Errorf("%s: %w", path, err)
+}
+
+func readPage(path string) (*heartbeat.System, error) {
+	f, err := os.Open(path)
 	if err != nil {
-		return s, nil, false, err
+		return nil, err
 	}
 	defer f.Close()
 	data, err := readAtMost(f, path, envelope.MaxMessage)
 	if err != nil {
-		return s, nil, false, err
+		return nil, err
 	}
-	sys = new(heartbeat.System)
-	if err := envelope.Unmarshal(data, sys); err != nil {
-		return s, nil, false, fmt.Errorf("%s: %w", path, err)
-	}
-	if s, err = heartbeat.VerifySystem(sys, known, src.ID, src.Sign, src.Agree); err != nil {
-		return s, nil, false, fmt.Errorf("%s: %w", path, err)
-	}
-	return s, sys, true, nil
+	page := new(heartbeat.System)
+	return page, envelope.Unmarshal(data, page)
+}
+
+func self(src *ledger.Source) heartbeat.Self {
+	return heartbeat.Self{ID: src.ID, Sign: src.Sign, Agree: src.Agree}
 }
 
 // System is the system as a source's directory has it.
@@ -95,33 +126,48 @@ func system(dir string, src *ledger.Source) (ledger.State, error) {
 	if err != nil {
 		return ledger.State{}, err
 	}
-	s, _, ok, err := readLedger(dir, known, src)
+	s, ok, err := readLedger(dir, known, src)
 	if err == nil && !ok {
 		err = ErrNoSystem
 	}
 	return s, err
 }
 
-// takeSystem takes what the message server says of the system. A ledger that
-// does not go on from the known one is refused: nobody brings a source back
-// into a past, and a fork is somebody's crime.
-func (s *Source) takeSystem(frame []byte) error {
-	state, sys, err := heartbeat.OpenSystem(frame, s.keys.agree, s.system, s.cfg.ID, s.keys.sign, s.keys.agreeDER)
+// takeSystem takes a page of what the message server says of the system, and
+// asks for the next one. A ledger that does not go on from the known one is
+// refused: nobody brings a source back into a past, and a fork is somebody's
+// crime. What a page brought stays, whatever becomes of the next one.
+func (s *Source) takeSystem(ctx context.Context, frame []byte) error {
+	at := s.state.Height()
+	state, page, err := heartbeat.OpenSystem(frame, s.keys.agree, s.state, s.system, self(s.row))
+	if errors.Is(err, heartbeat.ErrNoBundle) {
+		s.lacks = true
+		return s.ask(ctx)
+	}
 	if err != nil {
 		return err
 	}
-	if s.station != nil {
-		was, ok := state.HashAt(s.state.Height())
-		switch {
-		case !ok:
-			return fmt.Errorf("the message server's ledger ends at %d, this source has seen %d: it is an older copy", state.Height(), s.state.Height())
-		case was != s.state.Head():
-			return fmt.Errorf("the message server's ledger differs at position %d from what this source has seen: tell the administrators", s.state.Height())
-		case state.Height() == s.state.Height():
-			return nil // nothing new
-		}
+	if err := s.keepSystem(state, page, at); err != nil {
+		return err
 	}
-	data, err := envelope.Marshal(sys)
+	if s.lacks = page.Height > state.Height(); !s.lacks {
+		return nil
+	}
+	return s.ask(ctx)
+}
+
+// keepSystem stores a page and puts its entries in force.
+func (s *Source) keepSystem(state ledger.State, page *heartbeat.System, at uint64) error {
+	if s.station != nil && state.Height() == at {
+		return nil // nothing new
+	}
+	if s.station != nil {
+		page.Bundle = nil
+	}
+	// Those that were known came again: a page that is kept begins where the one
+	// before ends.
+	page.Entries, page.After = page.Entries[at-page.After:], at
+	data, err := envelope.Marshal(page)
 	if err != nil {
 		return err
 	}
@@ -139,7 +185,7 @@ func (s *Source) takeSystem(frame []byte) error {
 	if s.station == nil {
 		return s.begin(state, data)
 	}
-	if err := s.disk.write(filepath.Join(s.dir, fileLedger), data, 0o600); err != nil {
+	if err := s.disk.write(pageFile(s.dir, at), data, 0o600); err != nil {
 		return s.fatal(err)
 	}
 	if err := s.station.SetLedger(state); err != nil {
@@ -148,4 +194,27 @@ func (s *Source) takeSystem(frame []byte) error {
 	s.state = state
 	s.log.Info("the ledger has grown", "height", state.Height())
 	return nil
+}
+
+// ask asks the message server for the page that follows, once in a while: one
+// that brings nothing is not asked at the speed of the link.
+func (s *Source) ask(ctx context.Context) error {
+	at, now := s.state.Height(), s.o.Clock()
+	if s.up == nil || s.asked && s.askedFor == at && now-s.askedAt < int64(askAgain) {
+		return nil
+	}
+	frame, err := heartbeat.SignAsk(rand.Reader, s.keys.identity, s.system, heartbeat.SystemAsk{After: at, Bundle: s.station == nil}, s.o.Now())
+	if err != nil {
+		return err
+	}
+	s.asked, s.askedFor, s.askedAt = true, at, now
+	return s.up.Send(ctx, frame)
+}
+
+// askMore asks again for what a lost question or answer left out.
+func (s *Source) askMore(ctx context.Context) error {
+	if !s.lacks {
+		return nil
+	}
+	return s.ask(ctx)
 }

@@ -127,13 +127,37 @@ func (w *world) systemBy(server *ecdsa.PrivateKey, entries ...ledger.SignedEntry
 	w.t.Helper()
 	bundle, err := envelope.Marshal(w.sys.Bundle)
 	must(w.t, err)
-	sys := heartbeat.System{Bundle: bundle}
-	for _, e := range entries {
+	return w.page(server, heartbeat.System{Bundle: bundle, Height: uint64(len(entries))}, entries, len(entries))
+}
+
+// page is the page with the first n of the entries after its position, where all
+// of them are the server's ledger.
+func (w *world) page(server *ecdsa.PrivateKey, sys heartbeat.System, all []ledger.SignedEntry, n int) []byte {
+	w.t.Helper()
+	state, err := ledger.Catchup(w.sys.State, all)
+	must(w.t, err)
+	for _, e := range all[sys.After:][:n] {
 		raw, err := envelope.Marshal(e)
 		must(w.t, err)
 		sys.Entries = append(sys.Entries, raw)
 	}
-	frame, err := heartbeat.SealSystem(rand.Reader, server, w.sys.State, w.id, &sys, w.now)
+	frame, err := heartbeat.SealSystem(rand.Reader, server, state, w.id, &sys, w.now)
+	must(w.t, err)
+	return frame
+}
+
+// shuffled is a page with entries at those places, in that order.
+func (w *world) shuffled(server *ecdsa.PrivateKey, all []ledger.SignedEntry, after int, places ...int) []byte {
+	w.t.Helper()
+	sys := heartbeat.System{After: uint64(after), Height: uint64(len(all))}
+	for _, i := range places {
+		raw, err := envelope.Marshal(all[i])
+		must(w.t, err)
+		sys.Entries = append(sys.Entries, raw)
+	}
+	state, err := ledger.Catchup(w.sys.State, all)
+	must(w.t, err)
+	frame, err := heartbeat.SealSystem(rand.Reader, server, state, w.id, &sys, w.now)
 	must(w.t, err)
 	return frame
 }

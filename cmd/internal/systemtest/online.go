@@ -190,7 +190,7 @@ func (o *Online) StartProcess(id string) {
 	x.process = cmd
 	o.whole.Cleanup(func() { o.KillSite(id) })
 	o.eventually("server "+id+" is up", func() error {
-		_, err := o.Conn(id).System(o.t.Context())
+		_, err := o.Conn(id).System(o.t.Context(), 0, false)
 		return err
 	})
 }

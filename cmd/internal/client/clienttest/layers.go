@@ -12,6 +12,14 @@ import (
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 )
 
+// Long makes a long ledger of n entries.
+func (s *Sites) Long(n int) {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.entries = append(s.entries, s.System.Long(s.t, n)...)
+}
+
 // Authority deals an authority in two layers and enters it into the ledger. Its
 // machines work at the desks of their sites.
 func (s *Sites) Authority(p ledgertest.Plan) *ledgertest.Authority {

@@ -49,6 +49,8 @@ type Sites struct {
 	// Answer, if not nil, alters what a server says of a request: it is given an
 	// *api.Accepted or *api.Tracking.
 	Answer func(any)
+	// Page, if not nil, alters what a server shows of the system.
+	Page func(*api.SystemPage)
 
 	t   testing.TB
 	now atomic.Int64
@@ -229,9 +231,17 @@ func (s *Sites) routes(site string) map[string]web.Handler {
 	}
 }
 
-func (s *Sites) show(string, []byte) (any, error) {
+func (s *Sites) show(_ string, body []byte) (any, error) {
+	var ask api.SystemAsk
+	if err := envelope.Unmarshal(body, &ask); err != nil {
+		return nil, web.Malformed(err)
+	}
 	b, err := envelope.Marshal(s.Bundle)
-	return api.System{Bundle: b, Entries: append([][]byte{}, s.entries...)}, err
+	page := api.PageOf(b, s.State, s.entries, ask)
+	if s.Page != nil {
+		s.Page(page)
+	}
+	return page, err
 }
 
 // open opens what was sealed to a server.

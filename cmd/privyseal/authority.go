@@ -24,7 +24,7 @@ const maxPlanFile = 256 << 10
 
 func newAuthority(a *app) *cobra.Command {
 	return group("authority", "Certificate authorities in two layers, dealt by an off-line distributor",
-		newAuthorityCheck(a), newAuthorityInvite(a), newAuthorityInstall(a), newAuthorityShow(a), newAuthorityTasks(a))
+		newAuthorityCheck(a), newAuthorityInvite(a), newAuthorityInstall(a), newAuthorityShow(a), newAuthorityTasks(a), newAuthorityIssued(a))
 }
 
 // planned is a plan that was read and drafted against the home's ledger.

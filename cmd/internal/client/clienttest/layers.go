@@ -83,6 +83,9 @@ func (s *Sites) broadcast(p tolerant.Packet) {
 				return
 			}
 			s.desk(row.ID, s.desks[row.ID].Packet(s.now.Load(), p))
+			if row.ID == OutputSite {
+				s.hearOutput(p)
+			}
 			if x := s.requests[p.Request]; x != nil && x.site == row.ID {
 				s.carry(x, x.r.Packet(s.now.Load(), p.Channel(), p))
 			}

@@ -47,7 +47,7 @@ type Sites struct {
 	Item    func(*api.InboxItem)
 	Offered func(*firmware.UnlockOffered)
 	// Answer, if not nil, alters what a server says of a request: it is given an
-	// *api.Accepted or *api.Tracking.
+	// *api.Accepted, *api.Tracking or *api.Issued.
 	Answer func(any)
 	// Page, if not nil, alters what a server shows of the system.
 	Page func(*api.SystemPage)
@@ -65,6 +65,8 @@ type Sites struct {
 	unlocks  map[string]*unlocking
 	entries  [][]byte // of the ledger, encoded
 	desks    map[string]*tolerant.Desk
+	output   *tolerant.Output // at OutputSite; nil: it heard nothing yet
+	issued   map[envelope.Hash]api.Issued
 	task     uint64   // the last number
 	todo     []func() // what coordinators and desks want done, in order
 }
@@ -128,7 +130,7 @@ func New(t testing.TB, options ...ledgertest.Option) *Sites {
 		t: t, web: map[string]*web.Server{}, requests: map[envelope.Hash]*running{}, inboxes: map[string][]entry{},
 		pieces: map[string][]ceremony.SealedPiece{}, pins: map[string]threshold.Secret{}, unlocks: map[string]*unlocking{},
 		Devices: map[string]*coordtest.Device{}, Sources: map[string]*Source{},
-		desks: map[string]*tolerant.Desk{},
+		desks: map[string]*tolerant.Desk{}, issued: map[envelope.Hash]api.Issued{},
 	}
 	dir := t.TempDir()
 	addresses := func(g *ledger.Genesis) {
@@ -227,7 +229,7 @@ func (s *Sites) routes(site string) map[string]web.Handler {
 	return map[string]web.Handler{
 		api.PathSystemShow: h(s.show), api.PathRequest: h(s.request), api.PathApproval: h(s.approval),
 		api.PathUnlockAsk: h(s.unlockAsk), api.PathUnlock: h(s.unlock), api.PathStatus: h(s.status),
-		api.PathSourceSend: h(s.sendSource),
+		api.PathSourceSend: h(s.sendSource), api.PathIssued: h(s.showIssued),
 	}
 }
 

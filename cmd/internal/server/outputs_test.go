@@ -21,15 +21,14 @@ import (
 	"github.com/privyseal/privyseal/firmware/threshold"
 )
 
-// newOutputRig is an authority rig whose second site is an independent output
-// interface of enterprise 7. Its machines: device-4 and device-5, the combiners;
-// and it gives out tasks, too, which the first site's requests do not need.
-func newOutputRig(t *testing.T) (*rig, *ledgertest.Authority) {
+// newOutputRig is an authority rig of which one site is an independent output
+// interface of enterprise 7.
+func newOutputRig(t *testing.T, site string) (*rig, *ledgertest.Authority) {
 	t.Helper()
 	r := newRig(t)
-	r.servers["server-2"].Close()
-	path := filepath.Join(r.dirs["server-2"], fileConfig)
-	cfg, err := LoadConfig(r.dirs["server-2"])
+	r.servers[site].Close()
+	path := filepath.Join(r.dirs[site], fileConfig)
+	cfg, err := LoadConfig(r.dirs[site])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +36,7 @@ func newOutputRig(t *testing.T) (*rig, *ledgertest.Authority) {
 	if err := writeJSON(path, cfg); err != nil {
 		t.Fatal(err)
 	}
-	r.start("server-2")
+	r.start(site)
 	a := r.sys.Authority(t, ledgertest.SmallPlan(7))
 	for _, h := range a.Dealing.Key.Holders {
 		r.devices[h.Device].Join(a)
@@ -49,7 +48,7 @@ func newOutputRig(t *testing.T) (*rig, *ledgertest.Authority) {
 }
 
 // issued asks the output interface until it has what it should.
-func (r *rig) issued(request envelope.Hash, so func(api.Issued) bool) api.Issued {
+func (r *rig) issued(site string, request envelope.Hash, so func(api.Issued) bool) api.Issued {
 	r.t.Helper()
 	body, err := envelope.Marshal(api.IssuedAsk{Request: request})
 	if err != nil {
@@ -58,7 +57,7 @@ func (r *rig) issued(request envelope.Hash, so func(api.Issued) bool) api.Issued
 	var last error
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		var x api.Issued
-		if last = r.send("server-2", api.PathIssued, body, &x); last == nil && so(x) {
+		if last = r.send(site, api.PathIssued, body, &x); last == nil && so(x) {
 			return x
 		}
 	}
@@ -90,28 +89,28 @@ func (r *rig) verified(a *ledgertest.Authority, x api.Issued, n int) {
 // distributor's keeps what combiners made, batches too, and names who lied; it
 // hands out what is durable, also after a restart, and asks for what it missed.
 func TestIndependentOutput(t *testing.T) {
-	r, a := newOutputRig(t)
-	one := r.request("server-1", coordtest.LayersRequest(t, r.sys, a, r.unix(), 3600))
+	r, a := newOutputRig(t, "server-1")
+	one := r.request("server-2", coordtest.LayersRequest(t, r.sys, a, r.unix(), 3600))
 	body, err := envelope.Marshal(api.IssuedAsk{Request: one})
 	if err != nil {
 		t.Fatal(err)
 	}
-	refused(t, "before it is signed", r.send("server-2", api.PathIssued, body, &api.Issued{}), http.StatusNotFound, "saw nothing signed")
-	refused(t, "of another server", r.send("server-1", api.PathIssued, body, &api.Issued{}), http.StatusNotFound, "no independent output interface")
-	refused(t, "nonsense", r.send("server-2", api.PathIssued, []byte("nonsense"), &api.Issued{}), http.StatusBadRequest, "")
-	out := r.work("server-1", one, nil)
-	x := r.issued(one, func(x api.Issued) bool { return x.Done != 0 })
+	refused(t, "before it is signed", r.send("server-1", api.PathIssued, body, &api.Issued{}), http.StatusNotFound, "saw nothing signed")
+	refused(t, "of another server", r.send("server-2", api.PathIssued, body, &api.Issued{}), http.StatusNotFound, "no independent output interface")
+	refused(t, "nonsense", r.send("server-1", api.PathIssued, []byte("nonsense"), &api.Issued{}), http.StatusBadRequest, "")
+	out := r.work("server-2", one, nil)
+	x := r.issued("server-1", one, func(x api.Issued) bool { return x.Done != 0 })
 	r.verified(a, x, 1)
-	if x.Server != "server-2" || x.Enterprise != 7 || x.Distributor != 1 || x.Task != out.Task || x.Silent != 0 || len(x.Combiners) == 0 || !bytes.Equal(x.Documents[0], out.Documents[0]) {
+	if x.Server != "server-1" || x.Enterprise != 7 || x.Distributor != 2 || x.Task != out.Task || x.Silent != 0 || len(x.Combiners) == 0 || !bytes.Equal(x.Documents[0], out.Documents[0]) {
 		t.Errorf("%+v", x)
 	}
 
 	// A combiner that lies in one document of a batch.
 	r.devices["device-4"].SetFaultIn(coordtest.Forger, 2)
 	r.devices["device-5"].SetFault(coordtest.Silent) // or it may be first
-	many := r.request("server-1", coordtest.BatchRequest(t, r.sys, a, 3, threshold.RS256, r.unix(), 3600))
+	many := r.request("server-2", coordtest.BatchRequest(t, r.sys, a, 3, threshold.RS256, r.unix(), 3600))
 	r.approveUntil("the combiner is named", func() bool {
-		for _, al := range r.servers["server-2"].alarms.all() {
+		for _, al := range r.servers["server-1"].alarms.all() {
 			if al.Device == "device-4" && strings.Contains(al.Text, "output interface: combiner 1 (device-4) of enterprise 7 sent a signature that does not verify") {
 				return true
 			}
@@ -123,8 +122,8 @@ func TestIndependentOutput(t *testing.T) {
 	r.mu.Lock()
 	r.conns["device-5"].Close()
 	r.mu.Unlock()
-	r.work("server-1", many, nil)
-	if x := r.issued(many, func(api.Issued) bool { return true }); !slices.Equal(x.Combiners, []string{"device-5"}) || !slices.Equal(x.Wrong, []string{"device-4"}) {
+	r.work("server-2", many, nil)
+	if x := r.issued("server-1", many, func(api.Issued) bool { return true }); !slices.Equal(x.Combiners, []string{"device-5"}) || !slices.Equal(x.Wrong, []string{"device-4"}) {
 		t.Errorf("combined by %v, wrong %v", x.Combiners, x.Wrong)
 	} else {
 		r.verified(a, x, 3)
@@ -132,23 +131,24 @@ func TestIndependentOutput(t *testing.T) {
 
 	// What cannot be kept is not given out; after a crash it is asked for anew.
 	full := errors.New("no space left on device")
-	x2 := r.servers["server-2"].outputs
+	x2 := r.servers["server-1"].outputs
 	x2.disk.Lock()
 	x2.write = func(string, []byte) error { return full }
 	x2.disk.Unlock()
-	lost := r.request("server-1", coordtest.LayersRequest(t, r.sys, a, r.unix(), 3600))
-	r.work("server-1", lost, nil)
+	lost := r.request("server-2", coordtest.LayersRequest(t, r.sys, a, r.unix(), 3600))
+	r.work("server-2", lost, nil)
 	r.approveUntil("the full disk is told of", func() bool { return r.alarmed("", "cannot be kept", full.Error()) })
 	if body, err = envelope.Marshal(api.IssuedAsk{Request: lost}); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, "what is not durable", r.send("server-2", api.PathIssued, body, &api.Issued{}), http.StatusNotFound, "")
-	r.servers["server-2"].Close()
-	r.start("server-2")
-	r.verified(a, r.issued(one, func(api.Issued) bool { return true }), 1)
+	refused(t, "what is not durable", r.send("server-1", api.PathIssued, body, &api.Issued{}), http.StatusNotFound, "")
+	r.servers["server-1"].Close()
+	r.start("server-1")
+	r.verified(a, r.issued("server-1", one, func(api.Issued) bool { return true }), 1)
+	r.verified(a, r.issued("server-1", lost, func(api.Issued) bool { return true }), 1)
 
 	// A damaged file is said, not passed over; a stray temporary one is nothing.
-	s := r.servers["server-2"]
+	s := r.servers["server-1"]
 	s.Close()
 	if err := os.WriteFile(filepath.Join(s.dir, dirIssued, ".stray.tmp"), []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
@@ -168,35 +168,40 @@ func TestIndependentOutput(t *testing.T) {
 // than the output interface, and says nothing to it when it is signed, cannot keep
 // the certificate to himself.
 func TestDistributorCannotKeepASecret(t *testing.T) {
-	r, a := newOutputRig(t)
-	// The distributor's packets reach the machines at all sites, and not the output
-	// interface.
-	s := r.servers["server-2"]
-	s.outputs.mu.Lock()
-	s.outputs.deaf = func(p tolerant.Packet) bool { return p.Channel() == tolerant.B1 }
-	s.outputs.mu.Unlock()
-	digest := r.request("server-1", coordtest.LayersRequest(t, r.sys, a, r.unix(), 3600))
-	if out := r.work("server-1", digest, nil); out.State != api.StateDone {
-		t.Fatalf("%s: %s", out.State, out.Text)
+	for _, x := range []struct{ output, distributor string }{{"server-2", "server-1"}, {"server-1", "server-2"}} {
+		t.Run("output interface at "+x.output, func(t *testing.T) {
+			r, a := newOutputRig(t, x.output)
+			s := r.servers[x.output]
+			// His packets reach the machines at all sites, and not the output interface.
+			deaf := func(to func(p tolerant.Packet) bool) {
+				s.outputs.mu.Lock()
+				defer s.outputs.mu.Unlock()
+				s.outputs.deaf = to
+			}
+			deaf(func(p tolerant.Packet) bool { return p.Channel() == tolerant.B1 })
+			digest := r.request(x.distributor, coordtest.LayersRequest(t, r.sys, a, r.unix(), 3600))
+			if out := r.work(x.distributor, digest, nil); out.State != api.StateDone {
+				t.Fatalf("%s: %s", out.State, out.Text)
+			}
+			got := r.issued(x.output, digest, func(api.Issued) bool { return true })
+			r.verified(a, got, 1)
+			if got.Done != 0 || len(got.Combiners) == 0 {
+				t.Errorf("%+v", got)
+			}
+			// Nor if nothing of B3 came either: a survey finds it.
+			deaf(func(tolerant.Packet) bool { return true })
+			digest = r.request(x.distributor, coordtest.LayersRequest(t, r.sys, a, r.unix(), 3600))
+			if out := r.work(x.distributor, digest, nil); out.State != api.StateDone {
+				t.Fatalf("%s: %s", out.State, out.Text)
+			}
+			for _, row := range r.sys.State.Servers() {
+				if !s.surveySite(row) {
+					t.Errorf("%s does not answer", row.ID)
+				}
+			}
+			r.verified(a, r.issued(x.output, digest, func(api.Issued) bool { return true }), 1)
+		})
 	}
-	x := r.issued(digest, func(api.Issued) bool { return true })
-	r.verified(a, x, 1)
-	if x.Done != 0 || len(x.Combiners) == 0 {
-		t.Errorf("%+v", x)
-	}
-	// Nor if nothing of B3 came either: a survey finds it.
-	s.outputs.mu.Lock()
-	s.outputs.deaf = func(tolerant.Packet) bool { return true }
-	s.outputs.mu.Unlock()
-	digest = r.request("server-1", coordtest.LayersRequest(t, r.sys, a, r.unix(), 3600))
-	if out := r.work("server-1", digest, nil); out.State != api.StateDone {
-		t.Fatalf("%s: %s", out.State, out.Text)
-	}
-	row, _ := r.sys.State.Server("server-2")
-	if !s.surveySite(row) {
-		t.Error("no answer")
-	}
-	r.verified(a, r.issued(digest, func(api.Issued) bool { return true }), 1)
 }
 
 // TestOutputsConfig: codes that cannot be are refused by name.

@@ -8,7 +8,8 @@
 // and acknowledges for those that take the task. When a device's operators have
 // confirmed it, the distributor says so; then a calculator's powers go out on
 // B2, and what a combiner makes of them on B3, where the output interface, which
-// is part of the distributor, verifies it.
+// is part of the distributor, verifies it. An [Output] is one that is not: it
+// listens, at whatever site, and keeps what was signed.
 //
 // Packets are not signed, and any may be lost, doubled, late, out of order or
 // made up by another site: what counts in them is signed by those who answer

@@ -104,9 +104,10 @@ const (
 
 	// patience is how long a distributor may take to say that a task with
 	// signatures is over, seconds. An honest one waits a minute for calculators who
-	// have to prove what they made, and a quarter of a minute for each of a few that
-	// have to prove a batch.
-	patience = 300
+	// have to prove what they made, and longer if all of them have to prove a batch
+	// (package coordinator): a second for provedInSecond documents of each.
+	patience       = 300
+	provedInSecond = 16
 
 	// keepAgain is after how many seconds what could not be made durable is handed
 	// out again.

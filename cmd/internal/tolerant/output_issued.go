@@ -15,7 +15,7 @@ type issued struct {
 	enterprise, distributor, task uint64
 	request, signatures           envelope.Hash
 	seen, since                   int64 // since when its distributor is waited for
-	size                          int
+	size, documents               int
 	record                        *api.Issued // nil when it is settled and durable
 	version, durable              uint64
 	again                         int64 // when it is handed out again
@@ -37,7 +37,7 @@ func (o *Output) Resume(now int64, x api.Issued) OutputEffects {
 		}
 		is := &issued{
 			enterprise: x.Enterprise, distributor: x.Distributor, task: x.Task, request: x.Request,
-			signatures: signaturesHash(x.Signatures), seen: x.Seen, since: o.now, size: sizeOf(&x), version: 1, durable: 1, settled: x.Done != 0 || x.Silent != 0,
+			signatures: signaturesHash(x.Signatures), seen: x.Seen, since: o.now, size: sizeOf(&x), documents: len(x.Signatures), version: 1, durable: 1, settled: x.Done != 0 || x.Silent != 0,
 		}
 		if !is.settled {
 			is.record = &x
@@ -84,7 +84,7 @@ func (o *Output) release(w *watched, signatures [][]byte, from string) {
 	}
 	is := &issued{
 		enterprise: x.Enterprise, distributor: x.Distributor, task: x.Task, request: x.Request,
-		signatures: signaturesHash(signatures), seen: o.now, since: o.now, size: sizeOf(&x), record: &x,
+		signatures: signaturesHash(signatures), seen: o.now, since: o.now, size: sizeOf(&x), documents: len(x.Signatures), record: &x,
 	}
 	if h := o.shelf(is).fresh; h.tasks+1 > outputFresh || h.octets+is.size > outputFreshOctets {
 		return // it is here still, and comes again
@@ -192,12 +192,21 @@ func (o *Output) Kept(now int64, request envelope.Hash, version uint64) OutputEf
 	})
 }
 
+// patience is how long a request's distributor is waited for.
+func (o *Output) patience(is *issued) int64 {
+	a := o.authorities[is.enterprise]
+	if a == nil {
+		return patience
+	}
+	return patience + int64(a.key.N)*int64(is.documents)/provedInSecond
+}
+
 // due does what is due of a request that was signed.
 func (o *Output) due(is *issued) {
 	switch {
-	case !is.settled && is.since+patience <= o.now:
+	case !is.settled && is.since+o.patience(is) <= o.now:
 		o.alarm("", "distributor %d of enterprise %d is silent about request %s, task %d, which was signed %d minutes ago or longer: it is kept here",
-			is.distributor, is.enterprise, is.request, is.task, patience/60)
+			is.distributor, is.enterprise, is.request, is.task, o.patience(is)/60)
 		is.record.Silent, is.settled = o.now, true
 		o.keep(is)
 	case is.durable < is.version && is.again <= o.now:

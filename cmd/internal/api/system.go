@@ -50,13 +50,13 @@ type SystemTaken struct {
 // PageOf is the page of a system that somebody asks for.
 func PageOf(bundle []byte, state ledger.State, entries [][]byte, ask SystemAsk) *SystemPage {
 	p := &SystemPage{System: System{After: ask.After}, Height: state.Height(), Head: state.Head()}
+	p.Prev, _ = state.HashAt(ask.After)
 	room := PageOctets
 	if ask.Bundle {
 		p.System.Bundle = bundle
-		room -= min(len(bundle), room-1)
+		room -= len(bundle) // with a large one no entry fits into an answer
 	}
-	p.Prev, _ = state.HashAt(ask.After)
-	if ask.After < uint64(len(entries)) {
+	if ask.After < uint64(len(entries)) && room > 0 {
 		p.System.Entries = FirstOf(entries[ask.After:], room)
 	}
 	return p

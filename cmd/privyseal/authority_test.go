@@ -197,9 +197,9 @@ func distribute(t *testing.T, s ledger.State, operator *ledgertest.Person, dir s
 	return out
 }
 
-// TestAuthority takes an authority from its plan into the ledger.
-func TestAuthority(t *testing.T) {
-	v := newInvitees(t)
+// home is where a person keeps the system.
+func (v *invitees) home(t *testing.T) string {
+	t.Helper()
 	home := filepath.Join(t.TempDir(), "home")
 	bundle, err := envelope.Marshal(v.Bundle)
 	if err != nil {
@@ -212,19 +212,28 @@ func TestAuthority(t *testing.T) {
 	if err := sys.Save(home); err != nil {
 		t.Fatal(err)
 	}
-	run := func(args ...string) ran {
-		t.Helper()
-		var out, errs bytes.Buffer
-		a := &app{
-			in: strings.NewReader(""), out: &out, err: &errs, getenv: func(string) string { return "" }, rand: rand.Reader, width: 100,
-			now: func() time.Time { return time.Unix(v.Now, 0) },
-		}
-		code := a.run(t.Context(), append([]string{"--home", home}, args...))
-		return ran{code, out.String(), errs.String()}
+	return home
+}
+
+// run carries out a command in a home, for somebody who types what is given.
+func (v *invitees) run(t *testing.T, home, typed string, args ...string) ran {
+	t.Helper()
+	var out, errs bytes.Buffer
+	a := &app{
+		in: strings.NewReader(typed), out: &out, err: &errs, getenv: func(string) string { return "" }, rand: rand.Reader, width: 100,
+		now: func() time.Time { return time.Unix(v.Now, 0) },
 	}
+	code := a.run(t.Context(), append([]string{"--home", home}, args...))
+	return ran{code, out.String(), errs.String()}
+}
+
+// TestAuthority takes an authority from its plan into the ledger.
+func TestAuthority(t *testing.T) {
+	v := newInvitees(t)
+	home := v.home(t)
 	ok := func(args ...string) ran {
 		t.Helper()
-		x := run(args...)
+		x := v.run(t, home, "", args...)
 		if x.code != exitOK {
 			t.Fatalf("%q: exit %d\n%s%s", args, x.code, x.out, x.err)
 		}
@@ -232,20 +241,13 @@ func TestAuthority(t *testing.T) {
 	}
 	fails := func(code int, words string, args ...string) ran {
 		t.Helper()
-		x := run(args...)
+		x := v.run(t, home, "", args...)
 		if x.code != code || !strings.Contains(x.err, words) {
 			t.Errorf("%q: exit %d, expected %d and %q\n%s%s", args, x.code, code, words, x.out, x.err)
 		}
 		return x
 	}
-	says := func(text string, words ...string) {
-		t.Helper()
-		for _, w := range words {
-			if !strings.Contains(text, w) {
-				t.Errorf("no %q in:\n%s", w, text)
-			}
-		}
-	}
+	says := func(text string, words ...string) { t.Helper(); says(t, text, words...) }
 
 	// A plan is wrong in one line, which is named.
 	for _, c := range map[string]struct{ old, new, words string }{
@@ -409,39 +411,16 @@ func grow(t *testing.T, v *invitees, dir string, raw []byte) *dealing.Result {
 // entered. The next one has to count it.
 func TestAbandoned(t *testing.T) {
 	v := newInvitees(t)
-	home := filepath.Join(t.TempDir(), "home")
-	bundle, err := envelope.Marshal(v.Bundle)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sys, err := client.Verify(v.State.System(), "server-1", bundle, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := sys.Save(home); err != nil {
-		t.Fatal(err)
-	}
+	home := v.home(t)
 	run := func(code int, typed string, args ...string) ran {
 		t.Helper()
-		var out, errs bytes.Buffer
-		a := &app{
-			in: strings.NewReader(typed), out: &out, err: &errs, getenv: func(string) string { return "" }, rand: rand.Reader, width: 100,
-			now: func() time.Time { return time.Unix(v.Now, 0) },
-		}
-		x := ran{a.run(t.Context(), append([]string{"--home", home}, args...)), out.String(), errs.String()}
+		x := v.run(t, home, typed, args...)
 		if x.code != code {
 			t.Fatalf("%q: exit %d, expected %d\n%s%s", args, x.code, code, x.out, x.err)
 		}
 		return x
 	}
-	says := func(text string, words ...string) {
-		t.Helper()
-		for _, w := range words {
-			if !strings.Contains(text, w) {
-				t.Errorf("no %q in:\n%s", w, text)
-			}
-		}
-	}
+	says := func(text string, words ...string) { t.Helper(); says(t, text, words...) }
 	kept := strings.Replace(bank, "reserve: none", "reserve: {need: 2, persons: [{person: officer-1a}, {person: officer-2a}]}", 1)
 	small := kept
 	for _, line := range []string{"  - {number: 2, device: device-5}\n", "  - {person: officer-5a, device: device-5}\n", "  - {person: officer-5b, device: device-5}\n"} {
@@ -456,6 +435,7 @@ func TestAbandoned(t *testing.T) {
 	run(exitOK, "", "authority", "invite", file(t, "plan.yaml", []byte(small)), "--out", first)
 	r := distribute(t, v.State, v.Persons["requester"], first, v.Now)
 	e := v.Entry(t, v.State, ledger.KindDealing, &r.Dealing, v.Now)
+	var err error
 	if v.State, err = ledger.Catchup(v.State, []ledger.SignedEntry{e}); err != nil {
 		t.Fatal(err)
 	}

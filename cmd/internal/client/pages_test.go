@@ -2,17 +2,13 @@ package client_test
 
 import (
 	"bytes"
-	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/client"
-	"github.com/privyseal/privyseal/cmd/internal/server"
 	"github.com/privyseal/privyseal/cmd/internal/transport/web"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
@@ -28,23 +24,10 @@ func TestLongLedger(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	free := func() string {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		fail(err)
-		defer ln.Close()
-		return ln.Addr().String()
-	}
-	sockets, err := os.MkdirTemp("", "pc") // short: a socket's path has at most 107 bytes
-	fail(err)
-	t.Cleanup(func() { os.RemoveAll(sockets) })
-	dir := filepath.Join(t.TempDir(), "server-1")
-	row, err := server.Init(dir, server.Config{ID: "server-1", Name: "Site 1", HTTPS: free(), Route: free(), Links: []string{"unix:" + filepath.Join(sockets, "link")}})
-	fail(err)
+	site := newOwnSite(t)
+	row := site.row
 	sys := ledgertest.New(t, ledgertest.WithManyPersons(), func(g *ledger.Genesis) { g.Servers[0] = *row })
-	ahead := time.Until(time.Unix(sys.Now, 0))
-	srv, err := server.Start(dir, server.Options{Now: func() time.Time { return time.Now().Add(ahead) }})
-	fail(err)
-	t.Cleanup(srv.Close)
+	site.start(t, sys)
 	conn, err := client.Dial(*row)
 	fail(err)
 	t.Cleanup(conn.Close)

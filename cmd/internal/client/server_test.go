@@ -23,9 +23,14 @@ import (
 	"github.com/privyseal/privyseal/firmware/share"
 )
 
-// TestServer runs the library against the message server itself: one site with
-// all devices, over its real link and HTTPS.
-func TestServer(t *testing.T) {
+// ownSite is a message server in this process.
+type ownSite struct {
+	row         *ledger.Server
+	dir, socket string
+}
+
+func newOwnSite(t *testing.T) *ownSite {
+	t.Helper()
 	fail := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -41,29 +46,51 @@ func TestServer(t *testing.T) {
 	sockets, err := os.MkdirTemp("", "pc") // short: a socket's path has at most 107 bytes
 	fail(err)
 	t.Cleanup(func() { os.RemoveAll(sockets) })
-	socket := "unix:" + filepath.Join(sockets, "link")
-	dir := filepath.Join(t.TempDir(), "server-1")
-	row, err := server.Init(dir, server.Config{ID: "server-1", Name: "Site 1", HTTPS: free(), Route: free(), Links: []string{socket}})
+	s := &ownSite{dir: filepath.Join(t.TempDir(), "server-1"), socket: "unix:" + filepath.Join(sockets, "link")}
+	s.row, err = server.Init(s.dir, server.Config{ID: "server-1", Name: "Site 1", HTTPS: free(), Route: free(), Links: []string{s.socket}})
 	fail(err)
+	return s
+}
+
+// start starts it by a system's clock, which it returns.
+func (s *ownSite) start(t *testing.T, sys *ledgertest.System) func() time.Time {
+	t.Helper()
+	ahead := time.Until(time.Unix(sys.Now, 0))
+	clock := func() time.Time { return time.Now().Add(ahead) }
+	srv, err := server.Start(s.dir, server.Options{Now: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(srv.Close)
+	return clock
+}
+
+// TestServer runs the library against the message server itself: one site with
+// all devices, over its real link and HTTPS.
+func TestServer(t *testing.T) {
+	fail := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	site := newOwnSite(t)
+	row := site.row
 	sys := ledgertest.New(t, func(g *ledger.Genesis) {
 		g.Servers = []ledger.Server{*row}
 		for i := range g.Devices {
 			g.Devices[i].Server = row.ID
 		}
 	})
-	ahead := time.Until(time.Unix(sys.Now, 0))
-	clock := func() time.Time { return time.Now().Add(ahead) }
+	clock := site.start(t, sys)
 	now := func() int64 { return clock().Unix() }
-	srv, err := server.Start(dir, server.Options{Now: clock})
-	fail(err)
-	t.Cleanup(srv.Close)
 	for id := range sys.Devices {
 		d := coordtest.NewDevice(t, sys, id, now)
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			link.Keep(ctx, socket, link.Options{ID: id}, func(ctx context.Context, c *link.Conn) error { return attend(ctx, t, sys, d, c) })
+			link.Keep(ctx, site.socket, link.Options{ID: id}, func(ctx context.Context, c *link.Conn) error { return attend(ctx, t, sys, d, c) })
 		}()
 		t.Cleanup(func() { cancel(); <-done })
 	}

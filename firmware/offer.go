@@ -2,7 +2,6 @@ package firmware
 
 import (
 	"crypto/ecdh"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -168,19 +167,11 @@ func (m *Machine) verifyAll(a *asked, signatures [][]byte) error {
 	if err != nil {
 		return faulty(CodeRequest, err)
 	}
-	if len(signatures) != len(messages) {
-		return refuse(CodeMessage, "%d signatures of %d documents", len(signatures), len(messages))
-	}
 	v, err := a.key.verifier()
 	if err != nil {
 		return faulty(CodeInternal, err)
 	}
-	for i, x := range messages {
-		if err := v.Verify(x, signatures[i]); err != nil {
-			return faulty(CodeMessage, fmt.Errorf("signature %d of %d: %w", i+1, len(messages), err))
-		}
-	}
-	return nil
+	return faulty(CodeMessage, v.VerifyAll(messages, signatures))
 }
 
 func (m *Machine) closedAlready(in Close) (*Closed, error) {

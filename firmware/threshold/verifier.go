@@ -62,6 +62,20 @@ func (v *Verifier) Verify(x, sig []byte) error {
 	return nil
 }
 
+// VerifyAll is Verify for several documents: nil if there is a signature of each
+// encoded message, in their order.
+func (v *Verifier) VerifyAll(x, sigs [][]byte) error {
+	if len(sigs) != len(x) {
+		return fmt.Errorf("%w: %d signatures of %d documents", ErrSignature, len(sigs), len(x))
+	}
+	for i := range x {
+		if err := v.Verify(x[i], sigs[i]); err != nil {
+			return fmt.Errorf("signature %d of %d: %w", i+1, len(x), err)
+		}
+	}
+	return nil
+}
+
 // FinishVarTime is [FinishSequentialVarTime] under the Verifier's key. What it
 // returns has passed crypto/rsa.
 func (v *Verifier) FinishVarTime(a Algorithm, digest, y []byte) ([]byte, error) {

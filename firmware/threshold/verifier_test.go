@@ -46,6 +46,16 @@ func TestVerifier(t *testing.T) {
 			}
 			ems, sigs = append(ems, em), append(sigs, sig)
 		}
+		if err := v.VerifyAll(ems, sigs); err != nil {
+			t.Errorf("%d bits, all: %v", bits, err)
+		}
+		for what, wrong := range map[string][][]byte{
+			"one too few": sigs[1:], "one too many": append(slices.Clone(sigs), sigs[0]), "none": nil, "exchanged": append(slices.Clone(sigs[1:]), sigs[0]),
+		} {
+			if err := v.VerifyAll(ems, wrong); !errors.Is(err, threshold.ErrSignature) {
+				t.Errorf("%d bits, %s: %v", bits, what, err)
+			}
+		}
 		for i, em := range ems {
 			for j, sig := range sigs {
 				if err := v.Verify(em, sig); (err == nil) != (i == j) || err != nil && !errors.Is(err, threshold.ErrSignature) {

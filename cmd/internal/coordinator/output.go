@@ -147,12 +147,7 @@ func (r *Request) verifySignatures(signatures [][]byte) error {
 	if err != nil {
 		return err
 	}
-	for i, x := range r.x {
-		if err := v.Verify(x, signatures[i]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return v.VerifyAll(r.x, signatures)
 }
 
 // release lets the signatures out.

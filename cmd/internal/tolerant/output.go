@@ -418,16 +418,13 @@ func (o *Output) judge(a *listened, t *task, signatures [][]byte) verdict {
 	if err != nil || len(x) != len(signatures) {
 		return unsure
 	}
-	for i := range x {
-		switch err := a.verifier.Verify(x[i], signatures[i]); {
-		case err == nil:
-		case errors.Is(err, threshold.ErrSignature):
-			return wrong
-		default:
-			return unsure
-		}
+	switch err := a.verifier.VerifyAll(x, signatures); {
+	case err == nil:
+		return right
+	case errors.Is(err, threshold.ErrSignature):
+		return wrong
 	}
-	return right
+	return unsure
 }
 
 // name tells of a combiner that signed with its token for what does not verify.

@@ -295,19 +295,14 @@ func (d *Desk) done(p *Packet) {
 // and RSA is a permutation. Whether the certificates are sound is for the output
 // interface and the requester.
 func (d *Desk) verified(t *task, signatures [][]byte) bool {
-	digest := envelope.HashOf("privyseal signatures", signatures...)
+	digest := signaturesHash(signatures)
 	if t.signed {
 		return digest == t.signatures
 	}
 	v := d.authorities[t.number.enterprise].verifier
 	x, err := t.checked.EncodedMessages(t.about.Digest)
-	if v == nil || err != nil || len(signatures) != len(x) {
+	if v == nil || err != nil || v.VerifyAll(x, signatures) != nil {
 		return false
-	}
-	for i := range x {
-		if v.Verify(x[i], signatures[i]) != nil {
-			return false
-		}
 	}
 	t.signed, t.signatures = true, digest
 	return true

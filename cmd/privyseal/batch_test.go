@@ -364,8 +364,8 @@ func TestTableCut(t *testing.T) {
 		}
 	}
 	for _, line := range cut(strings.Repeat("é漢", 40), 20) {
-		if columns(line) > 20 {
-			t.Errorf("%q takes %d columns", line, columns(line))
+		if document.Columns(line) > 20 {
+			t.Errorf("%q takes %d columns", line, document.Columns(line))
 		}
 	}
 }

@@ -152,7 +152,7 @@ func shortTitle(i *client.Item, width int) string {
 	for n, part := range parts {
 		name := sep + briefly(part.View())
 		more := fmt.Sprintf(", … and %d more", len(parts)-n)
-		if n > 0 && columns(title+name+more) > width && (n < len(parts)-1 || columns(title+name) > width) {
+		if n > 0 && document.Columns(title+name+more) > width && (n < len(parts)-1 || document.Columns(title+name) > width) {
 			return title + more
 		}
 		title, sep = title+name, ", "
@@ -230,7 +230,7 @@ func (x *shown) table(width int) []string {
 	for _, row := range rows {
 		for k, cell := range row {
 			for _, line := range cell {
-				widths[k] = max(widths[k], columns(line))
+				widths[k] = max(widths[k], document.Columns(line))
 			}
 		}
 	}
@@ -255,7 +255,7 @@ func (x *shown) table(width int) []string {
 				if line < len(cell) {
 					value = cell[line]
 				}
-				text += " " + value + strings.Repeat(" ", max(0, widths[k]-columns(value))+1)
+				text += " " + value + strings.Repeat(" ", max(0, widths[k]-document.Columns(value))+1)
 			}
 			out = append(out, strings.TrimRight(text, " "))
 		}
@@ -286,7 +286,7 @@ func indented(text string, indent, width int) []string {
 // cut breaks text into lines. Those after the first begin with a bar: what is one
 // name is not read as two, nor as one of the certificate below.
 func cut(text string, width int) []string {
-	if columns(text) <= width {
+	if document.Columns(text) <= width {
 		return []string{text}
 	}
 	lines := chop(text, width-2)
@@ -301,24 +301,11 @@ func chop(text string, width int) []string {
 	var out []string
 	line, used := "", 0
 	for _, r := range text {
-		w := columns(string(r))
+		w := document.Columns(string(r))
 		if used+w > width && line != "" {
 			out, line, used = append(out, line), "", 0
 		}
 		line, used = line+string(r), used+w
 	}
 	return append(out, line)
-}
-
-// columns is the room that text takes, as package document counts it: wide
-// characters take two columns.
-func columns(text string) int {
-	n := 0
-	for _, r := range text {
-		n++
-		if r >= 0x1100 && !(0x1e00 <= r && r <= 0x1fff) {
-			n++
-		}
-	}
-	return n
 }

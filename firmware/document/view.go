@@ -86,16 +86,25 @@ func (v *View) Lines(width int) []string {
 // String is Lines for a terminal of 100 columns.
 func (v *View) String() string { return strings.Join(v.Lines(100), "\n") + "\n" }
 
-// fold breaks a value into lines. Wide characters count as two columns.
+// Columns is the room that text takes on a terminal: wide characters count as two.
+func Columns(text string) int {
+	n := 0
+	for _, r := range text {
+		n++
+		if r >= 0x1100 && !(0x1e00 <= r && r <= 0x1fff) {
+			n++
+		}
+	}
+	return n
+}
+
+// fold breaks a value into lines.
 func fold(prefix, value string, width int) []string {
 	indent := min(utf8.RuneCountInString(prefix), labelWidth+2)
 	var out []string
 	line, used := prefix, utf8.RuneCountInString(prefix)
 	for _, r := range value {
-		w := 1
-		if r >= 0x1100 && !(0x1e00 <= r && r <= 0x1fff) {
-			w = 2
-		}
+		w := Columns(string(r))
 		if used+w > width {
 			out = append(out, line)
 			line, used = strings.Repeat(" ", indent)+"| ", indent+2

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
-	"github.com/privyseal/privyseal/cmd/internal/tolerant"
 	"github.com/privyseal/privyseal/firmware/approval"
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
@@ -79,8 +78,8 @@ func (r *Request) reject(d *device, no *approval.RejectedError, raw []byte) {
 	if !slices.Contains(d.rejected, x) {
 		d.rejected, r.dirty = append(d.rejected, x), true
 	}
-	if r.layered() && r.task.packet != nil {
-		r.broadcast(tolerant.Packet{Kind: tolerant.KindRejected, Device: d.id, Message: raw})
+	if r.layered() && d.no == nil {
+		d.no = bytes.Clone(raw)
 	}
 	if r.attempt != nil && r.attempt.place(d) >= 0 {
 		r.end(fmt.Sprintf("%s rejected the request at %s", no.Name, d.id))

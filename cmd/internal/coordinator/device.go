@@ -33,6 +33,7 @@ type device struct {
 	approvals []granted
 	base      []byte
 	rejected  []api.Rejection
+	no        []byte // the first of these, raw, for the site of a machine in two layers
 
 	machine machine // in a task of two layers
 	gone    bool    // from the authority

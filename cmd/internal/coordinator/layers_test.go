@@ -404,6 +404,60 @@ func TestOperatorsReject(t *testing.T) {
 	}
 }
 
+// TestNoIsHeard: an operator's no reaches the machine's site, though the packet is
+// lost, the distributor dies with it, or the site forgot the task, and at the
+// latest before desks hear that it is done.
+func TestNoIsHeard(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		mend  func(w *world, g *given)
+		spare int // packets that say no and are lost
+	}{
+		{"lost", func(w *world, _ *given) { w.pass(60) }, 3},
+		{"the distributor dies", func(w *world, g *given) { g.restart(); w.pass(60) }, 1},
+		{"the site starts anew", func(w *world, _ *given) { w.restartDesk("server-1"); w.pass(60) }, 1},
+		{"done first", func(w *world, g *given) {
+			clear(w.silent)
+			for d := range w.devices {
+				g.approveAll(d)
+			}
+			w.settle()
+			if out := g.r.Tracking(); out.State != api.StateDone {
+				t.Fatalf("%s: %s", out.State, out.Text)
+			}
+		}, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, a := newWorld(t)
+			w.hush(numbers(1, 8)...)
+			g := w.start("server-2", w.request(a))
+			w.settle()
+			lost := 0
+			w.cut = func(p tolerant.Packet, site string) bool {
+				if p.Kind != tolerant.KindRejected || site != "server-1" || lost == c.spare {
+					return false
+				}
+				lost++
+				return true
+			}
+			it := g.inbox["device-1"].Items[0]
+			_, e, err := g.r.Approve(w.now, coordtest.Approve(t, w.sys, w.sys.Persons[it.Person], it.Content, w.now, "not ours"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			g.do(e)
+			w.settle()
+			if kept := w.kept["server-1"]; len(kept) > 0 || lost != 1 {
+				t.Fatalf("%d lost, kept %+v", lost, kept)
+			}
+			c.mend(w, g)
+			if kept := w.kept["server-1"]; len(kept) != 1 || kept[0].Device != "device-1" || !strings.Contains(kept[0].Why, "not ours") {
+				t.Errorf("%d lost, kept %+v", lost, kept)
+			}
+		})
+	}
+}
+
 // TestRestartAnywhere: the distributor, or a desk, or all of them, die before
 // any event.
 func TestRestartAnywhere(t *testing.T) {

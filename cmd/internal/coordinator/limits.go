@@ -48,6 +48,10 @@ const (
 	// none of it drops the task when it expires.
 	doneTimes = 2
 
+	// noTimes is how often the site of a machine is told that its operator rejected a
+	// task, while the task is open: for two minutes.
+	noTimes = 6
+
 	// answerSkew is how far a device's clock may be ahead.
 	answerSkew = 300
 

@@ -50,6 +50,7 @@ type deviceRecord struct {
 	Closed    bool                   `cbor:"9,keyasint"`
 	Text      string                 `cbor:"10,keyasint"`
 	Known     bool                   `cbor:"11,keyasint"`
+	No        []byte                 `cbor:"12,keyasint,omitempty"`
 }
 
 func (r *Request) record() []byte {
@@ -61,6 +62,7 @@ func (r *Request) record() []byte {
 		x := deviceRecord{
 			Device: d.id, Offer: d.offerRaw, Pieces: d.pieces, Spent: d.spent, Base: d.base,
 			Rejected: d.rejected, Wrong: d.wrong, Closed: d.closed, Text: d.text, Known: d.known,
+			No: d.no,
 		}
 		for _, g := range d.approvals {
 			x.Approvals = append(x.Approvals, g.raw)
@@ -134,7 +136,7 @@ func (r *Request) resumeDevice(d *device, in deviceRecord) error {
 	if in.Device != d.id {
 		return errors.New("the record is of another route")
 	}
-	d.spent, d.rejected, d.wrong, d.known, d.closed, d.text = in.Spent, in.Rejected, in.Wrong, in.Known, in.Closed, in.Text
+	d.spent, d.rejected, d.no, d.wrong, d.known, d.closed, d.text = in.Spent, in.Rejected, in.No, in.Wrong, in.Known, in.Closed, in.Text
 	offer, err := approval.VerifyOffer(r.State, in.Offer, r.now)
 	if err != nil || r.state != api.StateOpen && !r.layered() {
 		return nil

@@ -32,7 +32,8 @@ type task struct {
 	unknownAt int64
 	unknownIn int64
 
-	dones  int // broadcasts of the end so far
+	noed   bool // the noes were said once more at the end
+	dones  int  // broadcasts of the end so far
 	doneAt int64
 
 	accusations []*accusation
@@ -51,6 +52,8 @@ type machine struct {
 	doubts []*device     // whose powers were here when it found no signature
 	failed envelope.Hash // the last refusal that counted
 	tries  int64         // times that it was told something in vain
+	noes   int           // broadcasts of its operator's no so far
+	noAt   int64         // the next
 }
 
 func (r *Request) layered() bool { return r.task != nil }
@@ -143,9 +146,11 @@ func (r *Request) advanceTask() {
 		if r.distribute() {
 			r.repeatTask()
 			r.confirm()
+			r.sayNo()
 		}
 		return
 	}
+	r.sayNo() // before desks hear that it is over, and forget the task
 	if r.unsettled() {
 		r.demandProofs()
 		return
@@ -294,7 +299,8 @@ func (r *Request) repeatTask() {
 	t.unknownIn = min(max(1, 2*t.unknownIn), waitMax)
 	t.unknownAt = r.now + t.unknownIn
 	for d := range t.unknown {
-		d.retry = 0 // its confirmation follows
+		d.retry = 0 // its confirmation follows, or its no
+		d.machine.noes, d.machine.noAt = 0, 0
 	}
 	clear(t.unknown)
 }
@@ -322,6 +328,26 @@ func (r *Request) confirm() {
 		if d.calculates() && d.machine.result != nil && !d.wrong {
 			r.broadcast(tolerant.Packet{Kind: tolerant.KindPowers, Device: d.id, Message: d.machine.result})
 		}
+	}
+}
+
+// sayNo says which machines' operators did not agree, for their sites to keep the
+// task as illegal (B [0113]). Nobody acknowledges it, and packets are lost: it is
+// repeated with growing pauses, and once more when the task is over.
+func (r *Request) sayNo() {
+	over := r.state != api.StateOpen
+	if r.task.packet == nil || over && r.task.noed {
+		return
+	}
+	r.task.noed = over
+	for _, d := range r.devices {
+		m := &d.machine
+		if d.no == nil || !over && (m.noes >= noTimes || r.now < m.noAt) {
+			continue
+		}
+		m.noAt = r.now + silenceWait<<m.noes
+		m.noes++
+		r.broadcast(tolerant.Packet{Kind: tolerant.KindRejected, Device: d.id, Message: d.no})
 	}
 }
 

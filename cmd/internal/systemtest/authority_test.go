@@ -402,16 +402,22 @@ func (o *Online) testDistributorDies(t *testing.T) {
 // testIllegal: a task that an operator rejects is kept as illegal, told of, and
 // survives the site.
 func (o *Online) testIllegal(t *testing.T) {
+	// The others wait for it: they could be done before d2 has asked anybody.
 	o.Say(func(i *client.Item) string {
 		if i.Device.ID == "d2" {
 			return approval.Reject
 		}
-		return approval.Approve
+		return ""
 	}, "a1", "a2")
 	defer o.Say(nil, "a1", "a2")
-	_, tr := o.Issue("ca-11", "www.example", "s1")
+	r, err := o.Ask("ca-11", "www.example", "s1")
+	o.check(err)
+	var tr *api.Tracking
 	find := func() error {
 		tasks, err := o.Conn("s1").Tasks(t.Context())
+		if err == nil {
+			tr, err = o.Conn("s1").Tracking(t.Context(), r.Digest)
+		}
 		if err != nil {
 			return err
 		}
@@ -440,6 +446,16 @@ func (o *Online) testIllegal(t *testing.T) {
 		}
 		return fmt.Errorf("%+v", status.Servers)
 	})
+	o.Say(nil, "a1", "a2")
+	_, tr, err = o.Await(r)
+	if err != nil {
+		t.Fatalf("%v: %+v", err, tr)
+	}
+	for _, d := range tr.Devices {
+		if d.Device == "d2" && (d.Signed || len(d.Rejected) == 0) {
+			t.Errorf("what was rejected works: %+v", d)
+		}
+	}
 	o.StopSite("s2")
 	o.StartSite("s2")
 	o.eventually("it is shown after a restart", find)

@@ -142,7 +142,7 @@ func (d *Desk) Packet(now int64, p Packet) Effects {
 		case KindConfirmed:
 			d.confirmed(a, &p)
 		case KindRejected:
-			d.rejected(&p)
+			d.rejected(a, &p)
 		case KindDone:
 			d.done(&p)
 		case KindPowers:

@@ -21,10 +21,7 @@ func (d *Desk) confirmed(a *authority, p *Packet) {
 	}
 	t := d.find(p)
 	if t == nil {
-		if u := d.used[numberOf(p)]; (u == nil || u.request == p.Request && !u.over) && d.unknown < maxUnknown {
-			d.unknown++
-			d.send(numberOf(p), p.Request, Packet{Kind: KindUnknown, Device: p.Device})
-		}
+		d.askAgain(p)
 		return
 	}
 	m := t.machine(p.Device)
@@ -47,6 +44,15 @@ func (d *Desk) confirmed(a *authority, p *Packet) {
 	case !m.working && (!t.signed || prove):
 		m.prove, m.working = prove, true
 		d.enqueue(t, m, firmware.TypePowersTask)
+	}
+}
+
+// askAgain asks for a task that this site does not know, or knows no more, and
+// that a machine of it has part in.
+func (d *Desk) askAgain(p *Packet) {
+	if u := d.used[numberOf(p)]; (u == nil || u.request == p.Request && !u.over) && d.unknown < maxUnknown {
+		d.unknown++
+		d.send(numberOf(p), p.Request, Packet{Kind: KindUnknown, Device: p.Device})
 	}
 }
 
@@ -109,9 +115,13 @@ func (d *Desk) operatorsAgree(t *task, m *machine, p *Packet) bool {
 
 // rejected is the no of a machine's operator: the machine does not work on the
 // task, whatever else is said.
-func (d *Desk) rejected(p *Packet) {
+func (d *Desk) rejected(a *authority, p *Packet) {
+	if _, own := a.own[p.Device]; !own {
+		return
+	}
 	t := d.find(p)
 	if t == nil {
+		d.askAgain(p)
 		return
 	}
 	m := t.machine(p.Device)

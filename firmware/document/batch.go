@@ -90,6 +90,9 @@ func checkBatch(req *Request, key *ledger.Key, now int64) (*Checked, error) {
 	if size > maxBatchOctets {
 		return nil, fmt.Errorf("%w: %d octets, more than %d: make several requests", ErrBatch, size, maxBatchOctets)
 	}
+	if err := checkWeight(req.Batch); err != nil {
+		return nil, err
+	}
 	root, err := parseRoot(key.Certificate, key)
 	if err != nil {
 		return nil, err

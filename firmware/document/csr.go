@@ -32,26 +32,8 @@ type CSR struct {
 // ParseCSR reads and verifies a certificate request in DER. Errors wrap
 // ErrCSR, ErrCSRSignature or ErrWeakKey.
 func ParseCSR(der []byte) (*CSR, error) {
-	if len(der) == 0 {
-		return nil, fmt.Errorf("%w: it is missing", ErrCSR)
-	}
-	if len(der) > maxCSR {
-		return nil, fmt.Errorf("%w: %d octets, more than %d", ErrCSR, len(der), maxCSR)
-	}
-	if err := checkDER(der); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCSR, err)
-	}
 	// The key first: x509 says of an unsupported key only that the whole is bad.
-	var seq, info cryptobyte.String
-	if in := cryptobyte.String(der); !in.ReadASN1(&seq, asn1.SEQUENCE) || !seq.ReadASN1(&info, asn1.SEQUENCE) ||
-		!info.SkipASN1(asn1.INTEGER) || !info.SkipASN1(asn1.SEQUENCE) {
-		return nil, fmt.Errorf("%w: not PKCS#10", ErrCSR)
-	}
-	spki, ok := readElement(&info, asn1.SEQUENCE)
-	if !ok {
-		return nil, fmt.Errorf("%w: not PKCS#10", ErrCSR)
-	}
-	key, err := parseSubjectKey(spki)
+	key, err := csrKey(der)
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +74,30 @@ func ParseCSR(der []byte) (*CSR, error) {
 		c.hasNames = true
 	}
 	return c, nil
+}
+
+// csrKey reads the key for which a certificate is requested, and verifies nothing.
+// Errors wrap ErrCSR or ErrWeakKey.
+func csrKey(der []byte) (subjectKey, error) {
+	if len(der) == 0 {
+		return subjectKey{}, fmt.Errorf("%w: it is missing", ErrCSR)
+	}
+	if len(der) > maxCSR {
+		return subjectKey{}, fmt.Errorf("%w: %d octets, more than %d", ErrCSR, len(der), maxCSR)
+	}
+	if err := checkDER(der); err != nil {
+		return subjectKey{}, fmt.Errorf("%w: %w", ErrCSR, err)
+	}
+	var seq, info cryptobyte.String
+	if in := cryptobyte.String(der); !in.ReadASN1(&seq, asn1.SEQUENCE) || !seq.ReadASN1(&info, asn1.SEQUENCE) ||
+		!info.SkipASN1(asn1.INTEGER) || !info.SkipASN1(asn1.SEQUENCE) {
+		return subjectKey{}, fmt.Errorf("%w: not PKCS#10", ErrCSR)
+	}
+	spki, ok := readElement(&info, asn1.SEQUENCE)
+	if !ok {
+		return subjectKey{}, fmt.Errorf("%w: not PKCS#10", ErrCSR)
+	}
+	return parseSubjectKey(spki)
 }
 
 // readExtensions finds the extensionRequest attributes, RFC 2985 5.4.2.

@@ -128,6 +128,31 @@ func Solve(pub *threshold.PublicKey, alg threshold.Algorithm, digest []byte, p *
 // All of this supposes that the combiner's own share is right, which
 // [Public.CheckCombiner] has shown.
 func (s *Solver) Solve(digest []byte, powers []Powers, exp func(part int) ([]byte, error)) (*Solution, error) {
+	x, err := s.Begin(digest, powers)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if sol, err := x.Try(exp); sol != nil || err != nil {
+			return sol, err
+		}
+	}
+}
+
+// A Search is a Solver's work on one document, one combination at a time, for
+// whoever has other things to do between two exponentiations. A Solver has one at a
+// time.
+type Search struct {
+	s      *Solver
+	digest []byte
+	good   []Powers
+	wrong  []uint64
+	left   []match
+	failed []failure
+}
+
+// Begin starts the work that Solve does.
+func (s *Solver) Begin(digest []byte, powers []Powers) (*Search, error) {
 	if err := s.alg.CheckDigest(digest); err != nil {
 		return nil, err
 	}
@@ -135,47 +160,57 @@ func (s *Solver) Solve(digest []byte, powers []Powers, exp func(part int) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	left := s.matching(good)
-	var failed []failure
-	for len(left) > 0 && len(failed) < MaxTries {
-		var try match
-		try, left = nextTry(left, s.failed, len(s.public.Grouping.Calculators))
-		yc, err := exp(try.part)
-		if err != nil {
-			return nil, err
-		}
-		if !s.formed(yc) {
-			return nil, ownPower(s.pub.CheckPartial(yc))
-		}
-		sig, product, err := s.combine(digest, try.combination, good, yc)
-		if err == nil {
-			s.lastWon = try.part
-			w, suspects := verdict(failed, try.combination, wrong)
-			return &Solution{sig, try.combination, w, suspects}, nil
-		}
-		if !errors.Is(err, threshold.ErrSignature) {
-			return nil, err
-		}
-		if err := s.pub.CheckPartial(yc); err != nil {
-			return nil, ownPower(err)
-		}
-		if len(failed) == 0 { // the powers stay the same
-			for _, j := range s.notUnits(good) {
-				wrong = append(wrong, j)
-				left = avoiding(left, s.machine(j))
-				s.remember(s.machine(j))
-			}
-		}
-		failed = append(failed, failure{try, s.square(product)})
-		s.lost[try.part]++
-		s.remember(try.machines)
+	return &Search{s: s, digest: digest, good: good, wrong: wrong, left: s.matching(good)}, nil
+}
+
+// Try tries the next combination, with one call of exp, and returns nil and no
+// error if it gave no signature. Its results and errors are those of Solve.
+func (x *Search) Try(exp func(part int) ([]byte, error)) (*Solution, error) {
+	s := x.s
+	if len(x.left) == 0 || len(x.failed) >= MaxTries {
+		return nil, x.unsolved()
 	}
-	e := &UnsolvedError{Left: len(left)}
-	for _, f := range failed {
+	var try match
+	try, x.left = nextTry(x.left, s.failed, len(s.public.Grouping.Calculators))
+	yc, err := exp(try.part)
+	if err != nil {
+		return nil, err
+	}
+	if !s.formed(yc) {
+		return nil, ownPower(s.pub.CheckPartial(yc))
+	}
+	sig, product, err := s.combine(x.digest, try.combination, x.good, yc)
+	if err == nil {
+		s.lastWon = try.part
+		w, suspects := verdict(x.failed, try.combination, x.wrong)
+		return &Solution{sig, try.combination, w, suspects}, nil
+	}
+	if !errors.Is(err, threshold.ErrSignature) {
+		return nil, err
+	}
+	if err := s.pub.CheckPartial(yc); err != nil {
+		return nil, ownPower(err)
+	}
+	if len(x.failed) == 0 { // the powers stay the same
+		for _, j := range s.notUnits(x.good) {
+			x.wrong = append(x.wrong, j)
+			x.left = avoiding(x.left, s.machine(j))
+			s.remember(s.machine(j))
+		}
+	}
+	x.failed = append(x.failed, failure{try, s.square(product)})
+	s.lost[try.part]++
+	s.remember(try.machines)
+	return nil, nil
+}
+
+func (x *Search) unsolved() *UnsolvedError {
+	e := &UnsolvedError{Left: len(x.left)}
+	for _, f := range x.failed {
 		e.Tried = append(e.Tried, f.combination)
 	}
-	e.Wrong, e.Suspects = verdict(failed, nil, wrong)
-	return nil, e
+	e.Wrong, e.Suspects = verdict(x.failed, nil, x.wrong)
+	return e
 }
 
 // sift parts the powers that are acceptable in form from those that are not,

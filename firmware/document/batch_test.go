@@ -622,24 +622,3 @@ func TestBare(t *testing.T) {
 	}
 	runtime.KeepAlive(all)
 }
-
-// What a coordinator keeps of a batch still assembles every certificate.
-func TestUnseen(t *testing.T) {
-	_, a, key := layersKey(t)
-	c, err := Check(batchOf(t, key, 3, threshold.PS256), key, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kept := c.Unseen()
-	if kept.View().Title != "" || len(kept.View().Sections) != 0 {
-		t.Error("it still has a view")
-	}
-	for i, part := range kept.Parts() {
-		if !bytes.Equal(finish(t, part, a.Whole), finish(t, c.Parts()[i], a.Whole)) {
-			t.Errorf("certificate %d differs", i+1)
-		}
-	}
-	if !bytes.Equal(kept.Digest(), c.Digest()) || kept.HoldsUntil() != c.HoldsUntil() {
-		t.Error("digest or time differ")
-	}
-}

@@ -181,15 +181,57 @@ func (c *Checked) Bare() *Checked {
 	return &b
 }
 
-// Unseen returns it without what only its View shows, which is most of it: all that
-// Assemble takes is there.
-func (c *Checked) Unseen() *Checked {
-	u := *c
-	u.header, u.content, u.parts = nil, &content{issuer: c.content.issuer, view: func(*View) {}}, nil
-	for _, part := range c.parts {
-		u.parts = append(u.parts, part.Unseen())
+// Whole returns a bare one with the documents of the request that it was made of, and
+// with what Assemble takes besides. Its View stays empty. Nothing is checked again:
+// what has the digests of what was checked is what was checked. key is the request's,
+// as it is in the ledger now. A request that is another one is ErrRequest.
+func (c *Checked) Whole(req *Request, key *ledger.Key) (*Checked, error) {
+	if !c.bare {
+		return c, nil
 	}
-	return &u
+	if req.Kind != c.kind || len(req.Batch) != len(c.parts) {
+		return nil, fmt.Errorf("%w: it is not the one that was checked", ErrRequest)
+	}
+	var issuer *root
+	var err error
+	switch c.kind {
+	case KindCertificate, KindCertificates, KindIdentity:
+		if issuer, err = parseRoot(key.Certificate, key); err != nil {
+			return nil, err
+		}
+	}
+	if c.parts == nil {
+		return c.with(req.Document, issuer)
+	}
+	w := *c
+	w.bare, w.parts = false, nil
+	for i, part := range c.parts {
+		p, err := part.with(req.Batch[i].Document, issuer)
+		if err != nil {
+			return nil, err
+		}
+		w.parts = append(w.parts, p)
+	}
+	return &w, nil
+}
+
+// with gives one document back.
+func (c *Checked) with(signed []byte, issuer *root) (*Checked, error) {
+	w := *c
+	w.bare, w.content = false, &content{issuer: issuer, view: func(*View) {}}
+	switch c.kind {
+	case KindDigest:
+		return &w, nil
+	case KindEntry:
+		signed = ledger.ToBeSigned(signed)
+	}
+	h := c.algorithm.Hash().New()
+	h.Write(signed)
+	if !bytes.Equal(h.Sum(nil), c.digest) {
+		return nil, fmt.Errorf("%w: it is not the one that was checked", ErrRequest)
+	}
+	w.toBeSigned = bytes.Clone(signed)
+	return &w, nil
 }
 
 // Family is the family of the key, empty for a root (CheckRoot).

@@ -40,8 +40,8 @@ type Request struct {
 	digest   envelope.Hash
 	request  document.Request
 	about    approval.Request
-	checked  *document.Checked
-	head     envelope.Hash // of the ledger with which the document was checked
+	checked  *document.Checked // bare
+	head     envelope.Hash     // of the ledger with which the document was checked
 	key      ledger.Key
 	x        [][]byte // the encoded message of each document, |N| octets
 	accepted int64
@@ -133,13 +133,27 @@ func (r *Request) verify(now int64) error {
 	if r.x, err = r.checked.EncodedMessages(r.digest); err != nil {
 		return err
 	}
-	// What was parsed of a batch is many times as long as its message, and there
-	// may be hundreds.
-	r.checked, r.request.Batch = r.checked.Unseen(), nil
+	// The documents are kept in the message alone. What was parsed of a batch is many
+	// times as long, a file would be there three times, and there may be hundreds.
+	r.checked = r.checked.Bare()
+	r.request.Document, r.request.CSR, r.request.Batch = nil, nil, nil
 	return nil
 }
 
-// whole is the request with its batch, which is kept in the message alone.
+// assemble makes the documents of signatures, if all verify.
+func (r *Request) assemble(signatures [][]byte) ([][]byte, error) {
+	in, err := r.whole()
+	if err != nil {
+		return nil, err
+	}
+	c, err := r.checked.Whole(in, &r.key)
+	if err != nil {
+		return nil, err
+	}
+	return c.AssembleAll(signatures)
+}
+
+// whole is the request with its documents.
 func (r *Request) whole() (*document.Request, error) {
 	u, err := envelope.Parse(r.raw)
 	if err != nil {
@@ -346,7 +360,7 @@ func (r *Request) finish(state, text string) {
 
 // done releases signatures, one for each document, if all verify.
 func (r *Request) done(signatures ...[]byte) error {
-	whole, err := r.checked.AssembleAll(signatures)
+	whole, err := r.assemble(signatures)
 	if err != nil {
 		return err
 	}

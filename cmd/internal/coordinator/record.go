@@ -109,7 +109,7 @@ func Resume(c Config, raw, data []byte, now int64) (*Request, error) {
 	r.now, r.finished, r.accepted = now, now, in.Accepted
 	r.state, r.text, r.revision, r.history = in.State, in.Text, in.Revision, in.History
 	if in.State == api.StateDone {
-		if r.documents, err = r.checked.AssembleAll(in.Signatures); err != nil {
+		if r.documents, err = r.assemble(in.Signatures); err != nil {
 			return nil, err
 		}
 		r.signatures = in.Signatures

@@ -35,13 +35,20 @@ func (m *Machine) acceptable(c *ctx, raw []byte) (*asked, error) {
 		return nil, err
 	}
 	digest := u.UnverifiedDigest()
-	if m.state.closed[digest] != 0 {
-		return nil, refuse(CodeClosed, "request %s is closed: it has its signature", digest)
+	if err := m.isOpen(digest); err != nil {
+		return nil, err
 	}
 	if a := m.verified.find(digest, m.state.ledger.Head(), c.Now); a != nil {
 		return a, nil
 	}
 	return m.verify(c, u)
+}
+
+func (m *Machine) isOpen(request envelope.Hash) error {
+	if m.state.closed[request] != 0 {
+		return refuse(CodeClosed, "request %s is closed: it has its signature", request)
+	}
+	return nil
 }
 
 // verify does all of it.

@@ -20,6 +20,9 @@ func (m *Machine) dispatch(c *ctx, v *envelope.Verified) (string, any, error) {
 	if err := faulty(CodeExpired, v.CheckFresh(c.Now, requestSkew)); err != nil {
 		return "", nil, err
 	}
+	if err := m.unoccupied(typ); err != nil {
+		return "", nil, err
+	}
 	switch typ {
 	case TypeStatusAsk:
 		return handle(m, c, v, typ, TypeStatus, anyPhase, (*Machine).status)

@@ -1,6 +1,7 @@
 package firmware
 
 import (
+	"crypto/ecdh"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,17 +28,27 @@ func (m *Machine) Handle(in Inputs, frame []byte) Effects {
 		c.note(err.Error())
 	}
 	m.handle(c, frame)
-	e.Records, e.next = c.draft.records, c.draft.state
-	return e
+	return m.end(c)
 }
 
 // step begins a step.
 func (m *Machine) step(in Inputs, e *Effects) *ctx {
+	c := m.begin(in, e)
+	m.expire(c.Now)
+	return c
+}
+
+func (m *Machine) begin(in Inputs, e *Effects) *ctx {
 	c := &ctx{Inputs: in, effect: e}
 	c.draft = draft{state: m.state, now: m.now(in)}
 	c.Now = c.draft.now
-	m.expire(c.Now)
 	return c
+}
+
+// end is what a step wants done.
+func (m *Machine) end(c *ctx) Effects {
+	c.effect.Records, c.effect.next, c.effect.More = c.draft.records, c.draft.state, m.pending != nil
+	return *c.effect
 }
 
 func (m *Machine) handle(c *ctx, frame []byte) {
@@ -68,6 +79,17 @@ func (m *Machine) handle(c *ctx, frame []byte) {
 	m.tidy(c)
 	before := c.draft
 	typ, payload, err := m.dispatch(c, v)
+	if p, ok := payload.(*pending); ok && err == nil {
+		p.message, p.to, p.typ = v, to, typ
+		m.pending = p
+		m.proceed(c)
+		return
+	}
+	m.reply(c, v, to, before, typ, payload, err)
+}
+
+// reply answers a message, or refuses it.
+func (m *Machine) reply(c *ctx, v *envelope.Verified, to *ecdh.PublicKey, before draft, typ string, payload any, err error) {
 	if err != nil {
 		// A refusal of what concerns a request is part of its history; nothing
 		// else of the failed step remains.

@@ -116,14 +116,13 @@ func (m *Machine) Tick(in Inputs) Effects {
 	var e Effects
 	c := m.step(in, &e)
 	if m.policy() == nil || m.state.destroyed {
-		return e
+		return m.end(c)
 	}
 	if err := m.tick(c); err != nil {
 		c.note(err.Error())
 	}
 	m.report(c)
-	e.Records, e.next = c.draft.records, c.draft.state
-	return e
+	return m.end(c)
 }
 
 func (m *Machine) tick(c *ctx) error {

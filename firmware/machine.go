@@ -109,6 +109,10 @@ type Effects struct {
 	// over under the release lock, with a live lease, or not at all.
 	Release bool
 
+	// More says that work is under way. The caller does what may not wait, and
+	// nothing else, and then calls [Machine.Continue].
+	More bool
+
 	// Sweep says that decoding made copies of secrets that nobody can wipe. The
 	// caller has the collector give their pages back.
 	Sweep bool
@@ -130,6 +134,7 @@ type Machine struct {
 	checks   map[offerKey]*check
 	masters  masterKeys
 	verified verified // requests that have offers
+	pending  *pending // nil: nothing is under way
 	made     uint64   // partial signatures, powers and combined signatures since the start
 
 	invitations map[uint64][]*invitation // by enterprise code, oldest first: those that stand

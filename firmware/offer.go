@@ -39,6 +39,7 @@ func (m *Machine) offerAsk(c *ctx, v *envelope.Verified) (string, any, error) {
 			return TypeOffered, m.offered(o, a.holder.Share), nil
 		}
 		delete(m.offers, k)
+		m.forsake()
 	}
 	dealing, err := m.inForce(a)
 	if err != nil {
@@ -125,7 +126,7 @@ func (m *Machine) offersOf(requester string) (n int) {
 	return n
 }
 
-// dropOffers erases one-time keys. Go's ecdh.PrivateKey has no wipe: the
+// dropOffers erases one-time keys, and the share in use that one of them opened. Go's ecdh.PrivateKey has no wipe: the
 // reference is dropped and the memory left to the collector, which
 // docs/threat-model.md says.
 func (m *Machine) dropOffers(which func(offerKey, *offer) bool) {
@@ -137,6 +138,7 @@ func (m *Machine) dropOffers(which func(offerKey, *offer) bool) {
 		return true
 	})
 	maps.DeleteFunc(m.checks, func(k offerKey, _ *check) bool { _, ok := m.offers[k]; return !ok })
+	m.forsake()
 }
 
 // close ends a request: its final signatures verify, so nobody needs another

@@ -24,6 +24,7 @@ const (
 	CodeTask     = "task"     // a task packet is not acceptable, or its number is taken
 	CodeLedger   = "ledger"   // this device has to catch up first
 	CodeLease    = "lease"    // no beats: the device is silent, or about to be
+	CodeBusy     = "busy"     // another task is under way
 	CodeInternal = "internal" // the token or the device failed
 )
 

@@ -125,16 +125,29 @@ func (m *Machine) attempt(c *ctx, in Task) (*attempt, error) {
 
 // offerFor finds the one-time key for a request.
 func (m *Machine) offerFor(c *ctx, a *asked) (*offer, error) {
-	o, ok := m.offers[offerKey{a.digest, a.holder.Share}]
-	if !ok || o.expires <= c.Now {
-		return nil, refuse(CodeOffer, "this device has no one-time key for request %s any more (it was locked, restarted, or the key expired): "+
-			"ask for a new offer and for new approvals", a.digest)
+	o, err := m.standing(c, a)
+	if err != nil {
+		return nil, err
 	}
 	if o.attempts >= maxAttempts {
 		return nil, refuse(CodeOffer, "request %s was answered %d times: make a new request", a.digest, o.attempts)
 	}
 	m.verified.keep(a)
 	return o, nil
+}
+
+// standing is the one-time key for a request, if there is one.
+func (m *Machine) standing(c *ctx, a *asked) (*offer, error) {
+	o, ok := m.offers[offerKey{a.digest, a.holder.Share}]
+	if !ok || o.expires <= c.Now {
+		return nil, noOffer(a)
+	}
+	return o, nil
+}
+
+func noOffer(a *asked) error {
+	return refuse(CodeOffer, "this device has no one-time key for request %s any more (it was locked, restarted, or the key expired): "+
+		"ask for a new offer and for new approvals", a.digest)
 }
 
 // quorum verifies the approvals of this device's officers. In a chain, what

@@ -162,9 +162,10 @@ func (m *Machine) lock(c *ctx, in Lock) (*Status, error) {
 	return m.describe(c.draft.state, c.Boot), nil
 }
 
-// LockDown erases every one-time key, and with the instance what beats are
-// sealed to, and closes the token.
+// LockDown erases every one-time key, a share in use, and with the instance what
+// beats are sealed to, and closes the token.
 func (m *Machine) LockDown() error {
+	m.pending.end()
 	m.dropOffers(func(offerKey, *offer) bool { return true })
 	clear(m.invitations)
 	m.unlocks, m.instance, m.enrolment, m.monitor = nil, nil, nil, nil

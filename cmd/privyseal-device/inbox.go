@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/heartbeat"
 )
@@ -17,7 +18,8 @@ const (
 	laneBeat      lane = iota // beats for this device
 	laneChallenge             // other devices' challenges: their leases hang on them
 	laneHeartbeat             // what else concerns the heartbeat, revocations above all
-	laneOther
+	laneWord                  // the word to lock the device, and questions how it is
+	laneOther                 // what waits for work that is under way
 	lanes // how many there are
 )
 
@@ -44,17 +46,30 @@ func laneOf(frame []byte) lane {
 	if len(frame) > maxPeek {
 		return laneOther
 	}
-	switch h, err := envelope.Peek(frame); {
-	case err != nil:
-		return laneOther // the interpreter says what is wrong with it
+	h, err := envelope.Peek(frame)
+	if err != nil {
+		return laneOfOpen(frame)
+	}
+	switch {
 	case h.Type == heartbeat.TypeBeat:
 		return laneBeat
 	case h.Type == heartbeat.TypeChallenge:
 		return laneChallenge
 	case strings.HasPrefix(h.Type, heartbeat.TypeBeat+"."):
 		return laneHeartbeat
+	case h.Type == firmware.TypeStatusAsk, h.Type == firmware.TypeLock:
+		return laneWord
 	}
 	return laneOther
+}
+
+// laneOfOpen is the lane of what is not sealed: a device may be asked how it is by
+// whoever does not know its key, and while its token is locked.
+func laneOfOpen(frame []byte) lane {
+	if u, err := envelope.Parse(frame); err == nil && u.Header().Type == firmware.TypeStatusAsk {
+		return laneWord
+	}
+	return laneOther // the interpreter says what is wrong with it
 }
 
 // put adds a frame. It waits while too much waits already, but for what may be
@@ -87,11 +102,12 @@ func (b *inbox) add(l lane, frame []byte) bool {
 	return true
 }
 
-// take returns the next frame, or nil if there is none.
-func (b *inbox) take() []byte {
+// take returns the next frame of the lanes before a last one, or nil if there is
+// none.
+func (b *inbox) take(last lane) []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for l := range b.frames {
+	for l := range b.frames[:last] {
 		if len(b.frames[l]) == 0 {
 			continue
 		}

@@ -16,7 +16,7 @@ func TestInboxOrder(t *testing.T) {
 		}
 	}
 	for i, want := range [][]byte{beat, challenge, revoke, []byte("first"), []byte("second"), nil} {
-		if got := b.take(); !bytes.Equal(got, want) {
+		if got := b.take(lanes); !bytes.Equal(got, want) {
 			t.Errorf("place %d: %.20q", i, got)
 		}
 	}
@@ -34,7 +34,7 @@ func TestInboxDropsOldBeats(t *testing.T) {
 		}
 	}
 	for i, want := range append(beats[3:], nil) {
-		if got := b.take(); !bytes.Equal(got, want) {
+		if got := b.take(lanes); !bytes.Equal(got, want) {
 			t.Errorf("place %d is another", i)
 		}
 	}
@@ -62,21 +62,21 @@ func TestInboxFull(t *testing.T) {
 	}
 	entered := make(chan error)
 	go func() { entered <- b.put(t.Context(), make([]byte, n)) }()
-	if got := b.take(); !bytes.Equal(got, beat) {
+	if got := b.take(lanes); !bytes.Equal(got, beat) {
 		t.Fatal("the beat waited for its turn")
 	}
-	if len(b.take()) != n {
+	if len(b.take(lanes)) != n {
 		t.Fatal("not the first frame")
 	}
 	if err := <-entered; err != nil { // there was room
 		t.Fatal(err)
 	}
 	for range fit {
-		if len(b.take()) != n {
+		if len(b.take(lanes)) != n {
 			t.Fatal("a frame was lost")
 		}
 	}
-	if b.take() != nil || b.octets != 0 {
+	if b.take(lanes) != nil || b.octets != 0 {
 		t.Errorf("%d octets are left of nothing", b.octets)
 	}
 	// Whatever the bound, one frame always fits.

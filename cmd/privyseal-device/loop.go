@@ -16,6 +16,7 @@ import (
 // interpreter is a firmware.Machine.
 type interpreter interface {
 	Handle(firmware.Inputs, []byte) firmware.Effects
+	Continue(firmware.Inputs) firmware.Effects
 	Tick(firmware.Inputs) firmware.Effects
 	Durable(*firmware.Effects)
 	Next() int64
@@ -74,7 +75,8 @@ func (d *device) interrupt() {
 
 // loop is the one goroutine that has the interpreter. It goes on without a
 // link: a device that is cut off must fall silent too. Between two messages it
-// first hears the watchdog, then looks at the time.
+// first hears the watchdog, then looks at the time. Between two pieces of work it
+// does the same, and takes the messages that may not wait.
 func (d *device) loop(ctx context.Context) error {
 	if err := d.renew(); err != nil {
 		return err
@@ -95,8 +97,18 @@ func (d *device) loop(ctx context.Context) error {
 				return err
 			}
 		}
-		if frame := d.inbox.take(); frame != nil {
+		last := lanes
+		if d.more {
+			last = laneOther
+		}
+		if frame := d.inbox.take(last); frame != nil {
 			if err := d.handle(ctx, frame); err != nil {
+				return err
+			}
+			continue
+		}
+		if d.more {
+			if err := d.proceed(ctx); err != nil {
 				return err
 			}
 			continue
@@ -155,9 +167,17 @@ func (d *device) handle(ctx context.Context, frame []byte) error {
 	return nil
 }
 
+// proceed has the interpreter do the next piece of what it works on.
+func (d *device) proceed(ctx context.Context) error {
+	e := d.machine.Continue(d.clock.inputs())
+	at(d.step, stepHandled)
+	return d.carryOut(ctx, e)
+}
+
 // carryOut does what the interpreter decided, in the order of [firmware.Effects].
 // An error ends the process: the next one begins from what is durable.
 func (d *device) carryOut(ctx context.Context, e firmware.Effects) error {
+	d.more = e.More
 	if e.Note != "" {
 		d.log.Info(e.Note)
 	}

@@ -52,6 +52,7 @@ type device struct {
 	silent bool // the watchdog locked the token, and nobody unlocked it since
 	ticks  *bootclock.Timer
 	ticked int64 // when the interpreter was last told the time
+	more   bool  // the interpreter has work under way
 	inbox  *inbox
 	link   atomic.Pointer[link.Conn] // nil: there is none
 	step   func(string)              // tests stop the process here

@@ -58,12 +58,16 @@ type Device struct {
 	// BeforeRelease, if not nil, is called when an answer is about to be handed
 	// over, as if the process stood still there.
 	BeforeRelease func()
+	// Between, if not nil, is called between two pieces of work, without the
+	// device's lock: it may Take, Tick, Interject, Kill and Restart.
+	Between func()
 	// Send, if not nil, takes the frames that answer nothing. It is called
 	// without the device's lock.
 	Send func(frame []byte)
 	// Seen is what the device stored of those that it beats for.
 	Seen []byte
 
+	work    sync.Mutex // held for a whole message, whatever comes in between
 	mu      sync.Mutex
 	cfg     firmware.Config
 	machine *firmware.Machine
@@ -210,27 +214,43 @@ func (d *Device) inputs() firmware.Inputs {
 }
 
 // Relay hands one frame to the device and returns its answer, as its link
-// does: records first, then the answer, and only within the lease.
+// does: records first, then the answer, and only within the lease. Work in pieces is
+// carried to its end.
 func (d *Device) Relay(frame []byte) ([]byte, error) {
-	reply, send, err := d.step(func(in firmware.Inputs) firmware.Effects { return d.machine.Handle(in, frame) })
-	d.pass(send)
-	if err == nil && reply == nil {
+	d.work.Lock()
+	defer d.work.Unlock()
+	e, err := d.handle(frame)
+	for err == nil && e.More {
+		if d.Between != nil {
+			d.Between()
+		}
+		e, err = d.step(func(in firmware.Inputs) firmware.Effects { return d.machine.Continue(in) })
+	}
+	if err == nil && e.Reply == nil {
 		err = fmt.Errorf("firmwaretest: device %s says nothing: %v", d.ID, d.Notes[max(0, len(d.Notes)-1):])
 	}
-	return reply, err
+	return e.Reply, err
+}
+
+// Interject is Relay for what is handed over between two pieces of work.
+func (d *Device) Interject(frame []byte) ([]byte, error) {
+	e, err := d.handle(frame)
+	return e.Reply, err
 }
 
 // Take hands a frame to the device that it need not answer.
 func (d *Device) Take(frame []byte) error {
-	_, send, err := d.step(func(in firmware.Inputs) firmware.Effects { return d.machine.Handle(in, frame) })
-	d.pass(send)
+	_, err := d.handle(frame)
 	return err
+}
+
+func (d *Device) handle(frame []byte) (firmware.Effects, error) {
+	return d.step(func(in firmware.Inputs) firmware.Effects { return d.machine.Handle(in, frame) })
 }
 
 // Tick lets the device do what is due.
 func (d *Device) Tick() error {
-	_, send, err := d.step(func(in firmware.Inputs) firmware.Effects { return d.machine.Tick(in) })
-	d.pass(send)
+	_, err := d.step(func(in firmware.Inputs) firmware.Effects { return d.machine.Tick(in) })
 	return err
 }
 
@@ -245,11 +265,20 @@ func (d *Device) pass(frames [][]byte) {
 // ErrHeld is the answer to a message whose answer the release gate held back.
 var ErrHeld = errors.New("firmwaretest: the answer was held back: no lease")
 
-func (d *Device) step(do func(firmware.Inputs) firmware.Effects) (reply []byte, send [][]byte, err error) {
+// step carries out what the machine decides. What it returns has the answer only
+// if that was let go.
+func (d *Device) step(do func(firmware.Inputs) firmware.Effects) (firmware.Effects, error) {
+	e, err := d.carryOut(do)
+	d.pass(e.Send)
+	return e, err
+}
+
+func (d *Device) carryOut(do func(firmware.Inputs) firmware.Effects) (firmware.Effects, error) {
+	none := firmware.Effects{}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.dead {
-		return nil, nil, errors.New("firmwaretest: the device is dead")
+		return none, errors.New("firmwaretest: the device is dead")
 	}
 	e := do(d.inputs())
 	if e.Note != "" {
@@ -263,7 +292,7 @@ func (d *Device) step(do func(firmware.Inputs) firmware.Effects) (reply []byte, 
 			}
 			if err != nil {
 				d.dead = true
-				return nil, nil, err
+				return none, err
 			}
 			if persist {
 				continue
@@ -279,25 +308,26 @@ func (d *Device) step(do func(firmware.Inputs) firmware.Effects) (reply []byte, 
 		if d.BeforeDestroy != nil {
 			if err := d.BeforeDestroy(); err != nil {
 				d.dead = true
-				return nil, nil, err
+				return none, err
 			}
 		}
 		if err := d.machine.Destroy(); err != nil {
-			return nil, nil, err
+			return none, err
 		}
 	}
 	if e.SetPIN != nil {
 		if err := d.setPIN(e.SetPIN); err != nil {
-			return nil, nil, err
+			return none, err
 		}
 	}
 	if d.BeforeRelease != nil && e.Release {
 		d.BeforeRelease()
 	}
 	if l := d.machine.Lease(); e.Release && l.Guarded && d.inputs().Boot >= l.Until {
-		return nil, e.Send, ErrHeld
+		e.Reply = nil
+		return e, ErrHeld
 	}
-	return e.Reply, e.Send, nil
+	return e, nil
 }
 
 func (d *Device) setPIN(next []byte) error {

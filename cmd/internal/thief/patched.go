@@ -110,7 +110,10 @@ func (t *things) patched(w io.Writer) error {
 	}
 	for _, frame := range to {
 		said[typeOf(frame)]++
-		take(m.Handle(inputs(), frame))
+		e := m.Handle(inputs(), frame)
+		for take(e); e.More; take(e) {
+			e = m.Continue(inputs())
+		}
 		take(m.Tick(inputs()))
 	}
 	l := m.Lease()

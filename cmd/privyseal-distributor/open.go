@@ -42,7 +42,7 @@ func (a *app) read(dir string, sure bool) (*brought, error) {
 		return nil, err
 	}
 	b := &brought{dir: dir, sum: sha256.Sum256(x.Plan), abandoned: x.Abandoned}
-	if b.state, err = x.System.State(id); err != nil {
+	if b.state, err = a.verify(&x.System, id); err != nil {
 		return nil, fmt.Errorf("the system on the medium: %w", err)
 	}
 	if b.plan, err = medium.ParsePlan(x.Plan); err != nil {
@@ -52,6 +52,13 @@ func (a *app) read(dir string, sure bool) (*brought, error) {
 		b.invitations = append(b.invitations, x.Invitations[device])
 	}
 	return b, nil
+}
+
+// verify verifies the system with its ledger, which may have taken years to grow.
+func (a *app) verify(s *medium.System, id envelope.Hash) (ledger.State, error) {
+	p := term.StartProgress(a.err, a.terminal, "verifying the ledger")
+	defer p.Done()
+	return s.State(id, p.Set)
 }
 
 // systemID is the id by which the medium's system is verified.

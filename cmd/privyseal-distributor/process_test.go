@@ -196,7 +196,9 @@ func (r *rig) invite(plan string, abandoned ...ledger.Dealing) string {
 	r.check(err)
 	bundle, err := envelope.Marshal(r.Bundle)
 	r.check(err)
-	x := &medium.Invited{Plan: []byte(plan), System: medium.System{Bundle: bundle, Entries: r.entries}, Invitations: map[string][]byte{}, Abandoned: abandoned}
+	system, err := medium.SystemOf(bundle, r.entries)
+	r.check(err)
+	x := &medium.Invited{Plan: []byte(plan), System: system, Invitations: map[string][]byte{}, Abandoned: abandoned}
 	for _, d := range p.Devices() {
 		key, err := ecdh.P256().GenerateKey(rand.Reader)
 		r.check(err)
@@ -214,7 +216,7 @@ func (r *rig) invite(plan string, abandoned ...ledger.Dealing) string {
 		x.Invitations[d], r.oneTime[d], r.invited[d] = raw, key, u.UnverifiedDigest()
 	}
 	dir := filepath.Join(r.t.TempDir(), "medium")
-	r.check(medium.WriteInvited(dir, x))
+	r.check(medium.WriteInvited(dir, x, nil))
 	return dir
 }
 

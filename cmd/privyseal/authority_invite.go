@@ -95,7 +95,11 @@ func (a *app) invite(ctx context.Context, file string, o inviting) error {
 	}
 	a.tell("%s\n", strings.Join(medium.ViewPrepared(s.State(), p.draft).Lines(), "\n"))
 	done := invited{Enterprise: p.plan.Enterprise.Code, Key: p.plan.Key.ID, Revision: p.draft.Revision(), Devices: []string{}, Medium: o.out, Counted: []string{}}
-	x := &medium.Invited{Plan: p.raw, System: medium.System{Bundle: s.Bundle(), Entries: s.Entries()}, Invitations: map[string][]byte{}}
+	system, err := medium.SystemOf(s.Bundle(), s.Entries())
+	if err != nil {
+		return err
+	}
+	x := &medium.Invited{Plan: p.raw, System: system, Invitations: map[string][]byte{}}
 	for _, d := range p.draft.Abandoned() {
 		if d.Dealing != nil { // else another one that is brought has all of it
 			x.Abandoned = append(x.Abandoned, *d.Dealing)
@@ -128,7 +132,7 @@ func (a *app) invite(ctx context.Context, file string, o inviting) error {
 		return term.WithHint(fmt.Errorf("no invitation of %s: nothing is written", strings.Join(failed, ", ")),
 			"see privyseal status: have these devices unlocked and linked, then invite again")
 	}
-	if err := medium.WriteInvited(o.out, x); err != nil {
+	if err := a.writeInvited(o.out, x); err != nil {
 		return err
 	}
 	return a.result(done, func() {
@@ -142,6 +146,14 @@ func (a *app) invite(ctx context.Context, file string, o inviting) error {
 		}
 		a.tell("there: privyseal-distributor %s %s", verb, shellQuote(o.out))
 	})
+}
+
+// writeInvited writes the medium, with progress: a stick is slow, and a ledger may
+// be long.
+func (a *app) writeInvited(dir string, x *medium.Invited) error {
+	bar := term.StartProgress(a.err, a.terminal, "writing the medium")
+	defer bar.Done()
+	return medium.WriteInvited(dir, x, bar.Set)
 }
 
 // count reads dealings that were given out and never entered, from media or

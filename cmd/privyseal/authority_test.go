@@ -172,7 +172,7 @@ func distribute(t *testing.T, s ledger.State, operator *ledgertest.Person, dir s
 	if err != nil {
 		t.Fatal(err)
 	}
-	state, err := x.System.State(s.System())
+	state, err := x.System.State(s.System(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -341,7 +341,7 @@ func TestAuthority(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := medium.WriteInvited(forged, y); err != nil {
+	if err := medium.WriteInvited(forged, y, nil); err != nil {
 		t.Fatal(err)
 	}
 	z, err := medium.ReadDealt(out)
@@ -385,7 +385,7 @@ func grow(t *testing.T, v *invitees, dir string, raw []byte) *dealing.Result {
 	}
 	x, err := medium.ReadInvited(dir)
 	check(err)
-	state, err := x.System.State(v.State.System())
+	state, err := x.System.State(v.State.System(), nil)
 	check(err)
 	p, err := medium.ParsePlan(x.Plan)
 	check(err)
@@ -523,7 +523,11 @@ func TestRequestDealing(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "medium")
-	x := &medium.Invited{Plan: []byte(bank), System: medium.System{Bundle: bundle}, Invitations: map[string][]byte{}}
+	system, err := medium.SystemOf(bundle, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &medium.Invited{Plan: []byte(bank), System: system, Invitations: map[string][]byte{}}
 	now := r.Clock().Unix()
 	for i := range ledgertest.Devices {
 		device := fmt.Sprintf("device-%d", i+1)
@@ -542,7 +546,7 @@ func TestRequestDealing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := medium.WriteInvited(dir, x); err != nil {
+	if err := medium.WriteInvited(dir, x, nil); err != nil {
 		t.Fatal(err)
 	}
 	distribute(t, r.State, r.Persons["requester"], dir, now)

@@ -3,7 +3,8 @@
 // is written. Row B2.
 //
 //	plan.yaml          the reviewed plan
-//	system.cbor        the genesis and the ledger, which prove themselves
+//	system.cbor        the genesis, and where the ledger ends
+//	ledger/0001.cbor … the ledger, page by page; both prove themselves
 //	invitations/       a one-time key of each device that gets a share
 //	abandoned/         dealings that were given out and never entered, if any
 //	INVITED.sha256     written last by "privyseal authority invite"

@@ -30,7 +30,7 @@ func TestHostileLists(t *testing.T) {
 	check(os.WriteFile(filepath.Join(outside, "secret"), secret, 0o600))
 	good := func() string {
 		dir := filepath.Join(t.TempDir(), "medium")
-		check(medium.WriteInvited(dir, &medium.Invited{Plan: []byte("plan"), Invitations: map[string][]byte{"device-1": {1}}}))
+		check(medium.WriteInvited(dir, &medium.Invited{Plan: []byte("plan"), Invitations: map[string][]byte{"device-1": {1}}}, nil))
 		return dir
 	}
 	if x, err := medium.ReadInvited(good()); err != nil || string(x.Plan) != "plan" || len(x.Invitations) != 1 {
@@ -54,25 +54,35 @@ func TestHostileLists(t *testing.T) {
 		"a name twice":      func(dir string) { list(dir, sum([]byte("plan"))+"  plan.yaml") },
 		"no checksum":       func(dir string) { list(dir, "plan.yaml") },
 		"a short checksum":  func(dir string) { list(dir, zero[:40]+"  plan.yaml") },
-		"a file that is no": func(dir string) { list(dir, zero+"  nothing") },
+		"a file that is no": func(dir string) { list(dir, zero+"  invitations/nothing.invitation") },
+		"no file of a medium": func(dir string) {
+			check(os.WriteFile(filepath.Join(dir, "nothing"), nil, 0o600))
+			list(dir, zero+"  nothing")
+		},
 		"a link": func(dir string) {
-			check(os.Symlink(filepath.Join(outside, "secret"), filepath.Join(dir, "link")))
-			list(dir, sum(secret)+"  link")
+			check(os.Symlink(filepath.Join(outside, "secret"), filepath.Join(dir, "invitations", "link.invitation")))
+			list(dir, sum(secret)+"  invitations/link.invitation")
 		},
 		"a folder that is a link": func(dir string) {
-			check(os.Symlink(outside, filepath.Join(dir, "more")))
-			list(dir, sum(secret)+"  more/secret")
+			elsewhere, invitations := t.TempDir(), filepath.Join(dir, "invitations")
+			check(os.CopyFS(elsewhere, os.DirFS(invitations)))
+			check(os.RemoveAll(invitations))
+			check(os.Symlink(elsewhere, invitations))
 		},
-		"a folder": func(dir string) { list(dir, zero+"  invitations") },
+		"a folder": func(dir string) {
+			check(os.Mkdir(filepath.Join(dir, "invitations", "x.invitation"), 0o700))
+			list(dir, zero+"  invitations/x.invitation")
+		},
 		"a pipe": func(dir string) {
-			check(syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
-			list(dir, zero+"  pipe")
+			check(syscall.Mkfifo(filepath.Join(dir, "invitations", "pipe.invitation"), 0o600))
+			list(dir, zero+"  invitations/pipe.invitation")
 		},
 		"too many files": func(dir string) {
 			var lines []string
 			for i := range 100 {
-				check(os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), nil, 0o600))
-				lines = append(lines, zero+"  "+fmt.Sprint(i))
+				name := fmt.Sprintf("invitations/%d.invitation", i)
+				check(os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+				lines = append(lines, zero+"  "+name)
 			}
 			list(dir, lines...)
 		},

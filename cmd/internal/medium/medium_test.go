@@ -22,9 +22,18 @@ func invited(t *testing.T, s *ledgertest.System) *medium.Invited {
 		t.Fatal(err)
 	}
 	return &medium.Invited{
-		Plan: []byte("plan"), System: medium.System{Bundle: bundle, Entries: [][]byte{}},
+		Plan: []byte("plan"), System: systemOf(t, bundle, nil),
 		Invitations: map[string][]byte{"device-1": []byte("one"), "device:2@x": []byte("two")},
 	}
+}
+
+func systemOf(t *testing.T, bundle []byte, entries [][]byte) medium.System {
+	t.Helper()
+	s, err := medium.SystemOf(bundle, entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func write(t *testing.T, path string, data string) {
@@ -45,21 +54,21 @@ func TestMedium(t *testing.T) {
 		}
 	}
 	x := invited(t, s)
-	if err := medium.WriteInvited(dir, x); err != nil {
+	if err := medium.WriteInvited(dir, x, nil); err != nil {
 		t.Fatal(err)
 	}
 	at(medium.StageInvited)
-	if err := medium.WriteInvited(dir, x); err == nil {
+	if err := medium.WriteInvited(dir, x, nil); err == nil {
 		t.Error("overwritten")
 	}
 	y, err := medium.ReadInvited(dir)
 	if err != nil || string(y.Plan) != "plan" || !maps.EqualFunc(x.Invitations, y.Invitations, func(a, b []byte) bool { return string(a) == string(b) }) {
 		t.Fatalf("%v, %+v", err, y)
 	}
-	if state, err := y.System.State(s.State.System()); err != nil || state.System() != s.State.System() {
+	if state, err := y.System.State(s.State.System(), nil); err != nil || state.System() != s.State.System() {
 		t.Errorf("%v", err)
 	}
-	if _, err := y.System.State(envelope.Hash{1}); err == nil {
+	if _, err := y.System.State(envelope.Hash{1}, nil); err == nil {
 		t.Error("another system")
 	}
 	if _, err := medium.ReadDealt(dir); !errors.Is(err, medium.ErrNotDealt) {
@@ -129,7 +138,7 @@ func TestAbandonedOnMedium(t *testing.T) {
 	for i := range 28 {
 		x.Invitations[fmt.Sprintf("more-%d", i)] = []byte("three")
 	}
-	if err := medium.WriteInvited(dir, x); err != nil {
+	if err := medium.WriteInvited(dir, x, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := medium.ReadAbandoned(dir); !errors.Is(err, medium.ErrNotDealt) {
@@ -179,19 +188,19 @@ func TestAbandonedOnMedium(t *testing.T) {
 // TestHalfWritten: whatever was made before the list is no medium.
 func TestHalfWritten(t *testing.T) {
 	s := ledgertest.New(t)
-	for _, name := range []string{medium.FilePlan, "system.cbor", "invitations", "abandoned", "INVITED.sha256.part"} {
+	for _, name := range []string{medium.FilePlan, "system.cbor", "invitations", "abandoned", "ledger", "INVITED.sha256.part"} {
 		dir := t.TempDir()
 		write(t, filepath.Join(dir, name), "x")
 		var half *medium.HalfWrittenError
 		if _, err := medium.StageOf(dir); !errors.As(err, &half) || !strings.Contains(half.Error(), name) || half.Hint() == "" {
 			t.Errorf("%s: %v", name, err)
 		}
-		if err := medium.WriteInvited(dir, invited(t, s)); !errors.As(err, &half) {
+		if err := medium.WriteInvited(dir, invited(t, s), nil); !errors.As(err, &half) {
 			t.Errorf("%s: written over: %v", name, err)
 		}
 	}
 	dir := filepath.Join(t.TempDir(), "m")
-	if err := medium.WriteInvited(dir, invited(t, s)); err != nil {
+	if err := medium.WriteInvited(dir, invited(t, s), nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{medium.FileDealing, medium.FileRoot, medium.FileReserve, "shares", "DEALT.sha256.part"} {
@@ -265,7 +274,7 @@ func TestHostileMedium(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "m")
-			if err := medium.WriteInvited(dir, invited(t, s)); err != nil {
+			if err := medium.WriteInvited(dir, invited(t, s), nil); err != nil {
 				t.Fatal(err)
 			}
 			spoil(t, dir)
@@ -276,7 +285,7 @@ func TestHostileMedium(t *testing.T) {
 	}
 	// A directory of shares that leads elsewhere is not written through.
 	dir := filepath.Join(t.TempDir(), "m")
-	if err := medium.WriteInvited(dir, invited(t, s)); err != nil {
+	if err := medium.WriteInvited(dir, invited(t, s), nil); err != nil {
 		t.Fatal(err)
 	}
 	elsewhere := t.TempDir()

@@ -20,7 +20,7 @@ const (
 	laneHeartbeat             // what else concerns the heartbeat, revocations above all
 	laneWord                  // the word to lock the device, and questions how it is
 	laneOther                 // what waits for work that is under way
-	lanes // how many there are
+	lanes                     // how many there are
 )
 
 // bounded reports whether frames of the lane wait their turn outside when there

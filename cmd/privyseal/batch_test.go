@@ -269,7 +269,7 @@ func TestCertificatesRefused(t *testing.T) {
 	r.fails(exitFailed, r.nobody(), "c.pem: certificate 3 of 3: bad subject", ask(dir)...)
 
 	k, _ := r.State.Key("ca-1")
-	most := document.MaxBatchIn(r.State, &k)
+	most := document.MaxBatch(&k)
 	many := t.TempDir()
 	for n := range most + 1 {
 		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{fmt.Sprintf("%d.example", n)}}, ledgertest.NewSigner(t, "many"))

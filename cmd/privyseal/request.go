@@ -215,7 +215,7 @@ func (q *asking) able(s ledger.State) (ledger.Key, error) {
 	asked := q.Key
 	key, _, err := q.keyOf(s)
 	if err == nil && q.Kind == document.KindCertificates {
-		err = checkBatch(s, &key, len(q.CSRs))
+		err = checkBatch(&key, len(q.CSRs))
 	}
 	if err != nil {
 		q.Key = asked

@@ -106,8 +106,8 @@ func resultName(path string) string {
 
 // checkBatch refuses, before anybody is asked for a PIN, a batch that the key
 // does not sign.
-func checkBatch(s ledger.State, key *ledger.Key, certificates int) error {
-	switch most := document.MaxBatchIn(s, key); {
+func checkBatch(key *ledger.Key, certificates int) error {
+	switch most := document.MaxBatch(key); {
 	case most == 0:
 		return term.WithHint(fmt.Errorf("key %s signs no batches: only keys of an authority in two layers do", key.ID),
 			"make a request for each: give one --csr at a time")

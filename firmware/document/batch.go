@@ -19,57 +19,14 @@ import (
 // ErrBatch: a batch is too large, or has the same thing twice.
 var ErrBatch = fmt.Errorf("%w: batch", ErrRequest)
 
-// MaxBatch is how many certificates a batch of a key may have, wherever its
-// machines are; 0 if the key signs no batches. [MaxBatchIn] may be less.
+// MaxBatch is how many certificates a batch of a key may have; 0 if the key signs no
+// batches.
 func MaxBatch(key *ledger.Key) int {
 	if key.Family != ledger.FamilyCertificate || key.Scheme != threshold.TwoLayer || key.Layers == nil {
 		return 0
 	}
 	octets := maxPower * len(key.Public.N) * int(key.Layers.Grouping.L) * int(key.N)
-	return max(1, min(maxBatch, maxBatchPowers/max(1, octets), maxBatchTime/workTime(key)))
-}
-
-// workTime is what a certificate of a batch takes a calculator, microseconds; a
-// combiner needs less while nobody lies. The cost of a power grows with the cube of
-// the length.
-func workTime(key *ledger.Key) int {
-	bits := 8 * len(key.Public.N)
-	return max(1, maxPower*int(key.Layers.Grouping.L)*powerTime*bits*bits*bits/(2048*2048*2048))
-}
-
-// MaxBatchIn is how many certificates a batch of a key may have in a system. A
-// device takes no beats while it works, nor answers those who wait for its own:
-// a batch on which it works too long would cost it, or them, the lease.
-//
-// A challenge goes out after one piece of work, a device answers it after
-// another, and the answer is heard after a third. All three have to fit, with a
-// period to spare, into the shortest lease of the key's machines and of devices
-// whose satellites they are, whatever keys those devices work for.
-func MaxBatchIn(state ledger.State, key *ledger.Key) int {
-	most := MaxBatch(key)
-	if most == 0 {
-		return 0
-	}
-	works := func(id string) bool {
-		return slices.ContainsFunc(key.Holders, func(h ledger.Holder) bool { return h.Device == id })
-	}
-	for _, d := range state.Devices() {
-		if d.Heartbeat != nil && d.Heartbeat.Lease > d.Heartbeat.Period && (works(d.ID) || slices.ContainsFunc(d.Heartbeat.Sources, works)) {
-			most = min(most, int(d.Heartbeat.Lease-d.Heartbeat.Period)*1000/3/workTime(key))
-		}
-	}
-	return max(1, most)
-}
-
-// checkBatchIn refuses a batch that is too long for the leases of a system.
-func checkBatchIn(state ledger.State, req *Request, key *ledger.Key) error {
-	if len(req.Batch) <= 1 {
-		return nil
-	}
-	if most := MaxBatchIn(state, key); most > 0 && len(req.Batch) > most {
-		return fmt.Errorf("%w: %d certificates, and by the leases of its devices key %q signs %d at once: make several requests", ErrBatch, len(req.Batch), key.ID, most)
-	}
-	return nil
+	return max(1, min(maxBatch, maxBatchPowers/max(1, octets)))
 }
 
 // checkBatch checks a request of KindCertificates.

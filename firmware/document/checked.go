@@ -86,9 +86,6 @@ func CheckIn(state ledger.State, req *Request, now int64) (*Checked, error) {
 	if key.Scheme == threshold.TwoLayer {
 		r := *req
 		r.Route.Devices = stillThere(state, &key, req.Route.Devices)
-		if err := checkBatchIn(state, &r, &key); err != nil {
-			return nil, err
-		}
 		return Check(&r, key, now)
 	}
 	if key.Family != ledger.FamilyLedger {

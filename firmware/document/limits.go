@@ -8,7 +8,11 @@ const (
 	// the approvals of its officers it must fit into one frame of a device's
 	// link, 4 MiB; longer files need a key that allows digests.
 	MaxFile = 3 << 20
-	// maxBatch bounds the certificates of a batch: officers see each of them.
+	// maxBatch bounds the certificates of a batch: officers see each of them. Time
+	// bounds nothing more: devices work on a batch in pieces and hear their beats
+	// meanwhile, and a server waits a minute for the answer. The longest work, four
+	// half-length powers of 4096 bits a certificate and a proof of each, takes 12
+	// seconds by libcrypto on a processor without vector multipliers.
 	maxBatch = 100
 	// maxBatchOctets bounds all of them with their requests, and maxBatchPowers the
 	// powers of all calculators for them, octets. Both come to a combiner in one
@@ -16,17 +20,9 @@ const (
 	// signed messages have besides (firmware.TestLargestBatchFits).
 	maxBatchOctets = 1 << 20
 	maxBatchPowers = 5 << 19
-	// maxPower is how much a power and its proof are, in powers: of octets, since the
-	// answer and the challenge of a proof are shorter than two numbers as long as N;
-	// and of time, since a proof takes two exponentiations of little more than
-	// the power's length.
+	// maxPower is how many octets a power and its proof are, in powers: the answer and
+	// the challenge of a proof are shorter than two numbers as long as N.
 	maxPower = 3
-	// powerTime is what a power of half the length takes for a key of 2048 bits, in
-	// microseconds, by libcrypto on a processor without vector multipliers.
-	powerTime = 1200
-	// maxBatchTime bounds the work on a batch where no lease does, microseconds: a
-	// server waits five seconds for a device's word on how it is.
-	maxBatchTime = 4_000_000
 	// titleNames is how many names the title of a batch has, and titleName how long
 	// each of them may be, characters: a title is read as a whole.
 	titleNames = 3

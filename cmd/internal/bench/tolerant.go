@@ -141,7 +141,7 @@ func measureTolerant(ctx context.Context, f *flags, r *report) error {
 // loads are certificates one by one, and in batches as large as they may be.
 func (a *plantAuthority) loads(f *flags) []load {
 	out := []load{{f.certificates, 1}}
-	if batch := min(f.batch, document.MaxBatchIn(a.home.State(), &a.key)); batch > 1 {
+	if batch := min(f.batch, document.MaxBatch(&a.key)); batch > 1 {
 		out = append(out, load{f.batches, batch})
 	}
 	return out

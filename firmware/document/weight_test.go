@@ -178,6 +178,9 @@ func TestHeavyKeysAlone(t *testing.T) {
 	if _, err := Check(&one, key, now); err != nil {
 		t.Error(err)
 	}
+	if a, b := r.Weight(), one.Weight(); a != 15*weightP521 || b != weightP521 || fileRequest(key, []byte("a file")).Weight() != 0 {
+		t.Errorf("weights %d and %d", a, b)
+	}
 	// A proof that fails is found as before.
 	r.Batch[14].CSR = bytes.Clone(csr)
 	r.Batch[14].CSR[len(csr)-1] ^= 1

@@ -17,6 +17,28 @@ const (
 	maxOpen   = 2000
 	maxOpenOf = 500
 
+	// maxWaiting bounds the requests of one requester that wait to be checked, one at
+	// a time, and with them what he takes of the web side's turns (web.Rules).
+	maxWaiting = 8
+
+	// restOfProof is how long a requester waits after a request, for each proof with
+	// P-256 that its check was worth: one takes 0.2 ms here and on every device of the
+	// route, so that nobody takes more than a fifth of any. maxRest bounds it: no
+	// batch is worth more.
+	restOfProof = time.Millisecond
+	maxRest     = time.Second
+
+	// blameFor is how long after its creation a batch that is refused counts against
+	// its requester at the firewall, seconds. One that was sound once, and is not any
+	// more, anybody can bring who has seen it.
+	blameFor = 600
+
+	// keepRefused is how long a batch that was refused is not checked again, and
+	// maxRefused bounds what is remembered of them: more than come in that time, at a
+	// rest for each, while not many requesters attack.
+	keepRefused = time.Minute
+	maxRefused  = 4096
+
 	// maxSets bounds the inbox sets that other sites may leave here.
 	maxSets = 20000
 

@@ -18,7 +18,6 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/coordinator"
 	"github.com/privyseal/privyseal/cmd/internal/store/atomicfile"
 	"github.com/privyseal/privyseal/cmd/internal/transport/web"
-	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
 )
 
@@ -28,6 +27,7 @@ type requests struct {
 	admission sync.Mutex // one new request, or system, at a time
 	mu        sync.Mutex
 	open      map[envelope.Hash]*running
+	hall      *hall
 }
 
 // running is a request with its coordinator.
@@ -54,7 +54,7 @@ func newRunning(r *coordinator.Request, owner envelope.KeyID) *running {
 	return q
 }
 
-func newRequests() *requests { return &requests{open: map[envelope.Hash]*running{}} }
+func newRequests() *requests { return &requests{open: map[envelope.Hash]*running{}, hall: newHall()} }
 
 // Suffixes of a request's files.
 const (
@@ -71,120 +71,6 @@ func (s *Server) coordinatorConfig(sys *system) coordinator.Config {
 	return coordinator.Config{
 		State: sys.state, Site: s.cfg.ID, Rand: rand.Reader, Asleep: s.reports.asleep(), Distribution: s.distribution,
 	}
-}
-
-// takeRequest is POST /v1/request.
-func (s *Server) takeRequest(_ context.Context, source string, body []byte) ([]byte, error) {
-	sys, err := s.must()
-	if err != nil {
-		return nil, err
-	}
-	u, err := s.unseal(body)
-	if err != nil {
-		s.audit.refused(source, "request", err)
-		return nil, web.Malformed(err)
-	}
-	raw := u.Raw()
-	if len(raw) > maxRequest {
-		return nil, web.Refused(fmt.Errorf("the request has %d octets, at most %d travel: sign a digest of it with a key that allows this", len(raw), maxRequest))
-	}
-	digest := u.UnverifiedDigest()
-	if s.known(digest) {
-		return envelope.Marshal(api.Accepted{Request: digest})
-	}
-	// Whoever came to the wrong server is told which is the right one, and whoever
-	// has too many open that he has; nothing else depends on what is not verified
-	// yet.
-	var about document.Request
-	if envelope.Unmarshal(u.UnverifiedPayload(), &about) == nil {
-		if err := s.mayDistribute(sys, about.Key); err != nil {
-			s.audit.refused(source, "request", err)
-			return nil, web.Refused(err)
-		}
-	}
-	if err := s.room(u.Header().Signer); err != nil {
-		return nil, err
-	}
-	r, unlock, err := s.admit(sys, raw)
-	if err != nil {
-		s.audit.refused(source, "request", err)
-		return nil, classify(err)
-	}
-	defer unlock()
-	if s.known(digest) { // it came twice at the same time
-		return envelope.Marshal(api.Accepted{Request: digest})
-	}
-	if err := s.room(u.Header().Signer); err != nil {
-		return nil, err
-	}
-	s.audit.message("in", source, u.Header(), digest)
-	// The message first: a crash between the two files makes the next start
-	// begin the request anew, which loses nothing.
-	if err := atomicfile.Write(s.requestFile(digest, suffixRequest), raw, 0o600); err != nil {
-		return nil, err
-	}
-	s.run(r, u.Header().Signer)
-	return envelope.Marshal(api.Accepted{Request: digest})
-}
-
-// admit checks a request and returns with the admission lock. A batch takes long
-// to check, and nobody else's request waits for that: so it is done before, and
-// again if the ledger grew meanwhile.
-func (s *Server) admit(sys *system, raw []byte) (*coordinator.Request, func(), error) {
-	for {
-		r, err := coordinator.New(s.coordinatorConfig(sys), raw, s.unix())
-		if err != nil {
-			return nil, nil, err
-		}
-		s.requests.admission.Lock()
-		now := s.system()
-		if now == sys {
-			return r, s.requests.admission.Unlock, nil
-		}
-		s.requests.admission.Unlock()
-		sys = now
-	}
-}
-
-// classify turns a coordinator's refusal of a request into an HTTP answer.
-func classify(err error) error {
-	var form *envelope.HeaderError
-	var encoding *envelope.EncodingError
-	switch {
-	case errors.Is(err, coordinator.ErrSigner):
-		return web.Denied(err)
-	case errors.As(err, &form), errors.As(err, &encoding):
-		return web.Malformed(err)
-	}
-	return web.Refused(err)
-}
-
-func (s *Server) known(digest envelope.Hash) bool {
-	if s.find(digest) != nil {
-		return true
-	}
-	_, err := os.Stat(s.requestFile(digest, suffixResult))
-	return err == nil
-}
-
-// room refuses what would saturate the server, each requester for himself.
-func (s *Server) room(owner envelope.KeyID) error {
-	all, own := 0, 0
-	for _, q := range s.everyRequest() {
-		q.mu.Lock()
-		open := q.r.Open()
-		q.mu.Unlock()
-		if open {
-			all++
-			if q.owner == owner {
-				own++
-			}
-		}
-	}
-	if all >= maxOpen || own >= maxOpenOf {
-		return web.Busy(fmt.Errorf("too many requests are open (%d, %d of them yours)", all, own))
-	}
-	return nil
 }
 
 // everyRequest lists those that are not over.

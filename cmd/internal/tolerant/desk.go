@@ -55,6 +55,7 @@ type Desk struct {
 	used        map[number]*use
 	order       map[distributor][]number // of used, oldest first
 	illegal     []api.IllegalTask        // oldest first
+	turned      map[uint64]*refusals     // tasks that did not pass
 	last        []last                   // oldest first
 	devices     []*device
 	asks        map[uint64]*job
@@ -98,7 +99,7 @@ type use struct {
 func NewDesk(c Config) *Desk {
 	d := &Desk{
 		cfg: c, tasks: map[number]*task{}, load: map[uint64]*load{}, used: map[number]*use{}, order: map[distributor][]number{},
-		illegal: slices.Clone(c.Illegal), asks: map[uint64]*job{},
+		illegal: slices.Clone(c.Illegal), asks: map[uint64]*job{}, turned: map[uint64]*refusals{},
 	}
 	d.read()
 	return d

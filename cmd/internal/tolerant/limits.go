@@ -57,6 +57,13 @@ const (
 	// Devices remember them durably; this only spares them the question.
 	maxNumbers = 1 << 17
 
+	// maxRefused is how many tasks of one enterprise are remembered that did not pass
+	// when they were looked at, and lookAgain for how many seconds they are not looked
+	// at again, though time alone might make them right: clocks of sites differ. Who has
+	// a distributor's key can make new ones faster than that.
+	maxRefused = 1024
+	lookAgain  = 15
+
 	// maxAtOnce is how many messages a device is sent before it has answered. It
 	// works on one at a time; the next are on its link when it is ready for them,
 	// and those that wait longer wait here, where the urgent can overtake.

@@ -145,16 +145,24 @@ func (d *Desk) begin(a *authority, p *Packet) *task {
 		return nil
 	}
 	t.about.Signer = v.Signer()
+	if d.wasRefused(t) {
+		return nil
+	}
 	if !d.admit(a, t) {
 		d.turnAway(a, p)
 		return nil
 	}
 	if err := t.verify(&d.cfg, a, v, d.now); err != nil {
 		d.release(t)
+		again := d.now + lookAgain
 		var illegal *illegalError
 		if errors.As(err, &illegal) {
 			d.outlaw(n, p.Request, "", illegal.Error())
+			if illegal.forGood {
+				again = never
+			}
 		}
+		d.noteRefused(t, again)
 		return nil
 	}
 	for _, id := range t.request.Route.Devices {
@@ -177,7 +185,10 @@ func (d *Desk) begin(a *authority, p *Packet) *task {
 }
 
 // illegalError is what a distributor must not give out.
-type illegalError struct{ err error }
+type illegalError struct {
+	err     error
+	forGood bool // whatever the time, and the ledger
+}
 
 func (e *illegalError) Error() string { return e.err.Error() }
 
@@ -202,7 +213,7 @@ func (t *task) authentic(c *Config) (*envelope.Verified, error) {
 func (t *task) verify(c *Config, a *authority, v *envelope.Verified, now int64) (err error) {
 	s := c.State
 	// From here on the distributor has signed for it.
-	bad := func(format string, args ...any) error { return &illegalError{fmt.Errorf(format, args...)} }
+	bad := func(format string, args ...any) error { return &illegalError{fmt.Errorf(format, args...), true} }
 	if err := envelope.Decode(v, document.TypeRequest, document.VersionRequest, &t.request); err != nil {
 		return bad("its request is malformed: %w", err)
 	}
@@ -217,7 +228,7 @@ func (t *task) verify(c *Config, a *authority, v *envelope.Verified, now int64) 
 			if _, then := document.CheckIn(s, &t.request, t.distribution.Created); then == nil {
 				return err // it was when the distributor gave it out
 			}
-			return bad("its document is not acceptable: %w", err)
+			return &illegalError{err: fmt.Errorf("its document is not acceptable: %w", err)}
 		}
 	}
 	if !bytes.Equal(t.checked.Digest(), t.distribution.Hash) {

@@ -63,6 +63,7 @@ func (r *Request) takePowers(d *device, raw []byte) {
 		d.wait, d.text, r.news = 0, "", true
 		d.machine.tries = 0
 		r.moved()
+		r.vouch(d)
 		r.wakeCombiners()
 	} else if y != m.y {
 		r.convict(d, "signed two different powers for one task")
@@ -150,14 +151,20 @@ func (r *Request) verifySignatures(signatures [][]byte) error {
 	return v.VerifyAll(r.x, signatures)
 }
 
-// release lets the signatures out.
+// release lets the signatures out. Each document of a batch may have had a
+// combination of its own. Whose powers were in it is the combiner's word, and is
+// worth nothing where those powers were never seen: B2 may have lost them on their
+// way here, or there were none.
 func (r *Request) release(d *device, c *firmware.Combined) {
 	h := api.Attempt{Devices: []string{}, Shares: []string{}, Wrong: []string{}}
-	// Each document of a batch may have had a combination of its own. Whose powers
-	// were in it is the combiner's word: B2 may have lost them on their way here.
+	r.task.claimed = nil
 	for _, x := range r.devices {
-		if x.calculates() && slices.ContainsFunc(c.Combinations, func(a grouping.Combination) bool { return slices.Contains(a.Calculators(), x.holder.Index) }) {
+		switch {
+		case !x.calculates() || !slices.ContainsFunc(c.Combinations, func(a grouping.Combination) bool { return slices.Contains(a.Calculators(), x.holder.Index) }):
+		case x.machine.result != nil && !x.wrong:
 			h.Devices, h.Shares = append(h.Devices, x.id), append(h.Shares, x.holder.Share)
+		default:
+			r.task.claimed = append(r.task.claimed, x.id)
 		}
 	}
 	h.Devices, h.Shares = append(h.Devices, d.id), append(h.Shares, d.holder.Share)
@@ -171,6 +178,21 @@ func (r *Request) release(d *device, c *firmware.Combined) {
 	}
 	h.Outcome = outcomeSigned
 	r.remember(h)
+}
+
+// vouch takes a calculator's powers that came after the signatures as a sign that it
+// took part in them, as their combiner said.
+func (r *Request) vouch(d *device) {
+	i := slices.Index(r.task.claimed, d.id)
+	at := r.signing()
+	if i < 0 || at < 0 {
+		return
+	}
+	r.task.claimed = slices.Delete(r.task.claimed, i, i+1)
+	h := &r.history[at]
+	n := len(h.Devices) - 1 // the combiner's place
+	h.Devices, h.Shares = slices.Insert(slices.Clone(h.Devices), n, d.id), slices.Insert(slices.Clone(h.Shares), n, d.holder.Share)
+	r.dirty = true
 }
 
 const outcomeSigned = "signed"

@@ -38,7 +38,8 @@ type task struct {
 
 	accusations []*accusation
 	liars       []api.Liar
-	out         int // machines that take no part, when it was looked at last; -1: it was not
+	claimed     []string // calculators that only the combiner says took part in the signatures
+	out         int      // machines that take no part, when it was looked at last; -1: it was not
 }
 
 // machine is what the distributor knows of a device of the route as calculator

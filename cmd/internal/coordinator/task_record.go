@@ -15,6 +15,7 @@ type taskRecord struct {
 	Liars       []api.Liar         `cbor:"2,keyasint"`
 	Accusations []accusationRecord `cbor:"3,keyasint"`
 	Reasons     [][]byte           `cbor:"4,keyasint"` // of accusations, each once
+	Claimed     []string           `cbor:"5,keyasint,omitempty"`
 }
 
 type accusationRecord struct {
@@ -28,7 +29,7 @@ type accusationRecord struct {
 
 func (r *Request) recordTask() *taskRecord {
 	t := r.task
-	out := &taskRecord{Packet: t.packet, Liars: t.liars}
+	out := &taskRecord{Packet: t.packet, Liars: t.liars, Claimed: t.claimed}
 	for _, a := range t.accusations {
 		i := slices.IndexFunc(out.Reasons, func(raw []byte) bool { return bytes.Equal(raw, a.reason) })
 		if i < 0 {
@@ -43,7 +44,7 @@ func (r *Request) recordTask() *taskRecord {
 // meanwhile gets another.
 func (r *Request) resumeTask(in *taskRecord) {
 	t := r.task
-	t.liars = in.Liars
+	t.liars, t.claimed = in.Liars, in.Claimed
 	if t.take(r, in.Packet) != nil {
 		t.packet = nil
 	}

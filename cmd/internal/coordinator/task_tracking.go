@@ -19,9 +19,16 @@ func (r *Request) computed() uint64 {
 	return min(n, r.key.T)
 }
 
-// signers are the devices that made the signature, the combiner last.
+// signing is the place in the history of the attempt that gave the signatures, -1 if
+// there is none.
+func (r *Request) signing() int {
+	return slices.IndexFunc(r.history, func(h api.Attempt) bool { return h.Outcome == outcomeSigned })
+}
+
+// signers are the devices that made the signature, as far as their work was seen
+// here, the combiner last.
 func (r *Request) signers() []string {
-	i := slices.IndexFunc(r.history, func(h api.Attempt) bool { return h.Outcome == outcomeSigned })
+	i := r.signing()
 	if i < 0 {
 		return nil
 	}
@@ -35,6 +42,12 @@ func (r *Request) summaryTask() string {
 	}
 	n := len(who) - 1
 	line := "signed by " + strings.Join(who[:n], ", ") + ", combined by " + who[n]
+	if n == 0 {
+		line = "signed, combined by " + who[0]
+	}
+	if len(r.task.claimed) > 0 {
+		line += ", which says that it used " + strings.Join(r.task.claimed, ", ") + " as well, of whom nothing came here"
+	}
 	if len(r.task.accusations) > 0 {
 		line += "; finding out whose powers were wrong"
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -55,10 +54,15 @@ func (m *partMemory) Free(b []byte) {
 
 func newWorld(t *testing.T, options ...ledgertest.Option) *world {
 	t.Helper()
-	s := ledgertest.New(t, append(options, firmwaretest.Unattended)...)
+	return worldOf(t, ledgertest.New(t, append(options, firmwaretest.Unattended)...), firmwaretest.Commissioned)
+}
+
+// worldOf makes the devices of a system.
+func worldOf(t *testing.T, s *ledgertest.System, commissioned func(testing.TB, *ledgertest.System, string, func() time.Time, ...firmwaretest.Option) *firmwaretest.Device) *world {
+	t.Helper()
 	w := &world{t: t, System: s, devices: map[string]*firmwaretest.Device{}, tasks: 1000, said: map[string][][]byte{}, parts: &partMemory{t: t}}
 	for _, d := range s.Genesis.Devices {
-		w.devices[d.ID] = firmwaretest.Commissioned(t, s, d.ID, func() time.Time { return time.Unix(w.Now, 0) }, func(c *firmware.Config) {
+		w.devices[d.ID] = commissioned(t, s, d.ID, func() time.Time { return time.Unix(w.Now, 0) }, func(c *firmware.Config) {
 			w.parts.Memory = c.Memory
 			c.Memory = w.parts
 		})
@@ -93,59 +97,6 @@ func (w *world) check(err error) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-}
-
-// refused is a device's refusal.
-type refused struct{ firmware.Refusal }
-
-func (r *refused) Error() string { return r.Code + ": " + r.Text }
-
-// want demands a refusal with a code and a text.
-func (w *world) want(name string, err error, code, text string) {
-	w.t.Helper()
-	var r *refused
-	if !errors.As(err, &r) || r.Code != code || !strings.Contains(r.Text, text) {
-		w.t.Errorf("%s: %v, want %s: … %s …", name, err, code, text)
-	}
-}
-
-// ask sends a device what its message server says, and verifies the answer.
-func ask[R any](w *world, device, typ string, body any, reply string) (*R, []byte, error) {
-	w.t.Helper()
-	d, _ := w.State.Device(device)
-	server := w.Servers[d.Server]
-	payload, err := envelope.Marshal(body)
-	w.check(err)
-	raw, err := envelope.Sign(rand.Reader, server.Sign, envelope.Header{
-		Type: typ, Version: firmware.MessageVersion, System: w.State.System(), To: []envelope.KeyID{envelope.KeyIDOfSPKI(d.Agree)},
-		Created: w.Now, Expires: w.Now + 60,
-	}, payload)
-	w.check(err)
-	frame, err := envelope.Seal(rand.Reader, raw, keysOf(w.t, d.Agree))
-	w.check(err)
-	answer, err := w.devices[device].Relay(frame)
-	if err != nil {
-		return nil, nil, err
-	}
-	raw, err = envelope.Open(answer, server.Agree)
-	w.check(err)
-	w.said[device] = append(w.said[device], raw)
-	u, err := envelope.Parse(raw)
-	w.check(err)
-	key := &w.Devices[device].Sign.PublicKey
-	if u.Header().Signer != ledgertest.KeyID(w.t, w.Devices[device].Sign) { // locked
-		key = &w.Devices[device].Boot.PublicKey
-	}
-	v, err := u.Verify(key)
-	w.check(err)
-	if v.Header().Type == firmware.TypeRefusal {
-		r := &refused{}
-		w.check(envelope.Decode(v, firmware.TypeRefusal, firmware.MessageVersion, &r.Refusal))
-		return nil, nil, r
-	}
-	out := new(R)
-	w.check(envelope.Decode(v, reply, firmware.MessageVersion, out))
-	return out, raw, nil
 }
 
 func (w *world) catchup(device string, entries ...ledger.SignedEntry) error {

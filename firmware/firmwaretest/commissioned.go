@@ -1,6 +1,7 @@
 package firmwaretest
 
 import (
+	"crypto/rand"
 	"crypto/x509"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
+	"github.com/privyseal/privyseal/firmware/share"
 )
 
 // Unattended lets the devices of a ledgertest system unlock themselves, as
@@ -26,6 +28,39 @@ func Unattended(g *ledger.Genesis) {
 // shares of the genesis are not in its token.
 func Commissioned(t testing.TB, s *ledgertest.System, id string, now func() time.Time, options ...Option) *Device {
 	t.Helper()
+	return commissioned(t, s, id, now, nil, options...)
+}
+
+// Attended is Commissioned for a device of a system that is not Unattended: its
+// officers hold its PIN in pieces, and it starts locked.
+func Attended(t testing.TB, s *ledgertest.System, id string, now func() time.Time, options ...Option) *Device {
+	t.Helper()
+	return commissioned(t, s, id, now, func(d *Device, p *ceremony.Pending) {
+		pin, err := share.NewPIN(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer pin.Wipe()
+		var officers []ceremony.Custodian
+		for _, o := range s.State.OfficersOf(id, s.Now) {
+			officers = append(officers, ceremony.Custodian{
+				ID: ceremony.PieceID(share.PurposePIN, id, "", o.Person), Person: o.Person, Agree: ledgertest.SPKI(t, s.Persons[o.Person].Card().Agree.PublicKey()),
+			})
+		}
+		row, _ := s.State.Device(id)
+		if p.Pieces, err = ceremony.Cut(rand.Reader, share.PurposePIN, id, "", pin.Reveal(), int(row.UnlockQuorum), officers); err != nil {
+			t.Fatal(err)
+		}
+		p.PIN = share.PINCheck(pin)
+		// As after a crash in the commissioning: Restart sets it.
+		if err := d.cfg.Token.PutObject(ceremony.PINObject, 1, pin.Reveal()); err != nil {
+			t.Fatal(err)
+		}
+	}, options...)
+}
+
+func commissioned(t testing.TB, s *ledgertest.System, id string, now func() time.Time, before func(*Device, *ceremony.Pending), options ...Option) *Device {
+	t.Helper()
 	keys := s.Devices[id]
 	boot, err := x509.MarshalPKIXPublicKey(keys.Boot.Public())
 	if err != nil {
@@ -35,11 +70,15 @@ func Commissioned(t testing.TB, s *ledgertest.System, id string, now func() time
 		c.Local.Sign, c.Local.Agree, c.Local.Boot, c.Agree, c.Boot = keys.Sign, keys.Agree.PublicKey(), boot, keys.Agree, keys.Boot
 	}
 	d := NewMaker(t).New(t, id, now, append([]Option{identity}, options...)...)
+	p := ceremony.Pending{Genesis: s.Bundle.Genesis}
+	if before != nil {
+		before(d, &p)
+	}
 	bundle, err := envelope.Marshal(s.Bundle)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pending, err := envelope.Marshal(ceremony.Pending{Genesis: s.Bundle.Genesis})
+	pending, err := envelope.Marshal(p)
 	if err != nil {
 		t.Fatal(err)
 	}

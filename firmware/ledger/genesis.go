@@ -28,9 +28,13 @@ func DecodeGenesis(raw []byte) (*Genesis, error) {
 	return &t.genesis, nil
 }
 
+func largeGenesis(size int) error {
+	return fmt.Errorf("ledger: genesis has %d bytes, at most %d go through a device's link: plan fewer keys or fewer holders, whose commitments are most of it", size, MaxGenesis)
+}
+
 func decodeTables(raw []byte) (*tables, error) {
 	if len(raw) > MaxGenesis {
-		return nil, fmt.Errorf("ledger: genesis has %d bytes, at most %d", len(raw), MaxGenesis)
+		return nil, largeGenesis(len(raw))
 	}
 	var g Genesis
 	if err := envelope.Unmarshal(raw, &g); err != nil {
@@ -49,7 +53,7 @@ func (g *Genesis) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("ledger: genesis: %w", err)
 	}
 	if len(raw) > MaxGenesis {
-		return nil, fmt.Errorf("ledger: genesis has %d bytes, at most %d", len(raw), MaxGenesis)
+		return nil, largeGenesis(len(raw))
 	}
 	return raw, nil
 }

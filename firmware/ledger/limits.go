@@ -3,8 +3,10 @@ package ledger
 // Limits of the tables. A genesis comes from a ceremony that people watched, entries from a quorum of quorums, but both reach a
 // device through a network, and their size is decided before their signatures can be checked.
 const (
-	// MaxGenesis bounds the encoded genesis. The bulk are commitments: a 4096-bit key shared 5 of 9 has 126·5 of 512 bytes.
-	MaxGenesis = 4 << 20
+	// MaxGenesis bounds the encoded genesis. The bulk are commitments: a 4096-bit key shared 5 of 9 has 126·5 of 512 bytes. With the
+	// signatures of 64 devices and the administrator, of MaxSignature each, it has to fit into one message of a device's link, 4 MiB
+	// sealed: a device is committed by one, and shows its genesis in one. They and two headers take less than 384 KiB.
+	MaxGenesis = 4<<20 - 384<<10
 	// MaxEntry bounds an encoded entry.
 	MaxEntry = 64 << 10
 	// MaxSignature bounds a genesis.sign message: a header and a hash.

@@ -14,8 +14,8 @@ type clock struct {
 	boot func() int64     // leases go by this one
 	up   func() int64
 
-	began    int64 // by the wall, seconds
-	bootThen int64 // by the boot-time clock in the same moment
+	began    time.Time // by the wall
+	bootThen int64     // by the boot-time clock in the same moment
 }
 
 func newClock() clock {
@@ -24,12 +24,13 @@ func newClock() clock {
 	return c
 }
 
-func (c *clock) start() { c.began, c.bootThen = c.wall().Unix(), c.boot() }
+// The boot-time clock first: what they give later is never behind the wall of now.
+func (c *clock) start() { c.bootThen, c.began = c.boot(), c.wall() }
 
 // now is the machine's clock, or where it would stand by now had nobody set it
 // back since the process began: a request that expired stays so.
 func (c *clock) now() int64 {
-	return max(c.wall().Unix(), c.began+(c.boot()-c.bootThen)/int64(time.Second))
+	return max(c.wall().Unix(), c.began.Add(time.Duration(c.boot()-c.bootThen)).Unix())
 }
 
 func (c *clock) inputs() firmware.Inputs {

@@ -75,7 +75,7 @@ func (m *Machine) proceed(c *ctx) {
 	if err == nil && answer == nil {
 		return
 	}
-	p.end()
+	p.end() // before anything is said
 	m.pending = nil
 	m.reply(c, p.message, p.to, before, p.typ, answer, err)
 }
@@ -89,9 +89,7 @@ func (m *Machine) piece(c *ctx, p *pending) (any, error) {
 	if err != nil || !last {
 		return nil, faulty(CodeInternal, err)
 	}
-	made := p.job
-	p.end() // before anything is said
-	return made.finish(m, c)
+	return p.job.finish(m, c)
 }
 
 // mayGoOn looks again at what allowed the work to begin and does not hold by

@@ -162,10 +162,9 @@ func (m *Machine) lock(c *ctx, in Lock) (*Status, error) {
 	return m.describe(c.draft.state, c.Boot), nil
 }
 
-// LockDown erases every one-time key, a share in use, and with the instance what
-// beats are sealed to, and closes the token.
+// LockDown erases every one-time key with the share that one of them may have
+// opened, and with the instance what beats are sealed to, and closes the token.
 func (m *Machine) LockDown() error {
-	m.pending.end()
 	m.dropOffers(func(offerKey, *offer) bool { return true })
 	clear(m.invitations)
 	m.unlocks, m.instance, m.enrolment, m.monitor = nil, nil, nil, nil

@@ -86,7 +86,7 @@ func (a *app) revoke(ctx context.Context, q *revoking) error {
 	if err != nil {
 		return err
 	}
-	via, err := a.dialAny(ctx, s)
+	via, err := a.dialAnyWithin(ctx, s, urgentPatience)
 	if err != nil {
 		return err
 	}
@@ -133,12 +133,18 @@ func (a *app) revoke(ctx context.Context, q *revoking) error {
 // a server that is down keeps nobody from silencing a device. It returns nil if
 // none answers; sources' own servers are tried all the same.
 func (a *app) dialAny(ctx context.Context, s *client.System) (*client.Conn, error) {
+	return a.dialAnyWithin(ctx, s, 0)
+}
+
+// dialAnyWithin is dialAny for somebody in a hurry: a server that has not told all
+// its tables within patience is passed over. Zero is no hurry.
+func (a *app) dialAnyWithin(ctx context.Context, s *client.System, patience time.Duration) (*client.Conn, error) {
 	ids := []string{a.server}
 	for _, srv := range s.State().Servers() {
 		ids = append(ids, srv.ID)
 	}
 	for _, id := range ids {
-		conn, _, err := a.dial(ctx, s, id)
+		conn, err := a.dialWithin(ctx, s, id, patience)
 		if err == nil {
 			return conn, nil
 		}
@@ -150,6 +156,16 @@ func (a *app) dialAny(ctx context.Context, s *client.System) (*client.Conn, erro
 		}
 	}
 	return nil, nil
+}
+
+func (a *app) dialWithin(ctx context.Context, s *client.System, id string, patience time.Duration) (*client.Conn, error) {
+	if patience > 0 {
+		within, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		ctx = within
+	}
+	conn, _, err := a.dial(ctx, s, id)
+	return conn, err
 }
 
 // resolve finds out who wants it, and what he may silence.

@@ -14,9 +14,10 @@ import (
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
 
-// refreshPatience is how long a command waits for newer tables before it works
-// with those it has.
-const refreshPatience = 10 * time.Second
+// urgentPatience is how long an urgent command waits for the newer tables of one
+// server before it turns to the next. All others take them as they come: a long
+// ledger over a slow line takes minutes, once.
+const urgentPatience = 10 * time.Second
 
 func newJoin(a *app) *cobra.Command {
 	var url, pin, id string
@@ -69,11 +70,12 @@ func (a *app) join(ctx context.Context, url, pin, id string) error {
 	if err != nil {
 		return term.WithHint(err, "ask somebody who was at the ceremony for the system's id")
 	}
-	if err := s.Refresh(ctx, conn); err != nil {
-		return err
-	}
+	// From here on this is a home, with what an interrupted attempt has fetched.
 	if err := s.Save(dir); err != nil {
 		return err
+	}
+	if err := a.fetch(ctx, s, conn); err != nil {
+		return term.WithHint(err, "what has come is kept: join again, and it goes on there")
 	}
 	return a.result(struct {
 		System envelope.Hash `json:"system"`
@@ -124,11 +126,16 @@ func (a *app) dial(ctx context.Context, s *client.System, id string) (*client.Co
 	if err != nil {
 		return nil, srv, err
 	}
-	within, cancel := context.WithTimeout(ctx, refreshPatience)
-	defer cancel()
-	if err := s.Refresh(within, conn); err != nil {
+	if err := a.fetch(ctx, s, conn); err != nil {
 		conn.Close()
 		return nil, srv, err
 	}
 	return conn, srv, nil
+}
+
+// fetch takes newer entries of the ledger. Whoever waits for many sees it.
+func (a *app) fetch(ctx context.Context, s *client.System, conn *client.Conn) error {
+	bar := term.StartProgress(a.err, a.terminal, "fetching the ledger")
+	defer bar.Done()
+	return s.RefreshTelling(ctx, conn, bar.Set)
 }

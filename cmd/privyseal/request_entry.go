@@ -282,18 +282,16 @@ func (a *app) append(ctx context.Context, s *client.System, srv ledger.Server, p
 		return err
 	}
 	defer conn.Close()
-	within, cancel := context.WithTimeout(ctx, refreshPatience)
-	defer cancel()
-	got, err := conn.System(within, position-1, false)
+	got, err := conn.System(ctx, position-1, false)
 	if err != nil {
 		return err
 	}
 	if got.Height == position-1 {
-		if err := conn.Extend(within, got.Height, [][]byte{raw}); err != nil {
+		if err := conn.Extend(ctx, got.Height, [][]byte{raw}); err != nil {
 			return err
 		}
 	}
-	if err := s.Refresh(within, conn); err != nil {
+	if err := a.fetch(ctx, s, conn); err != nil {
 		return err
 	}
 	hash, ok := s.State().HashAt(position)
@@ -378,12 +376,10 @@ func (a *app) bring(ctx context.Context, s *client.System, srv ledger.Server) er
 		return err
 	}
 	defer conn.Close()
-	within, cancel := context.WithTimeout(ctx, refreshPatience)
-	defer cancel()
 	height := s.State().Height()
-	got, err := conn.System(within, height, false)
+	got, err := conn.System(ctx, height, false)
 	if err != nil || got.Height >= height {
 		return err
 	}
-	return conn.Extend(within, got.Height, s.Entries()[got.Height:])
+	return conn.Extend(ctx, got.Height, s.Entries()[got.Height:])
 }

@@ -19,6 +19,8 @@ import (
 type Conn struct {
 	name string // for errors: id, or URL before the id is known
 	http *web.Client
+
+	pageSilence, pageTimeout time.Duration // as the limits say; tests have less time
 }
 
 // Dial makes a connection to a server of the tables or of a ceremony's plan.
@@ -34,7 +36,7 @@ func dial(name, url string, pin envelope.Hash) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{name, c}, nil
+	return &Conn{name: name, http: c, pageSilence: pageSilence, pageTimeout: pageTimeout}, nil
 }
 
 // Close closes idle connections.
@@ -87,7 +89,7 @@ func (c *Conn) explain(ctx context.Context, err error) error {
 		return term.WithHint(&RefusedError{c.name, status.Code, status.Message}, fmt.Sprintf("wait %s", status.RetryAfter))
 	case errors.As(err, &status):
 		return &RefusedError{c.name, status.Code, status.Message}
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded):
 		return &UnreachableError{c.name, fmt.Errorf("no answer in time: %w", context.Cause(ctx))}
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -149,56 +151,6 @@ func (c *Conn) Relay(ctx context.Context, device string, frame []byte) ([]byte, 
 			return out.Frame, nil
 		}
 	}
-}
-
-// Commission gives the server its system, and those of the entries that it does
-// not have.
-func (c *Conn) Commission(ctx context.Context, bundle []byte, entries [][]byte) error {
-	var taken api.SystemTaken
-	if err := c.ask(ctx, api.PathSystem, &api.System{Bundle: bundle}, &taken); err != nil {
-		return err
-	}
-	if taken.Height >= uint64(len(entries)) {
-		return nil
-	}
-	return c.Extend(ctx, taken.Height, entries[taken.Height:])
-}
-
-// Extend gives the server the entries that follow a position, page by page. It
-// keeps each page: whoever is interrupted goes on where the server is.
-func (c *Conn) Extend(ctx context.Context, after uint64, entries [][]byte) error {
-	for len(entries) > 0 {
-		page := api.FirstOf(entries, api.PageOctets)
-		var taken api.SystemTaken
-		if err := c.ask(ctx, api.PathSystem, &api.System{After: after, Entries: page}, &taken); err != nil {
-			return err
-		}
-		n := uint64(len(page))
-		if taken.Height < after+n {
-			return fmt.Errorf("message server %s was given entries %d to %d of the ledger and says that it has %d", c.name, after+1, after+n, taken.Height)
-		}
-		after, entries = after+n, entries[n:]
-	}
-	return nil
-}
-
-// System asks for the page of the system that follows a position, with the
-// bundle if that is wanted. Verify it.
-func (c *Conn) System(ctx context.Context, after uint64, bundle bool) (*api.SystemPage, error) {
-	out := new(api.SystemPage)
-	if err := c.ask(ctx, api.PathSystemShow, &api.SystemAsk{After: after, Bundle: bundle}, out); err != nil {
-		return nil, err
-	}
-	n := uint64(len(out.System.Entries))
-	switch {
-	case out.System.After != after:
-		return nil, fmt.Errorf("message server %s shows the ledger after position %d, asked for it after %d", c.name, out.System.After, after)
-	case n > 0 && (out.Height < after || n > out.Height-after):
-		return nil, fmt.Errorf("message server %s shows %d entries of the ledger after position %d, and says that there are %d in all", c.name, n, after, out.Height)
-	case n == 0 && out.Height > after && !bundle:
-		return nil, fmt.Errorf("message server %s says that it has %d entries of the ledger, and shows none after position %d", c.name, out.Height, after)
-	}
-	return out, nil
 }
 
 // Status asks how all sites and devices are, as the servers tell it.

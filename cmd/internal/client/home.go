@@ -204,17 +204,21 @@ func (s *System) Server(id string) (ledger.Server, error) {
 }
 
 // Refresh takes newer entries of the ledger from a server and keeps them, also
-// those that came before an error: what is missing then comes the next time.
-func (s *System) Refresh(ctx context.Context, c *Conn) error {
+// those that came before an error: the next time, with whatever server, goes on
+// after them. Each page has its own time ([Conn.System]).
+func (s *System) Refresh(ctx context.Context, c *Conn) error { return s.RefreshTelling(ctx, c, nil) }
+
+// RefreshTelling is Refresh with somebody who hears how far it is.
+func (s *System) RefreshTelling(ctx context.Context, c *Conn, progress func(string)) error {
 	known := len(s.file.Entries)
-	err := s.refresh(ctx, c)
+	err := s.refresh(ctx, c, progress)
 	if s.dir == "" || len(s.file.Entries) == known {
 		return err
 	}
 	return errors.Join(err, s.write())
 }
 
-func (s *System) refresh(ctx context.Context, c *Conn) error {
+func (s *System) refresh(ctx context.Context, c *Conn, progress func(string)) error {
 	for {
 		page, err := c.System(ctx, s.state.Height(), false)
 		if err != nil {
@@ -225,6 +229,9 @@ func (s *System) refresh(ctx context.Context, c *Conn) error {
 		}
 		if page.Height <= s.state.Height() {
 			return nil
+		}
+		if progress != nil {
+			progress(fmt.Sprintf("entry %d of %d", s.state.Height(), page.Height))
 		}
 	}
 }

@@ -17,6 +17,14 @@ const (
 	// skew is how far the clock of a message server may run ahead, seconds.
 	skew = 300
 
+	// pageSilence is how long a server may take for the first octet of a page of the
+	// ledger: so long a command waits for one that is dead. pageTimeout bounds the
+	// whole page, either way: the server gives up one after 30 s, a page at 35 kB a
+	// second, and verifies one in a few. How many pages there are bounds nothing:
+	// each is kept when it has come.
+	pageSilence = 10 * time.Second
+	pageTimeout = 45 * time.Second
+
 	// busyTries is how often a saturated server is asked again.
 	busyTries = 4
 	// busyWait is the longest that one such pause lasts.

@@ -26,6 +26,9 @@ type Config struct {
 	// Asleep says of devices why they cannot sign now, as far as the server
 	// knows when a request starts: see [Request.Asleep].
 	Asleep map[string]string
+	// Doubts lets one of the server's requests at a time use what all of them share;
+	// nil: they share nothing, and follow all suspicions.
+	Doubts func(use func(*Doubts))
 	// Distribution makes the packet by which this server gives out a task of an
 	// authority in two layers ([firmware.Distribution]): with a number that it
 	// never used before, whatever it forgot, and signed. Nil: this server gives

@@ -48,7 +48,8 @@ type world struct {
 	before        func(n int)                               // each event
 	answer        func(device, typ string, payload any) any // what it says instead
 	seen          []tolerant.Packet
-	slow          int64         // seconds that machines work
+	slow          int64 // seconds that machines work
+	doubts        *coordinator.Doubts
 	elsewhere     time.Duration // spent by devices and officers
 }
 
@@ -120,8 +121,12 @@ func (w *world) restartDesk(site string) {
 }
 
 func (w *world) config(site string) coordinator.Config {
+	var doubts func(func(*coordinator.Doubts))
+	if w.doubts != nil {
+		doubts = func(use func(*coordinator.Doubts)) { use(w.doubts) }
+	}
 	return coordinator.Config{
-		State: w.sys.State, Site: site, Rand: rand.Reader,
+		State: w.sys.State, Site: site, Rand: rand.Reader, Doubts: doubts,
 		Distribution: func(key *ledger.Key, request envelope.Hash, checked *document.Checked, expires int64) ([]byte, error) {
 			w.number++
 			if w.life > 0 {

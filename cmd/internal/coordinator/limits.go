@@ -39,6 +39,16 @@ const (
 	// word against it is let rest.
 	proveFor = 60
 
+	// A combiner's suspicions are followed doubtsFree times, and then after a pause
+	// that doubles from doubtPause to doubtPauseMax, until one whom it suspects is found
+	// wrong, or nothing is heard against anybody for doubtsForgotten. holdFor is how
+	// long a suspicion waits for that, or for a signature by others.
+	doubtsFree      = 3
+	doubtPause      = 60
+	doubtPauseMax   = 3600
+	doubtsForgotten = 24 * 3600
+	holdFor         = 10
+
 	// lateFor is how long a task that has its signature waits for what other
 	// combiners send, before devices are told to close it: that is when one who
 	// lies is found.

@@ -280,10 +280,11 @@ func (r *Request) suspect(combiner, x *device, claimed, shown envelope.Hash, rea
 			return
 		}
 	}
-	r.task.accusations = append(r.task.accusations, &accusation{combiner, x, claimed, shown, bytes.Clone(reason), r.proveUntil()})
+	a := r.newAccusation(combiner, x, claimed, shown, bytes.Clone(reason))
+	r.task.accusations = append(r.task.accusations, a)
 	r.dirty = true
-	if x.machine.proved.IsZero() && !x.machine.asked {
-		x.machine.tries, x.wait, x.retry = 0, 0, 0 // it is asked at once
+	if !a.held() {
+		r.hurry(x)
 	}
 }
 
@@ -300,7 +301,7 @@ func (r *Request) unshown(combiner *device) bool {
 
 // accused returns the word against a calculator that owes proofs, or nil.
 func (r *Request) accused(d *device) *accusation {
-	i := slices.IndexFunc(r.task.accusations, func(a *accusation) bool { return a.calculator == d })
+	i := slices.IndexFunc(r.task.accusations, func(a *accusation) bool { return a.calculator == d && !a.held() })
 	if i < 0 || !d.machine.proved.IsZero() {
 		return nil
 	}
@@ -309,7 +310,9 @@ func (r *Request) accused(d *device) *accusation {
 
 // judgeAll decides what can be decided.
 func (r *Request) judgeAll() {
+	r.holdTrials()
 	var open []*accusation
+	var verdicts []func()
 	for _, a := range r.task.accusations {
 		proved := a.calculator.machine.proved
 		switch {
@@ -320,15 +323,23 @@ func (r *Request) judgeAll() {
 		case proved.IsZero():
 			a.calculator.text = fmt.Sprintf("combiner %d suspects it, and it did not show its powers right", a.combiner.holder.Index)
 		case a.claimed == proved:
-			defer r.convict(a.combiner, fmt.Sprintf("said that the powers of calculator %d were wrong, which are proved right", a.calculator.holder.Index))
+			verdicts = append(verdicts, func() {
+				r.convict(a.combiner, fmt.Sprintf("said that the powers of calculator %d were wrong, which are proved right", a.calculator.holder.Index))
+			})
 		case !a.shown.IsZero() && a.shown != proved:
-			defer r.convict(a.calculator, fmt.Sprintf("proved other powers than it had sent to combiner %d", a.combiner.holder.Index))
+			verdicts = append(verdicts, func() {
+				r.convict(a.calculator, fmt.Sprintf("proved other powers than it had sent to combiner %d", a.combiner.holder.Index))
+			})
 		}
 		// Or one of them lied about what the calculator had sent the combiner, and
 		// nobody can show which.
 		r.dirty = true
 	}
 	r.task.accusations = open
+	for _, convict := range slices.Backward(verdicts) {
+		convict()
+	}
+	r.endTrials()
 	r.showHelpless()
 }
 

@@ -51,6 +51,7 @@ type machine struct {
 	sent   bool          // its confirmation went out at least once
 	asked  bool          // for proofs
 	doubts []*device     // whose powers were here when it found no signature
+	trial  *trial        // of whom it suspects
 	failed envelope.Hash // the last refusal that counted
 	tries  int64         // times that it was told something in vain
 	noes   int           // broadcasts of its operator's no so far

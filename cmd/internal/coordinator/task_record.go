@@ -59,6 +59,6 @@ func (r *Request) resumeTask(in *taskRecord) {
 		if combiner == nil || calculator == nil || x.Reason < 0 || x.Reason >= len(in.Reasons) {
 			continue
 		}
-		t.accusations = append(t.accusations, &accusation{combiner, calculator, x.Claimed, x.Shown, in.Reasons[x.Reason], r.proveUntil()})
+		t.accusations = append(t.accusations, r.newAccusation(combiner, calculator, x.Claimed, x.Shown, in.Reasons[x.Reason]))
 	}
 }

@@ -34,6 +34,19 @@ type machines struct {
 	out    chan tolerant.Packet       // on their way to all sites
 	lose   func(tolerant.Packet) bool // a test's: does not arrive anywhere
 	lines  lines
+	doubts doubts
+}
+
+// doubts are shared by the coordinators of all requests.
+type doubts struct {
+	mu sync.Mutex
+	of *coordinator.Doubts
+}
+
+func (x *doubts) use(f func(*coordinator.Doubts)) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	f(x.of)
 }
 
 // lines bounds what packets write into the audit log: any site can make up as
@@ -59,7 +72,7 @@ func (l *lines) take(now time.Time) (ok, last bool) {
 func newMachines(lose func(tolerant.Packet) bool) *machines {
 	return &machines{
 		served: map[string]bool{}, known: map[api.IllegalTask]bool{}, keep: make(chan struct{}, 1),
-		out: make(chan tolerant.Packet, maxBroadcasts), lose: lose,
+		out: make(chan tolerant.Packet, maxBroadcasts), lose: lose, doubts: doubts{of: coordinator.NewDoubts()},
 	}
 }
 

@@ -70,6 +70,7 @@ func (s *Server) requestFile(digest envelope.Hash, suffix string) string {
 func (s *Server) coordinatorConfig(sys *system) coordinator.Config {
 	return coordinator.Config{
 		State: sys.state, Site: s.cfg.ID, Rand: rand.Reader, Asleep: s.reports.asleep(), Distribution: s.distribution,
+		Doubts: s.machines.doubts.use,
 	}
 }
 

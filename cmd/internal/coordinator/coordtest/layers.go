@@ -30,6 +30,7 @@ const (
 	Repentant    Fault = "repentant"     // calculator: wrong powers, and right ones when it has to prove them
 	SwappedKeys  Fault = "swapped keys"  // calculator: its powers in another order
 	FalseAccuser Fault = "false accuser" // combiner: a right signature, and says that all calculators were wrong
+	Suspecter    Fault = "suspecter"     // combiner: a right signature, and suspects all calculators
 	Forger       Fault = "forger"        // combiner: a signature that does not verify
 	Helpless     Fault = "helpless"      // combiner: says that it finds no signature
 )
@@ -226,6 +227,9 @@ func (d *Device) combineTask(in firmware.CombineTask) (string, any, bool) {
 	slices.Sort(out.Wrong)
 	if d.Fault == FalseAccuser {
 		out.Wrong, out.Suspects = all, nil
+	}
+	if d.Fault == Suspecter {
+		out.Wrong, out.Suspects = []uint64{}, all
 	}
 	for _, j := range out.Wrong {
 		for _, p := range powers {

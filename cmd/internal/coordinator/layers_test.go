@@ -458,6 +458,59 @@ func TestNoIsHeard(t *testing.T) {
 	}
 }
 
+// TestLastNoIsHeard: the no that ends a request reaches its site as well, though the
+// packet is lost, or the site has just forgotten the task; then nothing is left.
+func TestLastNoIsHeard(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		lost          int // packets that say it
+		forgets, dies bool
+	}{{"lost twice", 2, false, false}, {"forgotten", 0, true, false}, {"forgotten and lost", 1, true, false}, {"the distributor dies", 2, false, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			w, a := newWorld(t)
+			w.hush(numbers(1, 8)...)
+			g := w.start("server-2", w.request(a))
+			w.settle()
+			row, _ := w.sys.State.Device("device-8")
+			lost := 0
+			w.cut = func(p tolerant.Packet, site string) bool {
+				if p.Kind != tolerant.KindRejected || p.Device != "device-8" || site != row.Server || lost == c.lost {
+					return false
+				}
+				lost++
+				return true
+			}
+			for _, i := range []int{6, 7, 8} {
+				if i == 8 && c.forgets {
+					w.restartDesk(row.Server)
+				}
+				it := g.inbox[device(i)].Items[0]
+				_, e, err := g.r.Approve(w.now, coordtest.Approve(t, w.sys, w.sys.Persons[it.Person], it.Content, w.now, "not ours"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				g.do(e)
+			}
+			if out := g.r.Tracking(); out.State != api.StateRejected {
+				t.Fatalf("%s: %s", out.State, out.Text)
+			}
+			if c.dies {
+				g.restart()
+			}
+			w.pass(30)
+			heard := slices.ContainsFunc(w.kept[row.Server], func(x api.IllegalTask) bool {
+				return x.Device == "device-8" && strings.Contains(x.Why, "not ours")
+			})
+			if !heard || lost != c.lost {
+				t.Errorf("%d lost, kept %+v", lost, w.kept[row.Server])
+			}
+			if !g.r.Idle() {
+				t.Error("not idle")
+			}
+		})
+	}
+}
+
 // TestRestartAnywhere: the distributor, or a desk, or all of them, die before
 // any event.
 func TestRestartAnywhere(t *testing.T) {

@@ -62,6 +62,10 @@ const (
 	// task, while the task is open: for two minutes.
 	noTimes = 6
 
+	// lastNoTimes is how often when the task is over: the site of a machine whose no
+	// was the last, and ended it, has not heard it before.
+	lastNoTimes = 3
+
 	// answerSkew is how far a device's clock may be ahead.
 	answerSkew = 300
 

@@ -152,9 +152,13 @@ func (r *Request) advanceTask() {
 		}
 		return
 	}
-	r.sayNo() // before desks hear that it is over, and forget the task
+	r.sayNo()
 	if r.unsettled() {
 		r.demandProofs()
+		return
+	}
+	if r.owesNo() { // before desks hear that it is done, and forget the task
+		r.repeatTask() // for those that do not know it any more
 		return
 	}
 	r.sayDone()
@@ -302,7 +306,9 @@ func (r *Request) repeatTask() {
 	t.unknownAt = r.now + t.unknownIn
 	for d := range t.unknown {
 		d.retry = 0 // its confirmation follows, or its no
-		d.machine.noes, d.machine.noAt = 0, 0
+		if d.machine.noAt = 0; r.state == api.StateOpen {
+			d.machine.noes = 0
+		}
 	}
 	clear(t.unknown)
 }
@@ -335,22 +341,42 @@ func (r *Request) confirm() {
 
 // sayNo says which machines' operators did not agree, for their sites to keep the
 // task as illegal (B [0113]). Nobody acknowledges it, and packets are lost: it is
-// repeated with growing pauses, and once more when the task is over.
+// repeated with growing pauses, and a few times more when the task is over.
 func (r *Request) sayNo() {
-	over := r.state != api.StateOpen
-	if r.task.packet == nil || over && r.task.noed {
-		return
+	t := r.task
+	if t.packet == nil || r.now >= t.facts.Expires {
+		return // desks have dropped it
 	}
-	r.task.noed = over
+	if r.state != api.StateOpen && !t.noed {
+		t.noed = true
+		for _, d := range r.devices {
+			d.machine.noes, d.machine.noAt = 0, 0
+		}
+	}
 	for _, d := range r.devices {
 		m := &d.machine
-		if d.no == nil || !over && (m.noes >= noTimes || r.now < m.noAt) {
+		if d.no == nil || m.noes >= r.noTimes() || r.now < m.noAt {
 			continue
 		}
 		m.noAt = r.now + silenceWait<<m.noes
 		m.noes++
 		r.broadcast(tolerant.Packet{Kind: tolerant.KindRejected, Device: d.id, Message: d.no})
 	}
+}
+
+func (r *Request) noTimes() int {
+	if r.state == api.StateOpen {
+		return noTimes
+	}
+	return lastNoTimes
+}
+
+// owesNo reports whether a no of a task that is over has to be said again.
+func (r *Request) owesNo() bool {
+	t := r.task
+	return t.packet != nil && r.now < t.facts.Expires && slices.ContainsFunc(r.devices, func(d *device) bool {
+		return d.no != nil && (!t.noed || d.machine.noes < lastNoTimes)
+	})
 }
 
 // sendConfirmed says that the operators of a machine agree; with a doubt, that it
@@ -385,5 +411,8 @@ func (r *Request) sayDone() {
 
 // busyTask reports whether a finished task has something left to do.
 func (r *Request) busyTask() bool {
-	return r.layered() && r.state == api.StateDone && r.now < r.request.Expires && (r.unsettled() || r.task.packet != nil && r.task.dones < doneTimes)
+	if !r.layered() || r.now >= r.request.Expires {
+		return false
+	}
+	return r.owesNo() || r.state == api.StateDone && (r.unsettled() || r.task.packet != nil && r.task.dones < doneTimes)
 }

@@ -64,7 +64,7 @@ type Desk struct {
 	// Of the step under way.
 	now     int64
 	out     Effects
-	unknown int // said since now
+	unknown map[uint64]int // said since now, by enterprise
 }
 
 // authority is an enterprise's, with the machines of this site.
@@ -100,6 +100,7 @@ func NewDesk(c Config) *Desk {
 	d := &Desk{
 		cfg: c, tasks: map[number]*task{}, load: map[uint64]*load{}, used: map[number]*use{}, order: map[distributor][]number{},
 		illegal: slices.Clone(c.Illegal), asks: map[uint64]*job{}, turned: map[uint64]*refusals{},
+		unknown: map[uint64]int{},
 	}
 	d.read()
 	return d
@@ -226,7 +227,8 @@ func (d *Desk) Renew(now int64, s ledger.State) Effects {
 
 func (d *Desk) step(now int64, event func()) Effects {
 	if now > d.now {
-		d.now, d.unknown = now, 0
+		d.now = now
+		clear(d.unknown)
 	}
 	d.out = Effects{}
 	event()

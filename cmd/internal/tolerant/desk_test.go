@@ -370,14 +370,20 @@ func TestTurns(t *testing.T) {
 // devices of others.
 func TestUnknown(t *testing.T) {
 	s := newSite(t)
-	p := s.real()[3]
+	all := s.real()
+	no, p := all[2], all[3]
 	n := 0
 	for i := range 3 * maxUnknown {
-		p.Task = uint64(i + 1)
-		n += len(s.desk.Packet(s.now, p).Send)
+		p.Task, no.Task = uint64(i+1), uint64(i+1)
+		n += len(s.desk.Packet(s.now, p).Send) + len(s.desk.Packet(s.now, no).Send)
 	}
 	if n != maxUnknown {
 		t.Errorf("%d in a second", n)
+	}
+	other := p
+	other.Enterprise = 2
+	if e := s.desk.Packet(s.now, other); kindsOf(e.Send) != KindUnknown {
+		t.Errorf("another enterprise is not heard: %+v", e)
 	}
 	if e := s.desk.Packet(s.now+1, p); kindsOf(e.Send) != KindUnknown || e.Send[0].Device != "device-1" || e.Send[0].Site != "server-1" {
 		t.Errorf("%+v", e)

@@ -74,8 +74,8 @@ const (
 	// its one-time key since.
 	repeatFor = 10
 
-	// maxUnknown bounds in a second what is said about tasks that the desk does
-	// not know, or has no room for. A desk that restarted comes back a few seconds
+	// maxUnknown bounds in a second what is said about tasks of one enterprise that the
+	// desk does not know, or has no room for. A desk that restarted comes back a few seconds
 	// later.
 	maxUnknown = 100
 

@@ -142,10 +142,10 @@ func (d *Desk) relieve(enterprise uint64, no func() bool) bool {
 // turnAway says for the machines of this site that there is no room for a task.
 func (d *Desk) turnAway(a *authority, p *Packet) {
 	for _, h := range a.key.Holders {
-		if _, own := a.own[h.Device]; !own || slices.Contains(p.Acked, h.Device) || d.unknown >= maxUnknown {
+		if _, own := a.own[h.Device]; !own || slices.Contains(p.Acked, h.Device) || d.unknown[a.code] >= maxUnknown {
 			continue
 		}
-		d.unknown++
+		d.unknown[a.code]++
 		d.send(numberOf(p), p.Request, Packet{Kind: KindFailed, Device: h.Device, Text: "its site has no room for more tasks now"})
 	}
 }

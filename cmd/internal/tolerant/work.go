@@ -50,8 +50,8 @@ func (d *Desk) confirmed(a *authority, p *Packet) {
 // askAgain asks for a task that this site does not know, or knows no more, and
 // that a machine of it has part in.
 func (d *Desk) askAgain(p *Packet) {
-	if u := d.used[numberOf(p)]; (u == nil || u.request == p.Request && !u.over) && d.unknown < maxUnknown {
-		d.unknown++
+	if u := d.used[numberOf(p)]; (u == nil || u.request == p.Request && !u.over) && d.unknown[p.Enterprise] < maxUnknown {
+		d.unknown[p.Enterprise]++
 		d.send(numberOf(p), p.Request, Packet{Kind: KindUnknown, Device: p.Device})
 	}
 }

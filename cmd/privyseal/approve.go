@@ -43,7 +43,10 @@ once. Every request is verified here first: by its requester's signature, by all
 checks that devices make of its document, and by the device's own signature
 under the one-time key that your piece is sealed to.`,
 		RunE: func(c *cobra.Command, args []string) error {
-			if all == (len(args) > 0) {
+			if all && len(args) > 0 {
+				return usage("requests are named and --all is there", "leave out one of them")
+			}
+			if !all && len(args) == 0 {
 				return usage("name requests by their digests, or all of them with --all", "see: privyseal officer inbox")
 			}
 			if all && !c.Flags().Changed("wait") {
@@ -108,6 +111,8 @@ type outcome struct {
 	Made     uint64        `json:"made,omitempty"`   // partial signatures
 	Wanted   uint64        `json:"wanted,omitempty"` // of them
 	Error    string        `json:"error,omitempty"`
+	// Late is an approval that nobody needs any more: others were quicker.
+	Late bool `json:"late,omitempty"`
 }
 
 func (a *app) decide(ctx context.Context, serial string, v verdict) error {
@@ -222,7 +227,10 @@ func (d *desk) decideOn(ctx context.Context, k client.Keys, chosen []*client.Ite
 		if cardTrouble(err) {
 			return out, err
 		}
-		if err != nil {
+		var refused *client.RefusedError
+		if !v.reject && errors.As(err, &refused) && d.signedMeanwhile(ctx, i.Digest) {
+			o.OK, o.Late, o.State = true, true, api.StateDone
+		} else if err != nil {
 			o.Error = err.Error()
 		} else {
 			o.OK, o.Have, o.Need, o.Queued = true, got.Have, got.Need, got.Queued
@@ -231,6 +239,15 @@ func (d *desk) decideOn(ctx context.Context, k client.Keys, chosen []*client.Ite
 		out = append(out, o)
 	}
 	return out, nil
+}
+
+// signedMeanwhile tells whether a request has its signature, as the servers tell
+// it.
+func (d *desk) signedMeanwhile(ctx context.Context, request envelope.Hash) bool {
+	within, cancel := context.WithTimeout(ctx, ownPatience)
+	defer cancel()
+	t := d.whereabouts(within, request)
+	return t != nil && t.State == api.StateDone
 }
 
 // these is what an officer is asked about, in a few words.
@@ -299,7 +316,7 @@ func (d *desk) word(ctx context.Context, k client.Keys, i *client.Item, v verdic
 func (d *desk) report(ctx context.Context, out []outcome, reject bool) error {
 	if !reject {
 		for n := range out {
-			if o := &out[n]; o.OK && !o.Queued && o.Have >= o.Need {
+			if o := &out[n]; o.OK && !o.Queued && !o.Late && o.Have >= o.Need {
 				d.outcomeOf(ctx, o)
 			}
 		}
@@ -333,6 +350,8 @@ func (o *outcome) text() string {
 	switch {
 	case o.Error != "":
 		return "not taken: " + o.Error
+	case o.Late:
+		return "not needed any more: the request was signed meanwhile"
 	case o.Queued:
 		return "your word is kept by your message server: the site that collects cannot be reached now"
 	case o.Decision == "reject":

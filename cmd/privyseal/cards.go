@@ -39,7 +39,14 @@ func (a *app) pinEntry() (e term.Entry, done func()) {
 func (a *app) useCard(ctx context.Context, serial uint32, o card.Options, why string, f func(*card.Card) error) (err error) {
 	entry, done := a.pinEntry()
 	defer done()
-	pin, forget := card.Batch(cardpin.Source(entry, why))
+	ask := cardpin.Source(entry, why)
+	pin, forget := card.Batch(func(ctx context.Context, p card.Prompt) ([]byte, error) {
+		secret, err := ask(ctx, p)
+		if err != nil {
+			err = &askError{err}
+		}
+		return secret, err
+	})
 	defer forget()
 	o.PIN = pin
 	o.Touch = func(p card.Prompt) { a.tell("touch card %d", p.Serial) }
@@ -55,6 +62,12 @@ func (a *app) useCard(ctx context.Context, serial uint32, o card.Options, why st
 	}()
 	return f(c)
 }
+
+// askError: there is no PIN, for whatever reason. It is no fault of what the card
+// was wanted for.
+type askError struct{ error }
+
+func (e *askError) Unwrap() error { return e.error }
 
 // withCard is useCard for those who need its two keys.
 func (a *app) withCard(ctx context.Context, serial uint32, o card.Options, why string, f func(client.Keys) error) error {

@@ -145,7 +145,7 @@ func (d *desk) open(k client.Keys, sealed []envelopeOf, items []*client.Item) ([
 		i, err := client.OpenItem(d.sys.State(), d.officer, k.Agree, e.sealed, d.now().Unix())
 		switch {
 		case cardTrouble(err):
-			return nil, nil, err
+			return nil, nil, &cardError{err}
 		case overdue(err), d.overtaken(err):
 			continue
 		case err != nil:
@@ -179,7 +179,7 @@ func cardTrouble(err error) bool {
 	if errors.As(err, new(*client.UnreachableError)) || errors.As(err, new(*client.RefusedError)) {
 		return false
 	}
-	if errors.As(err, new(*card.PINError)) || errors.As(err, new(*card.WrongKeyError)) || errors.As(err, new(*term.PinentryError)) {
+	if errors.As(err, new(*card.PINError)) || errors.As(err, new(*card.WrongKeyError)) || errors.As(err, new(*askError)) {
 		return true
 	}
 	for _, e := range []error{
@@ -192,6 +192,12 @@ func cardTrouble(err error) bool {
 	}
 	return false
 }
+
+// cardError is trouble with a card, without the name of what it should open.
+type cardError struct{ error }
+
+func (e *cardError) Error() string { return strings.TrimPrefix(e.error.Error(), "envelope: open: ") }
+func (e *cardError) Unwrap() error { return e.error }
 
 // inbox fetches and opens all items, and calls f while the card is open. It
 // waits for what is wanted: nil is anything at all. While the inbox is empty
@@ -297,7 +303,10 @@ func (d *desk) list(items []*client.Item, bad []refused) error {
 		out.Refused = []refused{}
 	}
 	return d.result(out, func() {
-		if len(items) == 0 {
+		switch {
+		case len(items) == 0 && len(bad) > 0:
+			d.say("nothing that can be approved by %s (card %d)", d.officer.Person.Name, d.officer.Card.Serial)
+		case len(items) == 0:
 			d.say("nothing to approve for %s (card %d)", d.officer.Person.Name, d.officer.Card.Serial)
 		}
 		for n, i := range items {

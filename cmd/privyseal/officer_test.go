@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -66,6 +67,48 @@ func TestCertificateWithCards(t *testing.T) {
 	again := decode[[]outcome](t, r.ok("", "--json", "officer", "approve", "--all", "--yes", "--card", r.serial("officer-1a")))
 	if len(again) != 0 {
 		t.Errorf("still asked: %+v", again)
+	}
+}
+
+// busy does something else before it gives a PIN, or instead.
+type busy struct {
+	first func()
+	pin   string
+	err   error
+}
+
+func (b *busy) Secret(context.Context, term.Ask) ([]byte, error) {
+	if b.first != nil {
+		b.first()
+		b.first = nil
+	}
+	return []byte(b.pin), b.err
+}
+
+// Who approves what others finished meanwhile has done nothing wrong.
+func TestApproveTooLate(t *testing.T) {
+	r := newRig(t, "officer-1a")
+	digest := r.request("file", file(t, "a.txt", []byte("a")))
+	late := &busy{pin: virtual.DefaultPIN, first: func() { r.officers("device-2", "device-3", "device-4") }}
+	x := r.run(late, nil, "officer", "approve", digest, "--yes", "--card", r.serial("officer-1a"))
+	if x.code != exitOK || !strings.Contains(x.out, "device-1: not needed any more: the request was signed meanwhile") {
+		t.Errorf("exit %d\n%s%s", x.code, x.out, x.err)
+	}
+	// A rejection that comes too late is not what the officer wanted.
+	digest = r.request("file", file(t, "b.txt", []byte("b")))
+	late.first = func() { r.officers("device-2", "device-3", "device-4") }
+	r.fails(exitFailed, late, "", "officer", "reject", digest, "--reason", "no", "--yes", "--card", r.serial("officer-1a"))
+}
+
+// An inbox that could not be read is not an empty one.
+func TestInboxWithoutPIN(t *testing.T) {
+	r := newRig(t, "officer-1a")
+	r.request("file", file(t, "a.txt", []byte("a")))
+	r.request("file", file(t, "b.txt", []byte("b")))
+	broken := &busy{err: errors.New("the program that asks is broken")}
+	x := r.fails(exitFailed, broken, "the program that asks is broken", "officer", "inbox", "--card", r.serial("officer-1a"))
+	if x.out != "" || strings.Contains(x.err, "envelope") || strings.Count(x.err, "broken") != 1 {
+		t.Errorf("%s%s", x.out, x.err)
 	}
 }
 
@@ -272,7 +315,7 @@ func TestRefusedItems(t *testing.T) {
 	r.Item = func(i *api.InboxItem) { i.Need, i.Mode = 1, "heap" }
 	r.request("file", file(t, "a.txt", []byte("a")))
 	x := r.ok(virtual.DefaultPIN, "officer", "inbox", "--card", r.serial("officer-1a"))
-	if !strings.Contains(x.err, "an item from message server server-1 is refused") || !strings.Contains(x.out, "nothing to approve") {
+	if !strings.Contains(x.err, "an item from message server server-1 is refused") || !strings.Contains(x.out, "nothing that can be approved") {
 		t.Errorf("%s%s", x.out, x.err)
 	}
 	r.fails(exitFailed, &pins{give: []string{virtual.DefaultPIN}}, "is refused", "officer", "approve", "--all", "--yes", "--card", r.serial("officer-1a"))

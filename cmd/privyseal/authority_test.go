@@ -336,7 +336,7 @@ func TestRequestDealing(t *testing.T) {
 	}
 	r.fails(exitFailed, r.nobody(), "ledger: dealing", "request", "entry", "dealing", file(t, "x", []byte("x")), "--requester-key", r.programKey())
 	r.fails(exitFailed, r.nobody(), "no such file", "request", "entry", "dealing", dir+"x", "--requester-key", r.programKey())
-	r.fails(exitUsage, r.nobody(), "arg(s)", "request", "entry", "dealing")
+	r.fails(exitUsage, r.nobody(), "FILE is missing", "request", "entry", "dealing")
 }
 
 // TestMachineStatus: a device says what it is in each authority, and a missing

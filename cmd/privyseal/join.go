@@ -47,22 +47,30 @@ func (a *app) join(ctx context.Context, url, pin, id string) error {
 	}
 	tls, err := envelope.ParseHash(pin)
 	if err != nil {
-		return usage("--pin: "+err.Error(), "")
+		return usage(fmt.Sprintf("--pin %q is not 64 hex digits", pin), "it is in identity.json of the server, as TLS")
 	}
 	system, err := envelope.ParseHash(id)
 	if err != nil {
-		return usage("--system: "+err.Error(), "")
+		return usage(fmt.Sprintf("--system %q is not 64 hex digits", id), "it is what the ceremony printed")
 	}
 	conn, err := client.DialURL(url, tls)
 	if err != nil {
-		return &usageError{err}
+		return &usageError{term.WithHint(err, "write --url as the ceremony file has it")}
 	}
 	defer conn.Close()
 	got, err := conn.System(ctx, 0, true)
+	if errors.As(err, new(*client.UnreachableError)) {
+		return term.WithHint(err, "compare --url and --pin with the ceremony file, or join through another server")
+	}
 	if err != nil {
 		return err
 	}
 	server, err := serverWithPin(system, got.System.Bundle, tls)
+	var other *ledger.SystemError
+	if errors.As(err, &other) {
+		return term.WithHint(fmt.Errorf("message server %s belongs to system %s, not to %s", url, other.Got, system),
+			"compare --system with what the ceremony printed")
+	}
 	if err != nil {
 		return err
 	}

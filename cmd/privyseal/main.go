@@ -11,10 +11,14 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
+	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -67,6 +71,8 @@ type app struct {
 
 // run does what the arguments say.
 func (a *app) run(ctx context.Context, args []string) int {
+	out := &written{w: a.out}
+	a.out = out
 	root := newRoot(a)
 	root.SetArgs(args)
 	root.SetIn(a.in)
@@ -75,15 +81,25 @@ func (a *app) run(ctx context.Context, args []string) int {
 	c, err := root.ExecuteContextC(ctx)
 	var usage *usageError
 	var quiet *reportedError
+	var h term.Hinter
 	switch {
+	case err == nil && out.err != nil:
+		// A full disk: what was asked for is not all there.
+		term.PrintError(a.err, fmt.Errorf("the result is not all written: %w", out.err))
+		return exitFailed
 	case err == nil:
 		return exitOK
 	case errors.As(err, &quiet):
 		return exitFailed
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
-		err = errors.New("interrupted")
+		// How to go on is worth knowing all the same.
+		interrupted := errors.New("interrupted")
+		if errors.As(err, &h) {
+			interrupted = term.WithHint(interrupted, h.Hint())
+		}
+		err = interrupted
 	}
-	if h := term.Hinter(nil); !a.started && !errors.As(err, &h) {
+	if !a.started && !errors.As(err, &h) {
 		err = term.WithHint(err, "see: "+c.CommandPath()+" --help")
 	}
 	term.PrintError(a.err, err)
@@ -103,6 +119,28 @@ func usage(text, hint string) error { return &usageError{term.WithHint(errors.Ne
 // reportedError is a failure that was printed already, one line for each item.
 type reportedError struct{ error }
 
+// written is where results go. It remembers that they did not all get there.
+type written struct {
+	w   io.Writer
+	err error
+}
+
+func (w *written) Write(p []byte) (int, error) {
+	n, err := w.w.Write(p)
+	if err != nil && w.err == nil {
+		w.err = err
+	}
+	return n, err
+}
+
+// version is what this program was built from.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
 // newRoot makes the tree of commands.
 func newRoot(a *app) *cobra.Command {
 	c := &cobra.Command{
@@ -112,9 +150,11 @@ func newRoot(a *app) *cobra.Command {
 
 Requesters ask for a signature, officers approve it with their cards, and enough
 signing devices make it together. This program is what people type.`,
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	c.SetFlagErrorFunc(flagError)
 	f := c.PersistentFlags()
 	f.StringVar(&a.home, "home", "", "directory of the system's tables (default: privyseal in the user's configuration directory)")
 	f.StringVar(&a.server, "server", "", "id of the message server to use (default: the home's own; for officers, their devices')")
@@ -127,8 +167,17 @@ signing devices make it together. This program is what people type.`,
 	return c
 }
 
-// watch marks when a command begins.
+// watch marks when a command begins, and names arguments as the command's help
+// does.
 func (a *app) watch(c *cobra.Command) {
+	if check := c.Args; check != nil && len(c.Commands()) == 0 {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if check(c, args) == nil {
+				return nil
+			}
+			return argsError(c, args)
+		}
+	}
 	if do := c.RunE; do != nil {
 		c.RunE = func(c *cobra.Command, args []string) error {
 			a.started = true
@@ -139,6 +188,46 @@ func (a *app) watch(c *cobra.Command) {
 		a.watch(sub)
 	}
 }
+
+// argsError says which argument is missing or too many, by the command's Use.
+func argsError(c *cobra.Command, args []string) error {
+	hint := "usage: " + c.UseLine()
+	var names []string
+	for _, word := range strings.Fields(c.Use)[1:] {
+		if strings.HasPrefix(word, "-") || strings.HasPrefix(word, "[-") {
+			break
+		}
+		names = append(names, word)
+	}
+	if len(args) < len(names) && !strings.HasPrefix(names[len(args)], "[") {
+		return usage(strings.TrimSuffix(names[len(args)], "...")+" is missing", hint)
+	}
+	return usage(fmt.Sprintf("%q is one argument too many", args[min(len(names), len(args)-1)]), hint)
+}
+
+// flagError says in plain words what a flag's value should be.
+func flagError(c *cobra.Command, err error) error {
+	m := invalidValue.FindStringSubmatch(err.Error())
+	if m == nil {
+		return err
+	}
+	value, name := m[1], m[2]
+	f := c.Flags().Lookup(name)
+	if f == nil {
+		return err
+	}
+	want := map[string]string{
+		"uint": "a whole number", "uint32": "a whole number", "uint64": "a whole number", "int": "a whole number",
+		"duration": "a time such as 30s, 10m or 12h", "bool": "true or false",
+	}[f.Value.Type()]
+	if want == "" {
+		return err
+	}
+	return usage(fmt.Sprintf("--%s %q is not %s", name, value, want), "see: "+c.CommandPath()+" --help")
+}
+
+// invalidValue is how the flag package says that a value will not do.
+var invalidValue = regexp.MustCompile(`^invalid argument "(.*)" for "(?:-., )?--([a-z-]+)" flag: `)
 
 // group is a command that only has others below it.
 func group(use, short string, sub ...*cobra.Command) *cobra.Command {

@@ -7,11 +7,15 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/privyseal/privyseal/cmd/internal/store/atomicfile"
 	"github.com/privyseal/privyseal/cmd/internal/term"
+	"github.com/privyseal/privyseal/firmware/document"
 )
 
 // say prints a line of the result. Text of others in it is cleaned.
@@ -68,7 +72,18 @@ func checkNew(path string) error {
 	if _, err := os.Lstat(path); err == nil {
 		return existsError(path)
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return unwritable(path, err)
+	}
+	dir := filepath.Dir(path)
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		err = unix.ENOTDIR
+	}
+	if err == nil {
+		err = unix.Access(dir, unix.W_OK|unix.X_OK)
+	}
+	if err != nil {
+		return unwritable(path, err)
 	}
 	return nil
 }
@@ -79,11 +94,32 @@ func writeNew(path string, data []byte, perm fs.FileMode) error {
 	if errors.Is(err, fs.ErrExist) {
 		return existsError(path)
 	}
-	return err
+	if err != nil {
+		return unwritable(path, err)
+	}
+	return nil
 }
 
 func existsError(path string) error {
-	return term.WithHint(fmt.Errorf("%s exists already", path), "nothing is overwritten: name another place with --out")
+	return term.WithHint(fmt.Errorf("%s exists already", path), "nothing is overwritten: name another place")
+}
+
+// unwritable says why a file cannot be made, without the names of others that
+// were made on the way to it.
+func unwritable(path string, err error) error {
+	if p := (*fs.PathError)(nil); errors.As(err, &p) {
+		err = p.Err
+	} else if l := (*os.LinkError)(nil); errors.As(err, &l) {
+		err = l.Err
+	}
+	bad := fmt.Errorf("cannot write %s: %w", path, err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
+		return term.WithHint(bad, fmt.Sprintf("there is no directory %s: make it, or name another place", filepath.Dir(path)))
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS), errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return term.WithHint(bad, "name another place")
+	}
+	return bad
 }
 
 // readSmall reads a file that people made, up to a limit.
@@ -110,6 +146,27 @@ type tooLongError struct {
 
 func (e *tooLongError) Error() string {
 	return fmt.Sprintf("%s has more than %d octets", e.path, e.limit)
+}
+
+// wrapList joins words with commas, in lines of so many columns where the words
+// allow it.
+func wrapList(words []string, width int) []string {
+	var out []string
+	line := ""
+	for n, word := range words {
+		if n < len(words)-1 {
+			word += ","
+		}
+		switch {
+		case line == "":
+			line = word
+		case document.Columns(line+" "+word) <= width:
+			line += " " + word
+		default:
+			out, line = append(out, line), word
+		}
+	}
+	return append(out, line)
 }
 
 func timeText(unix int64) string { return time.Unix(unix, 0).UTC().Format("2006-01-02 15:04:05 UTC") }

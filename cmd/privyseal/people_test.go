@@ -165,8 +165,27 @@ func TestWaitInVain(t *testing.T) {
 	}
 	n := len(r.Requests())
 	r.fails(exitFailed, r.nobody(), "exists already", args...)
+	nowhere := filepath.Join(t.TempDir(), "nowhere", "a.sig")
+	r.fails(exitFailed, r.nobody(), "hint: there is no directory", append(args, "--out", nowhere)...)
+	r.fails(exitFailed, r.nobody(), "hint: there is no directory", "request", "file", path, "--out", nowhere, "--requester-key", r.programKey())
 	if len(r.Requests()) != n {
 		t.Error("a request was made although its result could not be written")
+	}
+	// Who does not wait is told how to get what he named.
+	out := filepath.Join(t.TempDir(), "my a.sig")
+	x = r.ok("", "request", "file", path, "--out", out, "--requester-key", r.programKey())
+	if want := x.out[:12] + " --wait --out '" + out + "'"; !strings.Contains(x.err, want) {
+		t.Errorf("no %q in:\n%s", want, x.err)
+	}
+	// What a device lacks is in its own line, and not in the state's too.
+	x = r.ok("", "request", "status", strings.TrimSpace(x.out))
+	for line := range strings.Lines(x.out) {
+		if len(line) > 120 {
+			t.Errorf("a line of %d characters: %s", len(line), line)
+		}
+	}
+	if !strings.Contains(x.out, "device-1       missing: Officer 1a, Officer 1b") {
+		t.Errorf("%s", x.out)
 	}
 }
 
@@ -306,9 +325,9 @@ func TestJoin(t *testing.T) {
 	fresh := func() { r.home = filepath.Join(t.TempDir(), "home") }
 	id := r.State.System().String()
 	fresh()
-	r.fails(exitFailed, r.nobody(), "belongs to system", "join", "--url", r.url("server-1"), "--pin", r.pin("server-1"), "--system", strings.Repeat("ab", 32))
-	r.fails(exitFailed, r.nobody(), "cannot be reached", "join", "--url", r.url("server-1"), "--pin", r.pin("server-2"), "--system", id)
-	r.fails(exitUsage, r.nobody(), "--pin", "join", "--url", r.url("server-1"), "--pin", "12", "--system", id)
+	r.fails(exitFailed, r.nobody(), "hint: compare --system", "join", "--url", r.url("server-1"), "--pin", r.pin("server-1"), "--system", strings.Repeat("ab", 32))
+	r.fails(exitFailed, r.nobody(), "hint: compare --url and --pin", "join", "--url", r.url("server-1"), "--pin", r.pin("server-2"), "--system", id)
+	r.fails(exitUsage, r.nobody(), `--pin "12" is not 64 hex digits`, "join", "--url", r.url("server-1"), "--pin", "12", "--system", id)
 	r.fails(exitUsage, r.nobody(), "--system", "join", "--url", r.url("server-1"), "--pin", r.pin("server-1"), "--system", "x")
 	r.fails(exitUsage, r.nobody(), "https", "join", "--url", "http://127.0.0.1:1", "--pin", r.pin("server-1"), "--system", id)
 	r.fails(exitUsage, r.nobody(), "required flag", "join")

@@ -44,6 +44,15 @@ type waiting struct {
 	wait    bool
 	timeout time.Duration
 	out     string
+	asked   bool // out was named, and is not the command's own idea
+}
+
+// outFlag is how to name out again.
+func (w *waiting) outFlag() string {
+	if w.out == "" || checkNew(w.out) != nil {
+		return ""
+	}
+	return " --out " + shellQuote(w.out)
 }
 
 func (q *asking) flags(c *cobra.Command) {
@@ -65,6 +74,14 @@ func (w *waiting) flags(c *cobra.Command) {
 	f.BoolVar(&w.wait, "wait", false, "wait for the result")
 	f.DurationVar(&w.timeout, "timeout", 0, "how long to wait (default: until the request expires)")
 	f.StringVar(&w.out, "out", "", "file for the result, or directory for those of a batch; nothing is overwritten")
+	before := c.PreRunE
+	c.PreRunE = func(c *cobra.Command, args []string) error {
+		w.asked = c.Flags().Changed("out")
+		if before != nil {
+			return before(c, args)
+		}
+		return nil
+	}
 }
 
 func newRequestCertificate(a *app) *cobra.Command {
@@ -87,6 +104,9 @@ Profiles:
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if q.Profile, err = profile.Find(prof); err != nil {
 				return &usageError{err}
+			}
+			if q.Days == 0 && c.Flags().Changed("days") {
+				return usage("a certificate is valid for one day at least", "leave out --days for the profile's validity")
 			}
 			if err := q.readCSRs(csrs); err != nil {
 				return err
@@ -232,7 +252,7 @@ func (a *app) request(ctx context.Context, q *asking) error {
 		return usage("--expires must be some time from now", "")
 	}
 	q.Lifetime = int64(q.lifetime / time.Second)
-	if q.wait.wait {
+	if q.wait.wait || q.wait.asked {
 		if err := checkNew(q.wait.out); err != nil {
 			return err
 		}
@@ -289,7 +309,7 @@ func (a *app) request(ctx context.Context, q *asking) error {
 	if !q.wait.wait {
 		return a.result(submitted{r.Digest, r.Server, r.Request.Expires, len(r.Request.Batch)}, func() {
 			a.say("%s", r.Digest)
-			a.tell("the officers are asked; see: privyseal request status %s --wait", short(r.Digest))
+			a.tell("the officers are asked; see: privyseal request status %s --wait%s", short(r.Digest), q.wait.outFlag())
 		})
 	}
 	a.tell("request %s", r.Digest)
@@ -322,7 +342,7 @@ func (a *app) withRequester(ctx context.Context, s *client.System, q *asking, f 
 	p, c, ok := cardOf(s.State(), serial)
 	switch {
 	case !ok:
-		return fmt.Errorf("system %q does not know card %d", s.State().Name(), serial)
+		return term.WithHint(fmt.Errorf("system %q does not know card %d", s.State().Name(), serial), "see: privyseal system show, privyseal card list")
 	case q.as != "" && q.as != p.ID:
 		return fmt.Errorf("card %d belongs to %s, not to %s", serial, p.ID, q.as)
 	}

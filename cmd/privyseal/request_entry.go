@@ -59,6 +59,9 @@ TIME is a day (2026-01-31), a moment (2026-01-31T18:00Z), or a time from now
 			if n.Until, err = a.parseTime("--until", until); err != nil {
 				return err
 			}
+			if err := a.checkNotice(n); err != nil {
+				return err
+			}
 			q.Kind, q.command = document.KindEntry, &command{ledger.KindNotice, n}
 			return a.request(c.Context(), &q)
 		},
@@ -73,6 +76,28 @@ TIME is a day (2026-01-31), a moment (2026-01-31T18:00Z), or a time from now
 	_ = c.MarkFlagRequired("text")
 	_ = c.MarkFlagRequired("until")
 	return c
+}
+
+// checkNotice refuses what nobody would sign, in the words it was typed in.
+func (a *app) checkNotice(n ledger.Notice) error {
+	switch {
+	case strings.TrimSpace(n.Text) == "":
+		return usage("--text is empty", "say what is done, for everybody to read")
+	case n.Until <= a.now().Unix():
+		return usage("--until is over already: "+timeText(n.Until), "")
+	case n.Until <= n.From:
+		return usage("--until is not after --from: "+timeText(n.Until), "")
+	case n.Device == "":
+		return nil
+	}
+	s, err := a.system()
+	if err != nil {
+		return err
+	}
+	if _, ok := s.State().Device(n.Device); !ok {
+		return usage(fmt.Sprintf("there is no device %q", n.Device), "privyseal system show lists them")
+	}
+	return nil
 }
 
 func newEntryBackup(a *app) *cobra.Command {
@@ -159,7 +184,11 @@ func readDealing(path string) (*ledger.Dealing, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ledger.DecodeDealing(raw)
+	d, err := ledger.DecodeDealing(raw)
+	if err != nil {
+		return nil, term.WithHint(fmt.Errorf("%s is no dealing: %w", path, err), "name the medium, or dealing.cbor on it")
+	}
+	return d, nil
 }
 
 // checkShare names the shares of a device to whoever names another one.

@@ -290,9 +290,17 @@ func TestRequestEntry(t *testing.T) {
 	r.fails(exitUsage, r.nobody(), "there is no device", "request", "entry", "backup", "device-9", "--share", "x", "--place", "safe 7", "--tested", tested)
 	r.fails(exitUsage, r.nobody(), "is no time", "request", "entry", "notice", "--text", "x", "--until", "tomorrow")
 	r.fails(exitUsage, r.nobody(), "required flag", "request", "entry", "notice", "--text", "x")
+	for words, args := range map[string][]string{
+		"--until is over already":       {"--text", "x", "--until", "2020-01-01"},
+		"--until is not after --from":   {"--text", "x", "--from", "+2h", "--until", "+1h"},
+		"--text is empty":               {"--text", " ", "--until", "+1h"},
+		"there is no device \"seal-9\"": {"--text", "x", "--until", "+1h", "--device", "seal-9"},
+	} {
+		r.fails(exitUsage, r.nobody(), words, append([]string{"request", "entry", "notice"}, args...)...)
+	}
 	r.fails(exitUsage, r.nobody(), "say what to do", "request", "entry")
 	nopin := &pins{give: []string{virtual.DefaultPIN}}
-	r.fails(exitFailed, nopin, "is empty or over", "request", "entry", "notice", "--text", "x", "--until", "2001-01-01", "--card", r.serial("officer-1a"))
+	r.fails(exitFailed, nopin, "notice: text", "request", "entry", "notice", "--text", strings.Repeat("x", 100_000), "--until", "+1h", "--card", r.serial("officer-1a"))
 	if len(nopin.asked) > 0 {
 		t.Error("a PIN was asked for")
 	}

@@ -107,13 +107,14 @@ func (a *app) await(ctx context.Context, conn *client.Conn, s *client.System, r 
 	if w.timeout > 0 {
 		limit = min(limit, w.timeout)
 	}
-	within, cancel := context.WithTimeout(ctx, max(limit, 5*time.Second))
+	limit = max(limit, 5*time.Second)
+	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	t, err := conn.Follow(within, r.Digest, a.progress())
 	if err != nil {
-		hint := fmt.Sprintf("the request goes on; ask again: privyseal request status %s --wait", short(r.Digest))
+		hint := fmt.Sprintf("the request goes on; ask again: privyseal request status %s --wait%s", short(r.Digest), w.outFlag())
 		if t != nil && errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("no signature within %s: %w", limit.Round(time.Second), &client.UnfinishedError{Tracking: t})
+			err = fmt.Errorf("no signature within %s: %w", limit.Round(time.Second), &unfinishedError{t})
 			if ids := breathless(s.State(), t); len(ids) > 0 {
 				hint += "; " + beatsHint(ids)
 			}
@@ -125,6 +126,9 @@ func (a *app) await(ctx context.Context, conn *client.Conn, s *client.System, r 
 
 // deliver verifies a result and writes it. An entry is put into force.
 func (a *app) deliver(ctx context.Context, s *client.System, r *client.Signed, t *tracking, out string) error {
+	if t.State != api.StateDone {
+		return &unfinishedError{t}
+	}
 	if r.Checked.Kind() == document.KindCertificates {
 		return a.deliverBatch(r, t, out)
 	}

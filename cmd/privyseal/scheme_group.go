@@ -22,7 +22,10 @@ what.
 
 Any t of k calculators sign together with a combiner that has a combination of
 theirs. The table says exactly what so many combiners with so many calculators
-would learn of the private exponent if they put together what they hold.`,
+would learn of the private exponent if they put together what they hold.
+
+Without --l or --m one pair of numbers after the other is tried. With many
+calculators or --combiners above 1 that takes minutes: give both, to try one.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.groupScheme(c.Context(), p) },
 	}
@@ -34,7 +37,7 @@ would learn of the private exponent if they put together what they hold.`,
 	f.Uint64Var(&p.Combiners, "combiners", 0, "so many combiners learn nothing (default 1)")
 	f.Uint64Var(&p.Calculators, "calculators", 0, "even with so many calculators (default t-1)")
 	f.Uint64Var(&p.Redundant, "redundant", 0, "further combinations that a combiner may take, against damage")
-	f.Uint64Var(&p.Budget, "budget", 0, "steps that a search may take, of some microseconds (default: seconds in all)")
+	f.Uint64Var(&p.Budget, "budget", 0, "steps that each search may take, of some microseconds (default: about a million)")
 	return c
 }
 

@@ -95,7 +95,7 @@ func TestCompareSchemesRefuses(t *testing.T) {
 		"\"elgamal\" is not":    {"--only", "elgamal"},
 		"--rounds is not":       {"--rounds", "0"},
 		"--primes is \"magic\"": {"--primes", "magic"},
-		"unknown":               {"somewhere"},
+		"one argument too many": {"somewhere"},
 	} {
 		if code, out, errs := runScheme(t.Context(), append([]string{"compare"}, args...)...); code != exitUsage || out != "" || !strings.Contains(errs, words) || !strings.Contains(errs, "hint: ") {
 			t.Errorf("%q: %d, %s%s", args, code, out, errs)

@@ -224,7 +224,9 @@ func (x *shown) table(width int) []string {
 	rows := [][][]string{{{"no."}, {"subject"}, {"names"}, {"key"}, {"until"}}}
 	for _, c := range all {
 		until, _, _ := strings.Cut(c.NotAfter, " ")
-		rows = append(rows, [][]string{{fmt.Sprint(c.Number)}, {c.Subject}, c.Names, {c.Key}, {until}})
+		// The usual exponent is not worth a column: it is above, with each key.
+		key := strings.TrimSuffix(c.Key, ", exponent 65537")
+		rows = append(rows, [][]string{{fmt.Sprint(c.Number)}, {c.Subject}, c.Names, {key}, {until}})
 	}
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {

@@ -259,7 +259,9 @@ func (a *app) printTables(t tablesJSON, s ledger.State) {
 			}
 			holders = append(holders, fmt.Sprintf("%s (%d officers)", name, h.Quorum))
 		}
-		a.say("  %-12s held by %s", "", strings.Join(holders, ", "))
+		for n, line := range wrapList(holders, min(a.width, 120)-23) {
+			a.say("  %-12s %-7s %s", "", []string{"held by", ""}[min(n, 1)], line)
+		}
 		if k.Mode == "two-layer" {
 			a.say("  %-12s more: privyseal authority show %s", "", k.ID)
 		}

@@ -31,6 +31,28 @@ func (a *app) progress() func(*tracking) {
 	}
 }
 
+// brief is a server's word on a request without what it says of each device: that
+// is in lines of its own.
+func brief(t *tracking) string {
+	if t.State != api.StateOpen && t.State != api.StateExpired {
+		return t.Text
+	}
+	text, _, _ := strings.Cut(t.Text, ": ")
+	return text
+}
+
+// unfinishedError says why there is no signature, in a line and one for each
+// device that has not signed.
+type unfinishedError struct{ t *tracking }
+
+func (e *unfinishedError) Error() string {
+	text := fmt.Sprintf("request %s is %s: %d of %d partial signatures", short(e.t.Request), e.t.State, e.t.Made, e.t.Need)
+	if b := brief(e.t); b != "" {
+		text += "; " + b
+	}
+	return strings.Join(append([]string{text}, client.Missing(e.t)...), "\n")
+}
+
 // signers are the devices of the attempt that led to the signature.
 func signers(t *tracking) []string {
 	if n := len(t.Attempts); n > 0 {
@@ -48,7 +70,7 @@ func signers(t *tracking) []string {
 // showTracking shows where a request stands; r is what this home knows of it.
 func (a *app) showTracking(t *tracking, r *client.Signed) {
 	a.say("request    %s", t.Request)
-	a.say("state      %s", strings.TrimSuffix(t.State+": "+t.Text, ": "))
+	a.say("state      %s", strings.TrimSuffix(t.State+": "+brief(t), ": "))
 	kind := t.Kind
 	if names := namesOfBatch(r); names != nil {
 		kind = "batch of " + certificatesOf(len(names))

@@ -7,12 +7,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/threshold"
@@ -49,18 +51,22 @@ func (a *app) verifyFile(path, signature, key string, alg threshold.Algorithm) e
 	if err != nil {
 		return err
 	}
-	if signature == "" {
-		signature = path + ".sig"
-	}
-	sig, err := readSmall(signature, 64<<10)
-	if err != nil {
-		return err
-	}
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	named := signature != ""
+	if !named {
+		signature = path + ".sig"
+	}
+	sig, err := readSmall(signature, 64<<10)
+	if errors.Is(err, fs.ErrNotExist) && !named {
+		return term.WithHint(err, "name the signature with --signature FILE")
+	}
+	if err != nil {
+		return err
+	}
 	if alg, err = client.VerifyFile(s.State(), k.ID, alg, f, sig); err != nil {
 		return err
 	}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// What is typed wrongly is named as the command's own help names it.
+func TestWrongArguments(t *testing.T) {
+	r := newRig(t)
+	csr := r.csr()
+	ask := []string{"request", "certificate", "--csr", csr, "--profile", "server"}
+	for _, x := range []struct {
+		words string
+		args  []string
+	}{
+		{"KEY is missing\nhint: usage: privyseal system export KEY", []string{"system", "export"}},
+		{`"b" is one argument too many`, []string{"system", "export", "a", "b"}},
+		{`"x" is one argument too many`, []string{"status", "x"}},
+		{"DIGEST is missing", []string{"officer", "show"}},
+		{`"b" is one argument too many`, []string{"authority", "show", "a", "b"}},
+		{`"` + csr + `" is one argument too many` + "\nhint: usage: privyseal request certificate --csr FILE", append(ask, csr)},
+		{`--days "-1" is not a whole number`, append(ask, "--days", "-1")},
+		{`--expires "x" is not a time such as`, append(ask, "--expires", "x")},
+		{"valid for one day at least", append(ask, "--days", "0")},
+		{`unknown flag: --dayz`, append(ask, "--dayz", "1")},
+		{"leave out one of them", []string{"officer", "approve", "123456", "--all"}},
+	} {
+		r.fails(exitUsage, r.nobody(), x.words, x.args...)
+	}
+	if x := r.ok("", "--version"); !strings.HasPrefix(x.out, "privyseal version ") {
+		t.Errorf("%q", x.out)
+	}
+}
+
+// fullDisk takes a few octets and no more.
+type fullDisk struct{ room int }
+
+func (d *fullDisk) Write(p []byte) (int, error) {
+	if n := min(d.room, len(p)); n < len(p) {
+		d.room -= n
+		return n, syscall.ENOSPC
+	}
+	d.room -= len(p)
+	return len(p), nil
+}
+
+// A result that is not all there is no success.
+func TestFullDisk(t *testing.T) {
+	r := newRig(t)
+	for _, args := range [][]string{{"system", "show"}, {"--json", "system", "show"}, {"system", "export", "certs"}, {"system", "--help"}} {
+		for _, room := range []int{0, 100} {
+			var errs bytes.Buffer
+			a := &app{in: strings.NewReader(""), out: &fullDisk{room}, err: &errs, getenv: func(string) string { return "" }, now: r.Clock, width: 100}
+			if code := a.run(t.Context(), append([]string{"--home", r.home}, args...)); code != exitFailed || !strings.Contains(errs.String(), "no space left on device") {
+				t.Errorf("%v: exit %d\n%s", args, code, &errs)
+			}
+		}
+	}
+}
+
+func TestUnwritable(t *testing.T) {
+	dir := t.TempDir()
+	taken := file(t, "taken", nil)
+	for path, words := range map[string]string{
+		dir + "/new":        "",
+		taken:               "exists already",
+		dir + "/no/such":    "there is no directory " + dir + "/no",
+		taken + "/new":      "not a directory",
+		"/proc/self/nobody": "cannot write /proc/self/nobody",
+	} {
+		err := checkNew(path)
+		if words == "" {
+			if err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+			continue
+		}
+		var hint interface{ Hint() string }
+		if err == nil {
+			err = writeNew(path, nil, 0o600) // root may write everywhere, until he does
+		}
+		if err == nil || !errors.As(err, &hint) && !strings.Contains(path, "/proc") {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		text := err.Error()
+		if hint != nil {
+			text += "\n" + hint.Hint()
+		}
+		if !strings.Contains(text, words) || strings.Contains(text, "atomicfile") {
+			t.Errorf("%s: %s", path, text)
+		}
+	}
+}

@@ -94,7 +94,7 @@ func TestBeatsPassTasks(t *testing.T) {
 	eventually(t, "an ask under way", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.ports["device-1"].answer != nil
+		return s.ports["device-1"].work.answer != nil
 	})
 	was := p.count("source-2")
 	eventually(t, "beats meanwhile", func() bool { return p.count("source-2") > was+10 })

@@ -127,6 +127,38 @@ func TestStatus(t *testing.T) {
 	t.Error("the status does not show who is locked, who is silent and who is away")
 }
 
+// TestStatusPassesTask: how a device is can be asked while it works on something for
+// long.
+func TestStatusPassesTask(t *testing.T) {
+	r := newRig(t)
+	r.commission()
+	r.waitStatus()
+	r.answer("device-1", firmware.TypeOfferAsk, func([]byte) (string, any) { return "", nil })
+	r.request("server-1", coordtest.CertificateRequest(t, r.sys, "set", r.unix(), 3600))
+	s := r.servers["server-1"]
+	working := func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		p := s.ports["device-1"]
+		return p.work.answer != nil && p.work.typ == firmware.TypeOfferAsk
+	}
+	eventually(t, "a task under way", working)
+	var status api.SystemStatus
+	if err := r.send("server-1", api.PathStatus, nil, &status); err != nil {
+		t.Fatal(err)
+	}
+	for _, site := range status.Servers {
+		for _, d := range site.Devices {
+			if d.Device == "device-1" && (d.Status == nil || d.Silent) {
+				t.Errorf("its status waits for the task: %+v", d)
+			}
+		}
+	}
+	if !working() {
+		t.Error("the task is not under way any more")
+	}
+}
+
 // TestUnlock: officers unlock a device of another site by way of their own
 // server; the one who completes the quorum opens it.
 func TestUnlock(t *testing.T) {

@@ -16,21 +16,46 @@ import (
 var ErrNoLink = errors.New("the device has no link to its message server")
 
 // port is the place of a device or a heartbeat source at this server. Devices
-// answer one message at a time, so one is under way at most; beats pass by it.
+// answer one message at a time, so one is under way at most. Beats pass by it, and
+// so does the question how a device is, which it answers while it works on a batch.
 type port struct {
-	turn   chan struct{} // holds a token while a message is under way
+	work   lane          // messages
+	status lane          // firmware.TypeStatusAsk
 	behind chan struct{} // holds a token while it is being brought up to date
 	conn   *link.Conn    // nil: no link
 	up     chan struct{} // closed when the next link comes; nil while there is one
 	lost   time.Time     // when the last one ended
 	since  int64         // when that, or the next one's begin, was, for people
-	wanted [16]byte      // id of the message under way
-	typ    string        // and its type
-	answer chan []byte
-	ready  bool        // takes beats: a source not before it knows the system
-	missed bool        // its going was an alarm
-	cut    chan string // takes why the message under way is not worth waiting for
+	ready  bool          // takes beats: a source not before it knows the system
+	missed bool          // its going was an alarm
 	out    *outbox
+}
+
+// lane is where messages of one kind wait for their turn at a device.
+type lane struct {
+	turn   chan struct{} // holds a token while a message is under way
+	wanted [16]byte      // its id
+	typ    string        // and its type
+	answer chan []byte   // nil: nobody waits
+	cut    chan string   // takes why the message is not worth waiting for
+}
+
+// laneOf is where messages of a type wait.
+func (p *port) laneOf(typ string) *lane {
+	if typ == firmware.TypeStatusAsk {
+		return &p.status
+	}
+	return &p.work
+}
+
+// waits returns the lane in which the answer to a message is waited for, or nil.
+func (p *port) waits(id [16]byte) *lane {
+	for _, l := range []*lane{&p.work, &p.status} {
+		if l.answer != nil && l.wanted == id {
+			return l
+		}
+	}
+	return nil
 }
 
 // listen opens the addresses where devices dial in.
@@ -178,7 +203,7 @@ func (s *Server) ready(c *link.Conn) {
 // Frames are not read that nobody can be waiting for.
 func (s *Server) answers(p *port, id string, frame []byte) bool {
 	s.mu.Lock()
-	waiting := p.answer != nil
+	waiting := p.work.answer != nil || p.status.answer != nil
 	s.mu.Unlock()
 	if !waiting {
 		return false
@@ -189,12 +214,13 @@ func (s *Server) answers(p *port, id string, frame []byte) bool {
 		return false
 	}
 	s.mu.Lock()
-	answer := p.answer
-	if answer == nil || h.Re != p.wanted {
+	l := p.waits(h.Re)
+	if l == nil {
 		s.mu.Unlock()
 		return false
 	}
-	p.answer = nil
+	answer := l.answer
+	l.answer = nil
 	s.mu.Unlock()
 	s.audit.frame("from device", id, h.Type, frame)
 	answer <- frame
@@ -206,13 +232,13 @@ func (s *Server) cut(device, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.ports[device]
-	if p == nil || p.answer == nil {
+	if p == nil || p.work.answer == nil {
 		return
 	}
-	switch p.typ {
+	switch p.work.typ {
 	case firmware.TypeTask, firmware.TypeOfferAsk, firmware.TypeCheckAsk, firmware.TypeCheckOpen, firmware.TypePowersTask, firmware.TypeCombineTask:
-		p.answer = nil
-		p.cut <- why
+		p.work.answer = nil
+		p.work.cut <- why
 	}
 }
 
@@ -221,7 +247,7 @@ func (s *Server) port(device string) *port {
 	defer s.mu.Unlock()
 	p := s.ports[device]
 	if p == nil {
-		p = &port{turn: make(chan struct{}, 1), behind: make(chan struct{}, 1), up: make(chan struct{}), lost: s.started, since: s.begun, out: newOutbox()}
+		p = &port{work: lane{turn: make(chan struct{}, 1)}, status: lane{turn: make(chan struct{}, 1)}, behind: make(chan struct{}, 1), up: make(chan struct{}), lost: s.started, since: s.begun, out: newOutbox()}
 		s.ports[device] = p
 	}
 	return p
@@ -286,22 +312,23 @@ func (s *Server) exchange(ctx context.Context, device, typ string, id [16]byte, 
 	if err != nil {
 		return nil, err
 	}
+	l := p.laneOf(typ)
 	select {
-	case p.turn <- struct{}{}:
+	case l.turn <- struct{}{}:
 	case <-ctx.Done():
 		return nil, fmt.Errorf("device %s is busy: %w", device, ctx.Err())
 	}
-	defer func() { <-p.turn }()
+	defer func() { <-l.turn }()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	answer, cut := make(chan []byte, 1), make(chan string, 1)
 	s.mu.Lock()
 	conn := p.conn
-	p.wanted, p.typ, p.answer, p.cut = id, typ, answer, cut
+	l.wanted, l.typ, l.answer, l.cut = id, typ, answer, cut
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
-		p.answer = nil
+		l.answer = nil
 		s.mu.Unlock()
 	}()
 	if conn == nil {

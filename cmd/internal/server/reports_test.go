@@ -193,7 +193,7 @@ func TestAsleep(t *testing.T) {
 				}
 				s.mu.Lock()
 				defer s.mu.Unlock()
-				return s.ports["device-1"].answer != nil && s.ports["device-1"].typ == firmware.TypeTask
+				return s.ports["device-1"].work.answer != nil && s.ports["device-1"].work.typ == firmware.TypeTask
 			})
 			b.say("device-1", b.report("device-1", lease(firmware.PhaseReady, 0)))
 			began := time.Now()

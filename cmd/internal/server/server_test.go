@@ -210,6 +210,7 @@ func (r *rig) handle(id string, frame []byte) []byte {
 	ok := true
 	if says != nil {
 		typ, payload = says(v.Payload())
+		ok = typ != "" // else it is silent
 	} else {
 		typ, payload, ok = d.Handle(v.Header().Type, v.Payload())
 	}

@@ -31,6 +31,7 @@ import (
 type script struct {
 	interpreter
 	handle  func(in firmware.Inputs, frame []byte) firmware.Effects
+	piece   func(in firmware.Inputs) firmware.Effects // of what handle began
 	tick    func(in firmware.Inputs) firmware.Effects
 	durable func()
 	destroy func() error
@@ -56,6 +57,8 @@ func (s *script) fall() {
 func (s *script) Handle(in firmware.Inputs, frame []byte) firmware.Effects {
 	return s.handle(in, frame)
 }
+
+func (s *script) Continue(in firmware.Inputs) firmware.Effects { return s.piece(in) }
 
 func (s *script) Tick(in firmware.Inputs) (e firmware.Effects) {
 	if s.tick != nil {

@@ -50,7 +50,8 @@ const (
 	stepTwice  = "between two exponentiations"
 )
 
-// stopping runs a device that stops itself at a step of the answer to "ask". A
+// stopping runs a device that stops itself at a step of the answer to "ask", or to
+// "batch", which is made in two pieces. A
 // lease is granted by "grant", for the time in the environment, and answered
 // with its end.
 func stopping(dir string) error {
@@ -87,8 +88,20 @@ func stopping(dir string) error {
 		return err
 	}
 	s.tick = func(firmware.Inputs) firmware.Effects { s.fall(); return firmware.Effects{} }
+	answer := func(y []byte, err error) firmware.Effects {
+		if err != nil {
+			return firmware.Effects{Reply: []byte("refused")}
+		}
+		return firmware.Effects{Records: [][]byte{[]byte("one"), []byte("two")}, Reply: append([]byte("partial "), y...), Release: true}
+	}
+	s.piece = func(firmware.Inputs) firmware.Effects { return answer(use()) }
 	s.handle = func(in firmware.Inputs, frame []byte) firmware.Effects {
 		switch string(frame) {
+		case "batch":
+			if y, err := use(); err != nil {
+				return answer(y, err)
+			}
+			return firmware.Effects{More: true}
 		case "grant":
 			s.grant(in.Boot + int64(lease))
 			granted = true
@@ -100,10 +113,7 @@ func stopping(dir string) error {
 			if err == nil {
 				_, err = use()
 			}
-			if err != nil {
-				return firmware.Effects{Reply: []byte("refused")}
-			}
-			return firmware.Effects{Records: [][]byte{[]byte("one"), []byte("two")}, Reply: append([]byte("partial "), y...), Release: true}
+			return answer(y, err)
 		}
 		return firmware.Effects{Reply: frame}
 	}
@@ -249,17 +259,20 @@ func sleepUntil(t *testing.T, at int64) {
 	<-tm.C
 }
 
-var stops = []string{
-	stepReceived + "#1",
-	stepBefore + "#1",
-	stepTwice + "#1",
-	stepHandled + "#1",
-	stepRecorded + "#1",
-	stepRecorded + "#2",
-	stepDurable + "#1",
-	stepAtGate + "#1",
-	stepInGate + "#1",
-	stepPassed + "#1",
+var stops = []struct{ ask, stop string }{
+	{"ask", stepReceived + "#1"},
+	{"ask", stepBefore + "#1"},
+	{"ask", stepTwice + "#1"},
+	{"ask", stepHandled + "#1"},
+	{"ask", stepRecorded + "#1"},
+	{"ask", stepRecorded + "#2"},
+	{"ask", stepDurable + "#1"},
+	{"ask", stepAtGate + "#1"},
+	{"ask", stepInGate + "#1"},
+	{"ask", stepPassed + "#1"},
+	{"batch", stepHandled + "#1"}, // between the pieces
+	{"batch", stepHandled + "#2"},
+	{"batch", stepInGate + "#1"},
 }
 
 // TestStoppedPastTheLease stops a device at each step of an answer, lets its
@@ -267,10 +280,10 @@ var stops = []string{
 // the token's session is closed.
 func TestStoppedPastTheLease(t *testing.T) {
 	dir, c := newDevice(t)
-	for _, stop := range stops {
-		t.Run(stop, func(t *testing.T) {
-			p := startStopping(t, dir, c, stop, 700*time.Millisecond)
-			send(t, p.link, "ask")
+	for _, s := range stops {
+		t.Run(s.ask+" "+s.stop, func(t *testing.T) {
+			p := startStopping(t, dir, c, s.stop, 700*time.Millisecond)
+			send(t, p.link, s.ask)
 			p.stops()
 			if now := bootclock.Now(); now >= p.until {
 				t.Fatalf("stopped %d ns after the lease: nothing is tested", now-p.until)
@@ -290,10 +303,10 @@ func TestStoppedPastTheLease(t *testing.T) {
 // the device answers.
 func TestStoppedWithinTheLease(t *testing.T) {
 	dir, c := newDevice(t)
-	for _, stop := range stops {
-		t.Run(stop, func(t *testing.T) {
-			p := startStopping(t, dir, c, stop, time.Hour)
-			send(t, p.link, "ask")
+	for _, s := range stops {
+		t.Run(s.ask+" "+s.stop, func(t *testing.T) {
+			p := startStopping(t, dir, c, s.stop, time.Hour)
+			send(t, p.link, s.ask)
 			p.stops()
 			p.goesOn()
 			frame, err := p.link.Recv(t.Context())

@@ -73,6 +73,7 @@ type app struct {
 func (a *app) run(ctx context.Context, args []string) int {
 	out := &written{w: a.out}
 	a.out = out
+	a.in = &interruptible{ctx: ctx, r: a.in}
 	root := newRoot(a)
 	root.SetArgs(args)
 	root.SetIn(a.in)
@@ -131,6 +132,35 @@ func (w *written) Write(p []byte) (int, error) {
 		w.err = err
 	}
 	return n, err
+}
+
+// interruptible is where people answer. Ctrl-C ends the wait for an answer too,
+// and with it the program: what is read after that is lost.
+type interruptible struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (i *interruptible) Read(p []byte) (int, error) {
+	if i.ctx.Err() != nil {
+		return 0, context.Cause(i.ctx)
+	}
+	type got struct {
+		b   []byte
+		err error
+	}
+	done := make(chan got, 1)
+	go func() {
+		b := make([]byte, len(p))
+		n, err := i.r.Read(b)
+		done <- got{b[:n], err}
+	}()
+	select {
+	case g := <-done:
+		return copy(p, g.b), g.err
+	case <-i.ctx.Done():
+		return 0, context.Cause(i.ctx)
+	}
 }
 
 // version is what this program was built from.

@@ -2,10 +2,16 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"crypto/rand"
 	"errors"
+	"io"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/privyseal/privyseal/card/virtual"
 )
 
 // What is typed wrongly is named as the command's own help names it.
@@ -94,5 +100,54 @@ func TestUnwritable(t *testing.T) {
 		if !strings.Contains(text, words) || strings.Contains(text, "atomicfile") {
 			t.Errorf("%s: %s", path, text)
 		}
+	}
+}
+
+// asked calls then when a question was asked.
+type asked struct {
+	bytes.Buffer
+	question string
+	then     func()
+}
+
+func (a *asked) Write(p []byte) (int, error) {
+	n, err := a.Buffer.Write(p)
+	if strings.Contains(a.Buffer.String(), a.question) {
+		a.then()
+	}
+	return n, err
+}
+
+// Ctrl-C at a question ends the program, also if nothing more is typed.
+func TestInterruptAtQuestion(t *testing.T) {
+	r := newRig(t, "officer-1a")
+	digest := r.request("file", file(t, "a.txt", []byte("a")))
+	for question, args := range map[string][]string{
+		"[y/N]":    {"officer", "approve", digest, "--card", r.serial("officer-1a")},
+		"to go on": {"card", "enrol", "--overwrite", "--card", r.serial("officer-1a")},
+	} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		defer interrupt()
+		nobody, typed := io.Pipe()
+		defer typed.Close()
+		errs := &asked{question: question, then: interrupt}
+		a := &app{
+			in: nobody, interactive: true, out: io.Discard, err: errs, getenv: func(string) string { return "" }, now: r.Clock, rand: rand.Reader,
+			entry: &pins{give: []string{virtual.DefaultPIN}}, width: 100,
+		}
+		code := make(chan int, 1)
+		go func() { code <- a.run(ctx, append([]string{"--home", r.home}, args...)) }()
+		select {
+		case got := <-code:
+			if got != exitFailed || !strings.Contains(errs.String(), question) || !strings.HasSuffix(errs.String(), "error: interrupted\n") {
+				t.Errorf("%v: exit %d\n%s", args, got, errs)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%v: it still waits for an answer", args)
+		}
+	}
+	x := r.ok("", "request", "status", digest)
+	if !strings.Contains(x.out, "device-1       missing: Officer 1a, Officer 1b") {
+		t.Errorf("it was approved:\n%s", x.out)
 	}
 }

@@ -108,6 +108,9 @@ func (a *app) unlock(ctx context.Context, serial, device string, restored bool, 
 		d.conns[server] = conn
 	}
 	offered, err := conn.UnlockAsk(ctx, device)
+	if errors.As(err, new(*client.RefusedError)) {
+		return term.WithHint(err, "see: privyseal status")
+	}
 	if err != nil {
 		return err
 	}

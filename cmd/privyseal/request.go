@@ -72,7 +72,7 @@ func (q *asking) flags(c *cobra.Command) {
 func (w *waiting) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.BoolVar(&w.wait, "wait", false, "wait for the result")
-	f.DurationVar(&w.timeout, "timeout", 0, "how long to wait (default: until the request expires)")
+	f.DurationVar(&w.timeout, "timeout", 0, "how long to wait, 5s at least (default: until the request expires)")
 	f.StringVar(&w.out, "out", "", "file for the result, or directory for those of a batch; nothing is overwritten")
 	before := c.PreRunE
 	c.PreRunE = func(c *cobra.Command, args []string) error {

@@ -158,6 +158,9 @@ before: privyseal authority install.` + entryLong,
 			if err != nil {
 				return err
 			}
+			if err := alreadyDealt(s.State(), d); err != nil {
+				return err
+			}
 			a.tell("%s\n", strings.Join(medium.ViewDealing(s.State(), d, nil).Lines(), "\n"))
 			if err := a.allInstalled(c.Context(), s, d, incomplete); err != nil {
 				return err
@@ -169,6 +172,28 @@ before: privyseal authority install.` + entryLong,
 	c.Flags().BoolVar(&incomplete, "incomplete", false, "go on although a device has not installed its share: it stays without until it is dealt again")
 	q.flags(c)
 	return c
+}
+
+// alreadyDealt refuses what this home knows to be in force, or overtaken.
+func alreadyDealt(s ledger.State, d *ledger.Dealing) error {
+	now, ok := s.Enterprise(d.Enterprise.Code)
+	if !ok || d.Revision > now.Revision {
+		return nil
+	}
+	mine, err := d.Digest()
+	if err != nil {
+		return err
+	}
+	theirs, err := now.Digest()
+	if err != nil {
+		return err
+	}
+	if mine == theirs {
+		return term.WithHint(fmt.Errorf("this dealing is in force already: revision %d of enterprise %d", now.Revision, d.Enterprise.Code),
+			"see: privyseal authority show "+now.Key.ID)
+	}
+	return term.WithHint(fmt.Errorf("revision %d of enterprise %d is overtaken: revision %d is in force", d.Revision, d.Enterprise.Code, now.Revision),
+		"invite and deal again, from the ledger as it is")
 }
 
 // readDealing reads a dealing from its file or its medium.

@@ -305,3 +305,26 @@ func TestRequestEntry(t *testing.T) {
 		t.Error("a PIN was asked for")
 	}
 }
+
+// A dealing that is in force is not asked for again.
+func TestDealingInForce(t *testing.T) {
+	r := newRig(t)
+	r.Authority(ledgertest.SmallPlan(1))
+	r.ok("", "status") // from here on the home knows
+	d := r.State.Enterprises()[0]
+	ask := func(words string, d ledger.Dealing) {
+		t.Helper()
+		raw, err := envelope.Marshal(&d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.fails(exitFailed, r.nobody(), words, "request", "entry", "dealing", file(t, "dealing.cbor", raw), "--requester-key", r.programKey())
+	}
+	n := len(r.Requests())
+	ask("this dealing is in force already", d)
+	d.Created++
+	ask("is overtaken: revision 1 is in force", d)
+	if len(r.Requests()) != n {
+		t.Error("it was asked for")
+	}
+}

@@ -34,7 +34,7 @@ func (a *app) progress() func(*tracking) {
 // brief is a server's word on a request without what it says of each device: that
 // is in lines of its own.
 func brief(t *tracking) string {
-	if t.State != api.StateOpen && t.State != api.StateExpired {
+	if t.State == api.StateDone || t.State == api.StateFailed {
 		return t.Text
 	}
 	text, _, _ := strings.Cut(t.Text, ": ")

@@ -20,7 +20,8 @@ type ctx struct {
 }
 
 // Handle takes one frame from the link. It never fails: what cannot be
-// answered is noted, what is refused is answered with a refusal.
+// answered is noted, what is refused is answered with a refusal. Work that the
+// frame asks for may be only begun: see [Effects.More].
 func (m *Machine) Handle(in Inputs, frame []byte) Effects {
 	var e Effects
 	c := m.step(in, &e)

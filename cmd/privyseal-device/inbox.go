@@ -102,12 +102,11 @@ func (b *inbox) add(l lane, frame []byte) bool {
 	return true
 }
 
-// take returns the next frame of the lanes before a last one, or nil if there is
-// none.
-func (b *inbox) take(last lane) []byte {
+// take returns the next frame of the lanes before end, or nil if there is none.
+func (b *inbox) take(end lane) []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for l := range b.frames[:last] {
+	for l := range b.frames[:end] {
 		if len(b.frames[l]) == 0 {
 			continue
 		}

@@ -97,11 +97,11 @@ func (d *device) loop(ctx context.Context) error {
 				return err
 			}
 		}
-		last := lanes
+		end := lanes
 		if d.more {
-			last = laneOther
+			end = laneOther
 		}
-		if frame := d.inbox.take(last); frame != nil {
+		if frame := d.inbox.take(end); frame != nil {
 			if err := d.handle(ctx, frame); err != nil {
 				return err
 			}

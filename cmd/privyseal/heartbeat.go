@@ -199,7 +199,7 @@ func (a *app) heartbeatStatus(ctx context.Context, devices []string, watch bool)
 			return usage(fmt.Sprintf("there is no device %q", id), "privyseal system show lists them")
 		}
 	}
-	conn, _, err := a.dial(ctx, s, a.server)
+	conn, _, err := a.dialFirst(ctx, s, s.Server)
 	if err != nil {
 		return err
 	}

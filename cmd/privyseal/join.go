@@ -123,6 +123,31 @@ func (a *app) system() (*client.System, error) {
 	return client.Open(dir)
 }
 
+// dialFirst connects to the server that --server names, and to no other; without
+// it to the home's own or, if that is away, to the first other one that answers.
+// serves says which server an id stands for, and which do not serve.
+func (a *app) dialFirst(ctx context.Context, s *client.System, serves func(id string) (ledger.Server, error)) (*client.Conn, ledger.Server, error) {
+	first, err := serves(a.server)
+	if err != nil {
+		return nil, first, &usageError{err}
+	}
+	conn, srv, away := a.dial(ctx, s, first.ID)
+	for _, other := range s.State().Servers() {
+		if a.server != "" || !errors.As(away, new(*client.UnreachableError)) || ctx.Err() != nil {
+			break
+		}
+		if _, err := serves(other.ID); err != nil || other.ID == first.ID {
+			continue
+		}
+		var err error
+		if conn, srv, err = a.dial(ctx, s, other.ID); err == nil {
+			a.warn(fmt.Errorf("%v: message server %s is asked", away, other.ID))
+			return conn, srv, nil
+		}
+	}
+	return conn, srv, away
+}
+
 // dial connects to the home's server, or the one named by --server, and takes
 // newer entries of the ledger.
 func (a *app) dial(ctx context.Context, s *client.System, id string) (*client.Conn, ledger.Server, error) {

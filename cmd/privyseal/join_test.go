@@ -45,3 +45,20 @@ func TestJoinGoesOn(t *testing.T) {
 		t.Errorf("asked for what is after %d", asked)
 	}
 }
+
+// A home whose own server is down asks another, unless one is named.
+func TestServerDown(t *testing.T) {
+	r := newRig(t)
+	r.Stop("server-1")
+	for _, args := range [][]string{{"status"}, {"heartbeat", "status", "device-2"}, {"request", "file", file(t, "a.txt", []byte("a")), "--requester-key", r.programKey()}} {
+		x := r.ok("", args...)
+		if !strings.Contains(x.err, "message server server-1 cannot be reached") || !strings.Contains(x.err, "message server server-2 is asked") {
+			t.Errorf("%v: %s", args, x.err)
+		}
+		r.fails(exitFailed, r.nobody(), "message server server-1 cannot be reached", append(args, "--server", "server-1")...)
+	}
+	r.fails(exitUsage, r.nobody(), "there is no message server", "status", "--server", "server-9")
+	if n := len(r.Requests()); n != 1 {
+		t.Errorf("%d requests", n)
+	}
+}

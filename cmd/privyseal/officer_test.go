@@ -331,7 +331,7 @@ func TestSitesAway(t *testing.T) {
 	r := newRig(t, "officer-1a")
 	r.Stop("server-1")
 	r.fails(exitFailed, r.nobody(), "message server server-1 cannot be reached", "officer", "inbox", "--card", r.serial("officer-1a"))
-	r.fails(exitFailed, r.nobody(), "cannot be reached", "status")
+	r.fails(exitFailed, r.nobody(), "cannot be reached", "status", "--server", "server-1")
 	r.ok("", "status", "--server", "server-2")
 }
 

@@ -276,11 +276,7 @@ func (a *app) request(ctx context.Context, q *asking) error {
 		a.tell("a batch of %s", certificatesOf(len(q.CSRs)))
 	}
 	// Requests to an authority in two layers go to one of its task distributors.
-	server, err := s.ServerFor(key.ID, a.server)
-	if err != nil {
-		return &usageError{err}
-	}
-	conn, srv, err := a.dial(ctx, s, server.ID)
+	conn, srv, err := a.dialFirst(ctx, s, func(id string) (ledger.Server, error) { return s.ServerFor(key.ID, id) })
 	if err != nil {
 		return err
 	}

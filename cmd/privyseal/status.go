@@ -92,7 +92,7 @@ func (a *app) status(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	conn, srv, err := a.dial(ctx, s, a.server)
+	conn, srv, err := a.dialFirst(ctx, s, s.Server)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
@@ -66,7 +67,12 @@ type UnreachableError struct {
 }
 
 func (e *UnreachableError) Error() string {
-	return fmt.Sprintf("message server %s cannot be reached: %v", e.Server, e.Err)
+	err := e.Err
+	// What was asked for, and under which path, says nothing to people.
+	if u := (*url.Error)(nil); errors.As(err, &u) {
+		err = u.Err
+	}
+	return fmt.Sprintf("message server %s cannot be reached: %v", e.Server, err)
 }
 func (e *UnreachableError) Unwrap() error { return e.Err }
 

@@ -53,10 +53,11 @@ func weightRSA(n *big.Int, e int) int {
 }
 
 // Weight is what it takes to verify the proofs of a request, in those with P-256: of
-// keys that cannot be read nothing. The request need not be verified.
+// keys that cannot be read nothing. The request need not be verified. Of a batch that
+// is too long no more is read than a batch may have: none of its proofs is verified.
 func (r *Request) Weight() int {
 	sum := 0
-	for _, d := range append([]Draft{{r.Document, r.CSR}}, r.Batch...) {
+	for _, d := range append([]Draft{{r.Document, r.CSR}}, r.Batch[:min(len(r.Batch), maxBatch)]...) {
 		if key, err := csrKey(d.CSR); err == nil {
 			sum += key.weight()
 		}

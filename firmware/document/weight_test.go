@@ -181,6 +181,14 @@ func TestHeavyKeysAlone(t *testing.T) {
 	if a, b := r.Weight(), one.Weight(); a != 15*weightP521 || b != weightP521 || fileRequest(key, []byte("a file")).Weight() != 0 {
 		t.Errorf("weights %d and %d", a, b)
 	}
+	// A batch that is too long is refused for that, and not weighed as a whole before.
+	long := *r
+	for len(long.Batch) < 10*maxBatch {
+		long.Batch = append(long.Batch, r.Batch[0])
+	}
+	if w := long.Weight(); w != maxBatch*weightP521 {
+		t.Errorf("weight %d", w)
+	}
 	// A proof that fails is found as before.
 	r.Batch[14].CSR = bytes.Clone(csr)
 	r.Batch[14].CSR[len(csr)-1] ^= 1

@@ -40,6 +40,10 @@ func (s *Server) takeRequest(ctx context.Context, source string, body []byte) ([
 		s.audit.refused(source, "request", err)
 		return nil, classify(err)
 	}
+	owner := u.Header().Signer
+	if err := s.heard(owner); err != nil {
+		return nil, err
+	}
 	// Whoever came to the wrong server is told which is the right one.
 	var about document.Request
 	if envelope.Unmarshal(u.UnverifiedPayload(), &about) == nil {
@@ -48,17 +52,17 @@ func (s *Server) takeRequest(ctx context.Context, source string, body []byte) ([
 			return nil, web.Refused(err)
 		}
 	}
-	v := &visit{owner: u.Header().Signer, digest: digest, weight: about.Weight(), created: about.Created, batch: len(about.Batch) > 0}
+	v := &visit{owner: owner, digest: digest, weight: about.Weight(), created: about.Created, batch: len(about.Batch) > 0}
 	if err := s.requests.hall.remembered(digest, sys.state.Head(), s.now()); err != nil {
 		s.audit.refused(source, "request", err)
 		return nil, classify(err)
 	}
-	err = s.requests.hall.enter(ctx, v, s.now, func() error { return s.room(v.owner) }, func() error {
+	err = s.requests.hall.enter(ctx, v, s.now, func() error { return s.room(owner) }, func() error {
 		if s.known(digest) { // it came twice at the same time
 			return nil
 		}
-		if err := s.limiter.Allow(v.name()); err != nil {
-			return &web.Error{Status: http.StatusTooManyRequests, Err: fmt.Errorf("too many batches of this requester were refused: %w", err)}
+		if err := s.heard(owner); err != nil { // it waited behind others that were refused
+			return err
 		}
 		return s.admit(sys, source, u, v)
 	})
@@ -66,6 +70,15 @@ func (s *Server) takeRequest(ctx context.Context, source string, body []byte) ([
 		return nil, err
 	}
 	return envelope.Marshal(api.Accepted{Request: digest})
+}
+
+// heard refuses a requester whom the firewall denies, before his request costs more
+// than its signature.
+func (s *Server) heard(owner envelope.KeyID) error {
+	if err := s.limiter.Allow(nameOf(owner)); err != nil {
+		return &web.Error{Status: http.StatusTooManyRequests, Err: fmt.Errorf("too many batches of this requester were refused: %w", err)}
+	}
+	return nil
 }
 
 // signedBySomebody verifies the signature of a request.
@@ -121,7 +134,7 @@ func (s *Server) refuse(sys *system, v *visit, err error) {
 	}
 	s.requests.hall.remember(v.digest, sys.state.Head(), s.now(), err)
 	if v.created > s.unix()-blameFor {
-		s.limiter.Fail(v.name(), err)
+		s.limiter.Fail(nameOf(v.owner), err)
 		v.pay()
 	}
 }
@@ -177,8 +190,8 @@ type visit struct {
 	rest    time.Duration // that its requester's next one waits
 }
 
-// name is the requester's at the firewall.
-func (v *visit) name() string { return "requester " + v.owner.String() }
+// nameOf is a requester's at the firewall.
+func nameOf(owner envelope.KeyID) string { return "requester " + owner.String() }
 
 // pay has the requester rest for what the check took.
 func (v *visit) pay() { v.rest = time.Duration(v.weight) * restOfProof }

@@ -101,6 +101,39 @@ func TestHall(t *testing.T) {
 	}
 }
 
+// TestHallCopies: who posts copies of what waits to be checked gets as many turns as his
+// requests do, and no more: the others are told at once to come again.
+func TestHallCopies(t *testing.T) {
+	h := newHall()
+	owner := envelope.KeyID{1}
+	began, end := make(chan struct{}), make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() {
+		h.enter(context.Background(), &visit{owner: owner, digest: envelope.Hash{1}}, time.Now, nothing, func() error { close(began); <-end; return nil })
+	})
+	<-began
+	var busy, accepted atomic.Int64
+	const n = 5 * maxWaiting
+	for range n {
+		all.Go(func() {
+			if h.enter(context.Background(), &visit{owner: owner, digest: envelope.Hash{1}}, time.Now, nothing, nothing) == nil {
+				accepted.Add(1)
+			} else {
+				busy.Add(1)
+			}
+		})
+	}
+	eventually(t, "the rest is turned away", func() bool { return busy.Load() == n-maxWaiting })
+	if 2*maxWaiting > web.DefaultRules.MaxRequests/2 {
+		t.Errorf("one requester takes %d of %d turns", 2*maxWaiting, web.DefaultRules.MaxRequests)
+	}
+	close(end)
+	all.Wait()
+	if accepted.Load() != maxWaiting || h.queues[owner].copies != 0 {
+		t.Errorf("%d accepted, %d copies are left", accepted.Load(), h.queues[owner].copies)
+	}
+}
+
 // TestHallRest: who cost much waits before the next, and nobody else does.
 func TestHallRest(t *testing.T) {
 	h := newHall()

@@ -33,6 +33,7 @@ type refusal struct {
 type queue struct {
 	turn    chan struct{} // holds a token while one of them is checked
 	waiting int           // with the one that is
+	copies  int           // of those, that wait for what becomes of them
 	next    time.Time     // not before
 }
 
@@ -50,16 +51,19 @@ func newHall() *hall {
 // room for it then. clock is the server's.
 func (h *hall) enter(ctx context.Context, v *visit, clock func() time.Time, room, check func() error) error {
 	h.mu.Lock()
-	if c := h.checks[v.digest]; c != nil {
-		h.mu.Unlock()
-		select {
-		case <-c.done:
-			return c.err
-		case <-ctx.Done():
+	q := h.queues[v.owner]
+	if c := h.checks[v.digest]; c != nil { // it has this requester
+		defer h.mu.Unlock()
+		if q.copies >= maxWaiting { // each holds a turn of the web side
 			return errInterrupted
 		}
+		q.copies++
+		h.mu.Unlock()
+		err := c.outcome(ctx)
+		h.mu.Lock()
+		q.copies--
+		return err
 	}
-	q := h.queues[v.owner]
 	if q == nil {
 		h.sweep(clock())
 		q = &queue{turn: make(chan struct{}, 1)}
@@ -82,6 +86,16 @@ func (h *hall) enter(ctx context.Context, v *visit, clock func() time.Time, room
 	}()
 	c.err = h.wait(ctx, q, v, clock, room, check)
 	return c.err
+}
+
+// outcome waits until the check is over.
+func (c *checking) outcome(ctx context.Context) error {
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+		return errInterrupted
+	}
 }
 
 // errInterrupted is for those who waited for the check of another copy.

@@ -18,7 +18,8 @@ const (
 	maxOpenOf = 500
 
 	// maxWaiting bounds the requests of one requester that wait to be checked, one at
-	// a time, and with them what he takes of the web side's turns (web.Rules).
+	// a time, and as well the copies that wait with them: both together are half of
+	// the web side's turns (web.Rules).
 	maxWaiting = 8
 
 	// restOfProof is how long a requester waits after a request, for each proof with

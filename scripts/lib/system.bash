@@ -26,7 +26,11 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+# Bold is for people at a terminal.
+bold='' plain=''
+if [[ -t 1 && -z ${NO_COLOR-} && ${TERM-dumb} != dumb ]]; then bold=$'\033[1m' plain=$'\033[0m'; fi
+readonly bold plain
+say() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
 shown() { printf '$ %s\n' "$*"; "$@"; }
 # approve DIGEST WHO...: each in turn; what all of them are shown is shown once.
 approve() {

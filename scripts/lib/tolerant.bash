@@ -39,13 +39,13 @@ open_again() { # open_again NUMBER: its officers unlock a device
   until_true 20 says_locked "d$1"
   for who in ${officers[$1]}; do printf '$ %s\n' "privyseal officer unlock d$1 --card ${card[$who]}   # $who"; privyseal officer unlock "d$1" --card "${card[$who]}" 2>>"$sys/unlock.log" | tail -n 1; done
 }
-# lie NAME FROM TO: the signing device with one line of its source changed.
+# lie NAME FILE FROM TO: the signing device with one line of its source changed.
 lie() {
-  local name="$1" from="$2" to="$3"
-  sed "s/$from/$to/" "$root/firmware/work.go" >"$sys/$name.go"
-  if cmp -s "$root/firmware/work.go" "$sys/$name.go"; then die "the line that was to be changed is not there: $from"; fi
-  diff "$root/firmware/work.go" "$sys/$name.go" | grep '^[<>]' || true
-  printf '{"Replace": {"%s": "%s"}}\n' "$root/firmware/work.go" "$sys/$name.go" >"$sys/$name.json"
+  local name="$1" file="$root/firmware/$2" from="$3" to="$4"
+  sed "s/$from/$to/" "$file" >"$sys/$name.go"
+  if cmp -s "$file" "$sys/$name.go"; then die "the line that was to be changed is not there: $from"; fi
+  diff "$file" "$sys/$name.go" | grep '^[<>]' || true
+  printf '{"Replace": {"%s": "%s"}}\n' "$file" "$sys/$name.go" >"$sys/$name.json"
   (cd "$root" && go build -overlay "$sys/$name.json" -o "$sys/bin/$name" ./cmd/privyseal-device)
 }
 
@@ -54,9 +54,9 @@ cd "$sys"
 say "build; also two devices that will lie"
 build "${products[@]}" ./cmd/privyseal-distributor ./cmd/internal/load
 echo "a calculator whose powers are wrong:"
-lie lying-calculator 'body := w.body(c, out.Y...)' 'for _, y := range out.Y { y[len(y)-1] ^= 2 }; body := w.body(c, out.Y...)'
+lie lying-calculator calculate.go 'if err := c.add(recPowers' 'for _, y := range j.out.Y { y[len(y)-1] ^= 2 }; if err := c.add(recPowers'
 echo "a combiner whose signatures are wrong:"
-lie lying-combiner 'append(out.Signatures, s.Signature)' 'append(out.Signatures, append(s.Signature[:len(s.Signature)-1:len(s.Signature)-1], s.Signature[len(s.Signature)-1]^2))'
+lie lying-combiner combine.go 'append(out.Signatures, s.Signature)' 'append(out.Signatures, append(s.Signature[:len(s.Signature)-1:len(s.Signature)-1], s.Signature[len(s.Signature)-1]^2))'
 readonly began=$SECONDS
 
 say "cards, five message servers, nine devices, and the ceremony of the system that they are of"
@@ -234,3 +234,5 @@ so_many="$n certificates, all of them verified by openssl verify -x509_strict"
 ((n == all)) || die "$so_many; $all were asked for"
 echo "$so_many"
 echo "took $((SECONDS - began)) s after the build"
+
+if_kept acme

@@ -23,7 +23,7 @@ func TestEncoding(t *testing.T) {
 		&Tracking{Enterprise: 1, Liars: []Liar{{}}, Devices: []DeviceTracking{{Layer: 1}}}, &Invite{}, &Install{}, &DeviceAnswer{},
 		&Tasks{}, &Tasks{Sites: []SiteTasks{{}, {Open: []Task{{}, {Devices: []string{"d"}}}, Illegal: []IllegalTask{{}}}}},
 		&SystemStatus{}, &SystemStatus{Servers: []ServerStatus{{Devices: []DeviceStatus{{}, {Status: status}}}}},
-		&ServerStatus{Sources: []SourceStatus{{}, {Devices: []string{"d"}}}, Alarms: []Alarm{{}}},
+		&ServerStatus{Sources: []SourceStatus{{}, {Devices: []string{"d"}}}, Alarms: []Alarm{{}, {Count: 2, First: 1}}},
 	} {
 		b, err := envelope.Marshal(v)
 		if err != nil {

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"cmp"
+
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/envelope"
 )
@@ -133,13 +135,32 @@ type SourceStatus struct {
 }
 
 // Alarm is what somebody should look at before it matters: a source that fell
-// silent, a lease that ended. News that it is over is one, too.
+// silent, a lease that ended. News that it is over is one, too. What happens again
+// to the same device or source is the same alarm, with the text and the time of the
+// last time.
 type Alarm struct {
 	At     int64  `cbor:"1,keyasint"` // unix seconds, by the server's clock
 	Text   string `cbor:"2,keyasint"` // one line
 	Device string `cbor:"3,keyasint"` // id of the device concerned, or empty
 	Source string `cbor:"4,keyasint"` // id of the source concerned, or empty
+	// Count is how often it happened, since First; both are 0 of what happened once.
+	Count uint64 `cbor:"5,keyasint,omitempty"`
+	First int64  `cbor:"6,keyasint,omitempty"` // unix seconds
+	// Kind is what makes two of them the same, without what differs from one to the
+	// other; the text if it is empty. It stays in the process.
+	Kind string `cbor:"-"`
 }
+
+// Again reports whether one is about what another one told of.
+func (a *Alarm) Again(b *Alarm) bool {
+	return a.Device == b.Device && a.Source == b.Source && cmp.Or(a.Kind, a.Text) == cmp.Or(b.Kind, b.Text)
+}
+
+// Since is when it happened first.
+func (a *Alarm) Since() int64 { return cmp.Or(a.First, a.At) }
+
+// Times is how often it happened.
+func (a *Alarm) Times() uint64 { return max(a.Count, 1) }
 
 // DeviceStatus is what one device answered.
 type DeviceStatus struct {

@@ -128,8 +128,10 @@ const (
 	// comes and goes pushes out nobody else's alarms.
 	maxAlarmsOf = 16
 
-	// maxLoggedAlarms bounds its lines in the logs in an hour.
-	maxLoggedAlarms = 100
+	// maxLoggedAlarms bounds its lines in the logs in an hour, and maxLoggedRepeats
+	// those of them that tell of what was told before.
+	maxLoggedAlarms  = 100
+	maxLoggedRepeats = 50
 
 	// maxNews bounds how often in newsWindow coordinators are told that a device
 	// fell asleep or woke.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -333,7 +334,7 @@ func (s *Server) illegalTasks() []api.IllegalTask {
 	return append([]api.IllegalTask{}, s.machines.desk.Illegal()...)
 }
 
-// tellIllegal raises an alarm for each that is new.
+// tellIllegal raises an alarm for each that is new, of one kind one in all.
 func (s *Server) tellIllegal(tasks []api.IllegalTask) {
 	known := map[api.IllegalTask]bool{}
 	for _, t := range tasks {
@@ -343,15 +344,17 @@ func (s *Server) tellIllegal(tasks []api.IllegalTask) {
 			if t.Device != "" {
 				where = " at " + t.Device
 			}
-			s.alarms.raise(s, api.Alarm{At: s.unix(), Device: t.Device, Text: fmt.Sprintf("illegal task %d of distributor %d of enterprise %d%s: %s",
-				t.Task, t.Distributor, t.Enterprise, where, t.Why)})
+			s.alarms.raise(s, api.Alarm{
+				At: s.unix(), Device: t.Device, Kind: fmt.Sprintf("illegal task of distributor %d of enterprise %d: %s", t.Distributor, t.Enterprise, cmp.Or(t.Kind, t.Why)),
+				Text: fmt.Sprintf("illegal task %d of distributor %d of enterprise %d%s: %s", t.Task, t.Distributor, t.Enterprise, where, t.Why),
+			})
 		}
 	}
 	s.machines.known = known
 }
 
 // tellLiars raises an alarm for each machine that a request found lying since
-// it was looked at last. The caller holds the request's lock.
+// it was looked at last; a machine that tells the same lie in every task has one. The caller holds the request's lock.
 func (s *Server) tellLiars(q *running) {
 	if !q.layers {
 		return
@@ -362,8 +365,8 @@ func (s *Server) tellLiars(q *running) {
 		if l.Layer == 2 {
 			role = "combiner"
 		}
-		s.alarms.raise(s, api.Alarm{At: s.unix(), Device: l.Device, Text: fmt.Sprintf("%s %d (%s) of enterprise %d lied in task %d: %s",
-			role, l.Number, l.Device, t.Enterprise, t.Task, l.Text)})
+		who := fmt.Sprintf("%s %d (%s) of enterprise %d", role, l.Number, l.Device, t.Enterprise)
+		s.alarms.raise(s, api.Alarm{At: s.unix(), Device: l.Device, Kind: who + " " + l.Text, Text: fmt.Sprintf("%s lied in task %d: %s", who, t.Task, l.Text)})
 	}
 	q.liars = len(t.Liars)
 }

@@ -199,7 +199,7 @@ func (s *Server) keepIssued() {
 		}
 		if err != nil {
 			if !x.failed {
-				s.alarms.raise(s, api.Alarm{At: s.unix(), Text: "output interface: what was issued cannot be kept: " + err.Error()})
+				s.alarms.raise(s, api.Alarm{At: s.unix(), Kind: "not kept", Text: "output interface: what was issued cannot be kept: " + err.Error()})
 			}
 			x.failed = true
 			continue

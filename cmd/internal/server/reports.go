@@ -190,9 +190,9 @@ func (s *Server) report(d ledger.Device, v *envelope.Verified) error {
 // changes are the alarms that a report is worth.
 func changes(d ledger.Device, before, now *firmware.Status) []api.Alarm {
 	var out []api.Alarm
-	raise := func(source, format string, args ...any) {
+	raise := func(source, kind, format string, args ...any) {
 		text := fmt.Sprintf("device %s: ", d.ID) + fmt.Sprintf(format, args...)
-		out = append(out, api.Alarm{Device: d.ID, Source: source, Text: text})
+		out = append(out, api.Alarm{Device: d.ID, Source: source, Kind: kind, Text: text})
 	}
 	if now.Lease != nil && d.Heartbeat != nil && now.Phase == firmware.PhaseReady {
 		left, was := speaking(now), map[string]string{}
@@ -207,12 +207,12 @@ func changes(d ledger.Device, before, now *firmware.Status) []api.Alarm {
 			}
 			switch x.State {
 			case heartbeat.StateSilent:
-				raise(x.ID, "source %s fell silent: %s", x.ID, outlook(d, now, left))
+				raise(x.ID, x.State, "source %s fell silent: %s", x.ID, outlook(d, now, left))
 			case heartbeat.StateRefuses:
-				raise(x.ID, "source %s refuses to beat (%s): %s", x.ID, line(x.Text), outlook(d, now, left))
+				raise(x.ID, x.State, "source %s refuses to beat (%s): %s", x.ID, line(x.Text), outlook(d, now, left))
 			case heartbeat.StateSpeaks:
 				if s := was[x.ID]; s == heartbeat.StateSilent || s == heartbeat.StateRefuses {
-					raise(x.ID, "source %s beats again: %s", x.ID, outlook(d, now, left))
+					raise(x.ID, x.State, "source %s beats again: %s", x.ID, outlook(d, now, left))
 				}
 			}
 		}
@@ -224,11 +224,11 @@ func changes(d ledger.Device, before, now *firmware.Status) []api.Alarm {
 	switch {
 	case is == was:
 	case is == "":
-		raise("", "can sign again")
+		raise("", "", "can sign again")
 	case now.Phase == firmware.PhaseLocked && before != nil && before.Lease != nil && before.Phase == firmware.PhaseReady:
-		raise("", "its lease is over or it was locked: its officers open it with 'privyseal officer unlock %s'", d.ID)
+		raise("", "", "its lease is over or it was locked: its officers open it with 'privyseal officer unlock %s'", d.ID)
 	default:
-		raise("", "cannot sign: %s", is)
+		raise("", "", "cannot sign: %s", is)
 	}
 	return out
 }
@@ -372,7 +372,7 @@ func (s *Server) watchDevices() {
 		why := r.quiet
 		s.reports.mu.Unlock()
 		if quiet {
-			s.alarms.raise(s, api.Alarm{At: s.unix(), Device: p.id, Text: fmt.Sprintf("device %s cannot sign: %s", p.id, why)})
+			s.alarms.raise(s, api.Alarm{At: s.unix(), Device: p.id, Kind: "quiet", Text: fmt.Sprintf("device %s cannot sign: %s", p.id, why)})
 			s.asleep(p.id, nil, why)
 		}
 	}

@@ -2,7 +2,6 @@ package server
 
 import (
 	"crypto/rand"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -105,24 +104,6 @@ func TestAlarms(t *testing.T) {
 	has("")
 	if !site.Silent || len(site.Sources) != 2 || !site.Sources[0].Silent {
 		t.Errorf("of a silent site: %+v", site)
-	}
-}
-
-// TestAlarmsBounded: a device that changes its mind all day pushes out nobody
-// else's alarms, and does not fill the log.
-func TestAlarmsBounded(t *testing.T) {
-	b := newBeatRig(t)
-	s := b.servers["server-1"]
-	s.alarms.raise(s, api.Alarm{At: 1, Source: "source-1", Text: "quiet"})
-	for i := range 10 * maxLoggedAlarms {
-		s.alarms.raise(s, api.Alarm{At: int64(i), Device: "device-1", Text: fmt.Sprintf("noise %d", i)})
-	}
-	all := s.alarms.all()
-	if len(all) != maxAlarmsOf+1 || all[0].Text != "quiet" || all[maxAlarmsOf].Text != fmt.Sprintf("noise %d", 10*maxLoggedAlarms-1) {
-		t.Errorf("%d: %+v", len(all), all[0])
-	}
-	if n := s.alarms.m["device-1"].logged; n != 10*maxLoggedAlarms {
-		t.Errorf("%d counted", n)
 	}
 }
 

@@ -344,8 +344,9 @@ func (s *Server) linkAlarm(sys *system, id string, up bool, why error) {
 	if !p.device {
 		a.Device, a.Source = "", id
 	}
-	a.Text = fmt.Sprintf("%s %s has its link again", p.kind(), id)
+	a.Text, a.Kind = fmt.Sprintf("%s %s has its link again", p.kind(), id), "link again"
 	if !up {
+		a.Kind = "link lost"
 		a.Text = fmt.Sprintf("%s %s lost its link: %v", p.kind(), id, why)
 		if devices := sys.peers.dependents(id); len(devices) > 0 {
 			a.Text += fmt.Sprintf("; it cannot beat for %s", strings.Join(devices, ", "))

@@ -237,9 +237,9 @@ func TestIllegal(t *testing.T) {
 // TestManyIllegal: they push out the oldest of their own enterprise.
 func TestManyIllegal(t *testing.T) {
 	s := newSite(t)
-	s.desk.outlaw(number{2, 1, 1}, envelope.Hash{2}, "", "of the other")
+	s.desk.outlaw(number{2, 1, 1}, envelope.Hash{2}, "", "", "of the other")
 	for i := range uint64(maxIllegal + 50) {
-		s.desk.outlaw(number{1, 1, i + 1}, envelope.Hash{1}, "", "many")
+		s.desk.outlaw(number{1, 1, i + 1}, envelope.Hash{1}, "", "", "many")
 	}
 	all := s.desk.Illegal()
 	if len(all) != maxIllegal+1 || all[0].Enterprise != 2 || all[1].Task != 51 || all[maxIllegal].Task != maxIllegal+50 {

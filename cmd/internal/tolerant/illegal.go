@@ -8,14 +8,16 @@ import (
 	"github.com/privyseal/privyseal/firmware/envelope"
 )
 
-// outlaw keeps an illegal task to be looked at (B [0113]).
-func (d *Desk) outlaw(n number, request envelope.Hash, device, why string) {
+// outlaw keeps an illegal task to be looked at (B [0113]). kind is the reason
+// without what differs from task to task.
+func (d *Desk) outlaw(n number, request envelope.Hash, device, kind, why string) {
 	x := api.IllegalTask{
 		Enterprise: n.enterprise, Distributor: n.distributor, Task: n.task, Request: request, Device: device,
 		Why: document.Escape(clip(why)), Seen: d.now, Forget: d.now + KeepIllegal,
+		Kind: kind,
 	}
 	same := func(y api.IllegalTask) bool {
-		y.Why, y.Seen, y.Forget = x.Why, x.Seen, x.Forget
+		y.Why, y.Seen, y.Forget, y.Kind = x.Why, x.Seen, x.Forget, x.Kind
 		return x == y
 	}
 	if slices.ContainsFunc(d.illegal, same) {

@@ -211,8 +211,13 @@ func (o *Output) step(now int64, event func()) OutputEffects {
 	return o.out
 }
 
-func (o *Output) alarm(device, format string, args ...any) {
-	o.out.Alarms = append(o.out.Alarms, api.Alarm{At: o.now, Device: device, Text: "output interface: " + fmt.Sprintf(format, args...)})
+// alarm tells of what a distributor or a combiner does. What it does again is of the
+// same kind.
+func (o *Output) alarm(device string, who distributor, kind, format string, args ...any) {
+	o.out.Alarms = append(o.out.Alarms, api.Alarm{
+		At: o.now, Device: device, Kind: fmt.Sprintf("output interface: %d %d: %s", who.enterprise, who.distributor, kind),
+		Text: "output interface: " + fmt.Sprintf(format, args...),
+	})
 }
 
 // task takes the distributor's broadcast, or somebody's copy of it.
@@ -242,7 +247,7 @@ func (o *Output) task(a *listened, p *Packet) {
 	var illegal *illegalError
 	if errors.As(err, &illegal) {
 		o.watch(name, dist).unsound = true
-		o.alarm("", "illegal task %d of distributor %d of enterprise %d, request %s: %s", name.Task, name.Distributor, name.Enterprise, name.Request, document.Escape(clip(illegal.Error())))
+		o.alarm("", name.number().owner(), "illegal: "+illegal.kind, "illegal task %d of distributor %d of enterprise %d, request %s: %s", name.Task, name.Distributor, name.Enterprise, name.Request, document.Escape(clip(illegal.Error())))
 		return
 	}
 	if err != nil || !o.admit(a, t) {
@@ -278,7 +283,7 @@ func (o *Output) watch(name TaskName, dist *firmware.Distribution) *watched {
 	}
 	if x.tasks++; x.request != name.Request && !x.twice {
 		x.twice = true
-		o.alarm("", "distributor %d of enterprise %d gave number %d to two requests, %s and %s", n.distributor, n.enterprise, n.task, x.request, name.Request)
+		o.alarm("", who, "number", "distributor %d of enterprise %d gave number %d to two requests, %s and %s", n.distributor, n.enterprise, n.task, x.request, name.Request)
 	}
 	return w
 }
@@ -433,7 +438,7 @@ func (o *Output) name(w *watched, c *firmware.Combined, is *issued) {
 		return
 	}
 	w.named = append(w.named, c.Device)
-	o.alarm(c.Device, "combiner %d (%s) of enterprise %d sent a signature that does not verify, in task %d of distributor %d", c.Number, c.Device, c.Enterprise, c.Task, c.Distributor)
+	o.alarm(c.Device, distributor{enterprise: c.Enterprise}, "signature", "combiner %d (%s) of enterprise %d sent a signature that does not verify, in task %d of distributor %d", c.Number, c.Device, c.Enterprise, c.Task, c.Distributor)
 	if is != nil && is.record != nil && !is.settled {
 		is.record.Wrong = w.named
 		o.keep(is)

@@ -68,7 +68,7 @@ func (o *Output) release(w *watched, signatures [][]byte, from string) {
 		// use, and will not be.
 		w.unsound = true
 		o.drop(t)
-		o.alarm("", "request %s, task %d of distributor %d of enterprise %d, was signed, and the finished document is not acceptable: %s",
+		o.alarm("", t.number.owner(), "finished", "request %s, task %d of distributor %d of enterprise %d, was signed, and the finished document is not acceptable: %s",
 			t.about.Digest, t.number.task, t.number.distributor, t.number.enterprise, document.Escape(clip(err.Error())))
 		return
 	}
@@ -205,7 +205,7 @@ func (o *Output) patience(is *issued) int64 {
 func (o *Output) due(is *issued) {
 	switch {
 	case !is.settled && is.since+o.patience(is) <= o.now:
-		o.alarm("", "distributor %d of enterprise %d is silent about request %s, task %d, which was signed %d minutes ago or longer: it is kept here",
+		o.alarm("", distributor{is.enterprise, is.distributor}, "silent", "distributor %d of enterprise %d is silent about request %s, task %d, which was signed %d minutes ago or longer: it is kept here",
 			is.distributor, is.enterprise, is.request, is.task, o.patience(is)/60)
 		is.record.Silent, is.settled = o.now, true
 		o.keep(is)

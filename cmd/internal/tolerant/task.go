@@ -135,7 +135,7 @@ func (d *Desk) begin(a *authority, p *Packet) *task {
 		return nil
 	}
 	if u := d.used[n]; u != nil && u.request != p.Request {
-		d.outlaw(n, p.Request, "", fmt.Sprintf("its number is that of request %s", u.request))
+		d.outlaw(n, p.Request, "", "number", fmt.Sprintf("its number is that of request %s", u.request))
 		return nil
 	}
 	t := &task{number: n, distribution: *dist, packet: bytes.Clone(p.Distribution), raw: bytes.Clone(p.Message), powers: map[uint64][]byte{}}
@@ -157,7 +157,7 @@ func (d *Desk) begin(a *authority, p *Packet) *task {
 		again := d.now + lookAgain
 		var illegal *illegalError
 		if errors.As(err, &illegal) {
-			d.outlaw(n, p.Request, "", illegal.Error())
+			d.outlaw(n, p.Request, "", illegal.kind, illegal.Error())
 			if illegal.forGood {
 				again = never
 			}
@@ -187,7 +187,8 @@ func (d *Desk) begin(a *authority, p *Packet) *task {
 // illegalError is what a distributor must not give out.
 type illegalError struct {
 	err     error
-	forGood bool // whatever the time, and the ledger
+	kind    string // as of Desk.outlaw
+	forGood bool   // whatever the time, and the ledger
 }
 
 func (e *illegalError) Error() string { return e.err.Error() }
@@ -213,7 +214,9 @@ func (t *task) authentic(c *Config) (*envelope.Verified, error) {
 func (t *task) verify(c *Config, a *authority, v *envelope.Verified, now int64) (err error) {
 	s := c.State
 	// From here on the distributor has signed for it.
-	bad := func(format string, args ...any) error { return &illegalError{fmt.Errorf(format, args...), true} }
+	bad := func(format string, args ...any) error {
+		return &illegalError{fmt.Errorf(format, args...), format, true}
+	}
 	if err := envelope.Decode(v, document.TypeRequest, document.VersionRequest, &t.request); err != nil {
 		return bad("its request is malformed: %w", err)
 	}
@@ -228,7 +231,7 @@ func (t *task) verify(c *Config, a *authority, v *envelope.Verified, now int64) 
 			if _, then := document.CheckIn(s, &t.request, t.distribution.Created); then == nil {
 				return err // it was when the distributor gave it out
 			}
-			return &illegalError{err: fmt.Errorf("its document is not acceptable: %w", err)}
+			return &illegalError{err: fmt.Errorf("its document is not acceptable: %w", err), kind: "document"}
 		}
 	}
 	if !bytes.Equal(t.checked.Digest(), t.distribution.Hash) {
@@ -284,7 +287,7 @@ func (d *Desk) forgo(t *task) {
 func (d *Desk) expired(t *task) {
 	for _, m := range t.machines {
 		if m.combines() && m.answer != nil && m.offer == nil && !t.signed && !m.no {
-			d.outlaw(t.number, t.about.Digest, m.device, fmt.Sprintf("the operators of combiner %d did not confirm it in time", m.holder.Index))
+			d.outlaw(t.number, t.about.Digest, m.device, "unconfirmed", fmt.Sprintf("the operators of combiner %d did not confirm it in time", m.holder.Index))
 		}
 	}
 	d.drop(t)

@@ -134,7 +134,7 @@ func (d *Desk) rejected(a *authority, p *Packet) {
 		return
 	}
 	m.no = true
-	d.outlaw(t.number, t.about.Digest, m.device, "rejected by "+no.Name+": "+no.Reason)
+	d.outlaw(t.number, t.about.Digest, m.device, "rejected by "+no.Name, "rejected by "+no.Name+": "+no.Reason)
 }
 
 // powers takes a calculator's powers from B2, for the combiners of this site.
@@ -177,7 +177,7 @@ func (d *Desk) otherHash(a *authority, t *task, raw []byte) {
 	other := t.distribution
 	other.Hash = x.Hash
 	if _, err := firmware.VerifyPowers(d.cfg.State, &a.key, &other, raw); err == nil {
-		d.outlaw(t.number, t.about.Digest, x.Device, "the powers of "+x.Device+" name another hash")
+		d.outlaw(t.number, t.about.Digest, x.Device, "powers", "the powers of "+x.Device+" name another hash")
 	}
 }
 
@@ -331,7 +331,7 @@ func (d *Desk) refused(j *job, raw []byte, u *envelope.Unverified) {
 	case m.combines() && f.Code == firmware.CodePartial:
 		defer d.combine(t, m) // others may have come meanwhile
 	case f.Code == firmware.CodeTask: // the number is another request's: devices do not forget it at a restart
-		d.outlaw(t.number, t.about.Digest, m.device, m.refusal)
+		d.outlaw(t.number, t.about.Digest, m.device, "refused", m.refusal)
 		fallthrough
 	default:
 		m.paused, m.tried = true, envelope.Hash{}

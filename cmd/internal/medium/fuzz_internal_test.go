@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
@@ -153,7 +154,7 @@ func TestLimits(t *testing.T) {
 			entries[i] = make([]byte, size)
 		}
 		pages, octets, last := 0, 0, 0
-		for f, err := range cut(entries) {
+		for f, err := range cut(entries, api.PageOctets) {
 			if err != nil || len(f.data) > maxPage {
 				t.Errorf("page %d of entries of %d octets: %d octets, %v", pages+1, size, len(f.data), err)
 			}

@@ -58,16 +58,16 @@ func SystemOf(bundle []byte, entries [][]byte) (System, error) {
 		}
 		s.Head = ledger.EntryHash(last.Entry)
 	}
-	s.pages = cut(entries)
+	s.pages = cut(entries, api.PageOctets)
 	return s, nil
 }
 
-// cut makes pages of entries.
-func cut(entries [][]byte) iter.Seq2[file, error] {
+// cut makes pages of entries, of at most so many octets each.
+func cut(entries [][]byte, octets int) iter.Seq2[file, error] {
 	return func(yield func(file, error) bool) {
 		rest, after := entries, uint64(0)
 		for n := 1; len(rest) > 0; n++ {
-			p := page{After: after, Entries: api.FirstOf(rest, api.PageOctets)}
+			p := page{After: after, Entries: api.FirstOf(rest, octets)}
 			raw, err := envelope.Marshal(&p)
 			if !yield(file{pageName(n), raw}, err) || err != nil {
 				return

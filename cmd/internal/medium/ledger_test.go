@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -20,52 +19,52 @@ import (
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 )
 
-// long is a system with a ledger that fits into no message, and a fork of its
-// last entries, which the authority signed as well.
-type long struct {
+// paged is a system with a ledger of several pages, and a fork of its last
+// entries, which the authority signed as well.
+type paged struct {
 	*ledgertest.System
 	bundle        []byte
 	entries, fork [][]byte
 }
 
 const (
-	longEntries = 250
-	longFork    = 230 // entries that the fork has, too
+	pagedEntries = 20
+	pagedFork    = 17   // entries that the fork has, too
+	pagedOctets  = 1200 // of a page: two entries
 )
 
-var makeLong = sync.OnceValue(func() func(t *testing.T) *long {
-	var l *long
-	return func(t *testing.T) *long {
-		t.Helper()
-		if l != nil {
-			return l
-		}
-		s := ledgertest.New(t, ledgertest.WithManyPersons())
-		bundle, err := envelope.Marshal(s.Bundle)
+func newPaged(t *testing.T, options ...ledgertest.Option) *paged {
+	t.Helper()
+	s := ledgertest.New(t, options...)
+	bundle, err := envelope.Marshal(s.Bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &paged{System: s, bundle: bundle}
+	l.entries = l.grow(t, nil, pagedEntries, "entry")
+	l.State = stateOf(t, s.Bundle, l.entries)
+	l.fork = l.grow(t, l.entries[:pagedFork], pagedEntries-pagedFork, "fork")
+	return l
+}
+
+// grow appends n notices to a ledger.
+func (l *paged) grow(t *testing.T, entries [][]byte, n int, text string) [][]byte {
+	t.Helper()
+	entries, state := slices.Clone(entries), stateOf(t, l.Bundle, entries)
+	for i := range n {
+		notice := ledger.Notice{Text: fmt.Sprint(text, " ", i, strings.Repeat(".", 100)), From: l.Now, Until: l.Now + 600}
+		e := l.Entry(t, state, ledger.KindNotice, notice, max(l.Now, state.Time()))
+		raw, err := envelope.Marshal(&e)
 		if err != nil {
 			t.Fatal(err)
 		}
-		x := &long{System: s, bundle: bundle, entries: s.Long(t, longEntries)}
-		if n := len(slices.Concat(x.entries...)); n <= envelope.MaxMessage {
-			t.Fatalf("%d octets are not long", n)
+		entries = append(entries, raw)
+		if state, err = ledger.Catchup(state, []ledger.SignedEntry{e}); err != nil {
+			t.Fatal(err)
 		}
-		state := stateOf(t, s.Bundle, x.entries[:longFork])
-		x.fork = slices.Clone(x.entries[:longFork])
-		for i := range longEntries - longFork {
-			e := s.Entry(t, state, ledger.KindNotice, ledger.Notice{Text: fmt.Sprint("fork ", i), From: s.Now, Until: s.Now + 600}, state.Time())
-			raw, err := envelope.Marshal(&e)
-			if err != nil {
-				t.Fatal(err)
-			}
-			x.fork = append(x.fork, raw)
-			if state, err = ledger.Catchup(state, []ledger.SignedEntry{e}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		l = x
-		return l
 	}
-})()
+	return entries
+}
 
 func stateOf(t *testing.T, b ledger.Bundle, entries [][]byte) ledger.State {
 	t.Helper()
@@ -89,17 +88,18 @@ func stateOf(t *testing.T, b ledger.Bundle, entries [][]byte) ledger.State {
 }
 
 // write makes a medium with these entries.
-func (l *long) write(t *testing.T, entries [][]byte) string {
+func (l *paged) write(t *testing.T, entries [][]byte) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "m")
-	x := &medium.Invited{Plan: []byte("plan"), System: systemOf(t, l.bundle, entries), Invitations: map[string][]byte{"device-1": {1}}}
+	system := medium.InPages(systemOf(t, l.bundle, entries), entries, pagedOctets)
+	x := &medium.Invited{Plan: []byte("plan"), System: system, Invitations: map[string][]byte{"device-1": {1}}}
 	if err := medium.WriteInvited(dir, x, nil); err != nil {
 		t.Fatal(err)
 	}
 	return dir
 }
 
-func (l *long) read(dir string) (ledger.State, error) {
+func (l *paged) read(dir string) (ledger.State, error) {
 	x, err := medium.ReadInvited(dir)
 	if err != nil {
 		return ledger.State{}, err
@@ -128,20 +128,58 @@ func relist(t *testing.T, dir string) {
 	write(t, filepath.Join(dir, "INVITED.sha256"), list.String())
 }
 
-// TestLongLedger: a ledger that fits into no message goes there in pages, and is
-// verified page by page.
+// TestPages: a ledger is verified page by page, as often as one likes.
+func TestPages(t *testing.T) {
+	l := newPaged(t)
+	dir := l.write(t, l.entries)
+	pages := pagesOf(t, dir)
+	if len(pages) < 7 {
+		t.Fatalf("pages %q", pages)
+	}
+	x, err := medium.ReadInvited(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	for range 2 {
+		state, err := x.System.State(l.State.System(), func(s string) { said = append(said, s) })
+		if err != nil || state.Head() != l.State.Head() || state.Height() != pagedEntries {
+			t.Fatalf("%v, %d entries", err, state.Height())
+		}
+	}
+	if len(said) != 2*len(pages) || said[len(pages)-1] != fmt.Sprintf("entry %d of %d", pagedEntries, pagedEntries) {
+		t.Errorf("said %q", said)
+	}
+}
+
+// TestLongLedger: a ledger that fits into no message goes there in pages, none of
+// which is longer than a page, and the first is verified before the second is
+// read. To verify all of it takes too long here: the rest of its entries are none.
 func TestLongLedger(t *testing.T) {
-	l := makeLong(t)
+	const real = 32
+	s := ledgertest.New(t, ledgertest.WithManyPersons())
+	bundle, err := envelope.Marshal(s.Bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	none, err := envelope.Marshal(&ledger.SignedEntry{Entry: make([]byte, 60<<10)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := append(s.Long(t, real), slices.Repeat([][]byte{none}, envelope.MaxMessage/len(none))...)
+	if n := len(slices.Concat(entries...)); n <= envelope.MaxMessage {
+		t.Fatalf("%d octets are not long", n)
+	}
 	dir := filepath.Join(t.TempDir(), "m")
-	x := &medium.Invited{Plan: []byte("plan"), System: systemOf(t, l.bundle, l.entries), Invitations: map[string][]byte{}}
+	x := &medium.Invited{Plan: []byte("plan"), System: systemOf(t, bundle, entries), Invitations: map[string][]byte{}}
 	var said []string
 	say := func(s string) { said = append(said, s) }
 	if err := medium.WriteInvited(dir, x, say); err != nil {
 		t.Fatal(err)
 	}
-	pages, err := filepath.Glob(filepath.Join(dir, "ledger", "*"))
-	if err != nil || len(pages) < 8 || filepath.Base(pages[0]) != "0001.cbor" || !slices.Contains(said, "ledger/0008.cbor") {
-		t.Fatalf("%v, pages %q, said %q", err, pages, said)
+	pages := pagesOf(t, dir)
+	if len(pages) < 8 || filepath.Base(pages[0]) != "0001.cbor" || !slices.Contains(said, "ledger/0008.cbor") {
+		t.Fatalf("pages %q, said %q", pages, said)
 	}
 	for _, name := range pages {
 		if info, err := os.Stat(name); err != nil || info.Size() > api.PageOctets+4096 {
@@ -153,13 +191,11 @@ func TestLongLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	said = nil
-	for range 2 { // it can be read as often as one likes
-		state, err := y.System.State(l.State.System(), say)
-		if err != nil || state.Head() != l.State.Head() || state.Height() != longEntries {
-			t.Fatalf("%v, %d entries", err, state.Height())
-		}
+	var damaged *medium.DamagedError
+	if _, err := y.System.State(s.State.System(), say); !errors.As(err, &damaged) || damaged.File != "ledger/0002.cbor" || !strings.Contains(err.Error(), fmt.Sprintf("entry %d:", real+1)) {
+		t.Errorf("%v", err)
 	}
-	if len(said) != 2*len(pages) || said[len(pages)-1] != fmt.Sprintf("entry %d of %d", longEntries, longEntries) {
+	if len(said) != 1 || !strings.HasSuffix(said[0], fmt.Sprintf(" of %d", len(entries))) {
 		t.Errorf("said %q", said)
 	}
 	// What was read can be written: the same octets.
@@ -175,7 +211,7 @@ func TestLongLedger(t *testing.T) {
 		}
 	}
 	// More than a home keeps goes on no medium.
-	if _, err := medium.SystemOf(l.bundle, slices.Repeat([][]byte{make([]byte, 1<<20)}, api.MaxLedger>>20+1)); err == nil || !strings.Contains(err.Error(), "more than 268435456 octets") {
+	if _, err := medium.SystemOf(bundle, slices.Repeat([][]byte{make([]byte, 1<<20)}, api.MaxLedger>>20+1)); err == nil || !strings.Contains(err.Error(), "more than 268435456 octets") {
 		t.Error(err)
 	}
 }
@@ -184,15 +220,11 @@ func TestLongLedger(t *testing.T) {
 // another ledger or of a fork is refused by the page's name, also by a list that
 // was made to fit.
 func TestWrongPages(t *testing.T) {
-	l := makeLong(t)
+	l := newPaged(t)
 	good := l.write(t, l.entries)
 	count := len(pagesOf(t, good))
-	stranger := ledgertest.New(t, ledgertest.WithManyPersons(), func(g *ledger.Genesis) { g.Name = "Another" })
-	bundle, err := envelope.Marshal(stranger.Bundle)
-	if err != nil {
-		t.Fatal(err)
-	}
-	alien := (&long{System: stranger, bundle: bundle}).write(t, stranger.Long(t, 40))
+	stranger := newPaged(t, func(g *ledger.Genesis) { g.Name = "Another" })
+	alien := stranger.write(t, stranger.entries)
 	at := func(dir string, n int) string { return filepath.Join(dir, "ledger", fmt.Sprintf("%04d.cbor", n)) }
 	replace := func(t *testing.T, from, to string) {
 		t.Helper()
@@ -215,8 +247,8 @@ func TestWrongPages(t *testing.T) {
 	}{
 		{"missing", "INVITED.sha256", "names ledger/0003.cbor where ledger/0002.cbor is due", nil, func(t *testing.T, dir string) { remove(t, at(dir, 2)) }},
 		{"the first missing", "INVITED.sha256", "names ledger/0002.cbor where ledger/0001.cbor is due", nil, func(t *testing.T, dir string) { remove(t, at(dir, 1)) }},
-		{"the last missing", fmt.Sprintf("ledger/%04d.cbor", count), "is missing: the ledger has 250 entries", nil, func(t *testing.T, dir string) { remove(t, at(dir, count)) }},
-		{"all missing", "ledger/0001.cbor", "is missing: the ledger has 250 entries, and its pages end with entry 0", nil, func(t *testing.T, dir string) {
+		{"the last missing", fmt.Sprintf("ledger/%04d.cbor", count), "is missing: the ledger has 20 entries", nil, func(t *testing.T, dir string) { remove(t, at(dir, count)) }},
+		{"all missing", "ledger/0001.cbor", "is missing: the ledger has 20 entries, and its pages end with entry 0", nil, func(t *testing.T, dir string) {
 			for n := range count {
 				remove(t, at(dir, n+1))
 			}
@@ -229,12 +261,12 @@ func TestWrongPages(t *testing.T) {
 		}},
 		{"doubled", "ledger/0003.cbor", "is not the page that is due", nil, func(t *testing.T, dir string) { replace(t, at(good, 2), at(dir, 3)) }},
 		{"one more", fmt.Sprintf("ledger/%04d.cbor", count+1), "is not the page that is due", nil, func(t *testing.T, dir string) { replace(t, at(good, count), at(dir, count+1)) }},
-		{"a longer ledger's", "ledger/0001.cbor", "and the ledger has 3", nil, func(t *testing.T, dir string) {
-			replace(t, filepath.Join(l.write(t, l.entries[:3]), "system.cbor"), filepath.Join(dir, "system.cbor"))
+		{"a longer ledger's", "ledger/0001.cbor", "and the ledger has 1", nil, func(t *testing.T, dir string) {
+			replace(t, filepath.Join(l.write(t, l.entries[:1]), "system.cbor"), filepath.Join(dir, "system.cbor"))
 		}},
 		{"of another system", "ledger/0001.cbor", "entry 1", new(*ledger.SystemError), func(t *testing.T, dir string) { replace(t, at(alien, 1), at(dir, 1)) }},
-		{"of a fork", "", fmt.Sprintf("entry %d", longFork+2), new(*ledger.ForkError), func(t *testing.T, dir string) {
-			short := l.write(t, l.entries[:longFork+1])
+		{"of a fork", "", fmt.Sprintf("entry %d", pagedFork+2), new(*ledger.ForkError), func(t *testing.T, dir string) {
+			short := l.write(t, l.entries[:pagedFork+1])
 			if err := os.RemoveAll(filepath.Join(dir, "ledger")); err != nil {
 				t.Fatal(err)
 			}
@@ -244,21 +276,21 @@ func TestWrongPages(t *testing.T) {
 			raw, err := envelope.Marshal(struct {
 				After   uint64   `cbor:"1,keyasint"`
 				Entries [][]byte `cbor:"2,keyasint"`
-			}{longFork + 1, l.fork[longFork+1:]})
+			}{pagedFork + 1, l.fork[pagedFork+1:]})
 			if err != nil {
 				t.Fatal(err)
 			}
 			write(t, at(dir, len(pagesOf(t, dir))+1), string(raw))
 		}},
 		{"a fork's end", "", "is of another ledger", nil, func(t *testing.T, dir string) {
-			other := l.write(t, l.fork[:longFork+1])
+			other := l.write(t, l.fork[:pagedFork+1])
 			if err := os.RemoveAll(filepath.Join(dir, "ledger")); err != nil {
 				t.Fatal(err)
 			}
 			if err := os.CopyFS(filepath.Join(dir, "ledger"), os.DirFS(filepath.Join(other, "ledger"))); err != nil {
 				t.Fatal(err)
 			}
-			replace(t, filepath.Join(l.write(t, l.entries[:longFork+1]), "system.cbor"), filepath.Join(dir, "system.cbor"))
+			replace(t, filepath.Join(l.write(t, l.entries[:pagedFork+1]), "system.cbor"), filepath.Join(dir, "system.cbor"))
 		}},
 		{"not signed", "ledger/0004.cbor", "entry", ledger.ErrSignature, func(t *testing.T, dir string) {
 			data, err := os.ReadFile(at(dir, 4))
@@ -270,7 +302,7 @@ func TestWrongPages(t *testing.T) {
 		}},
 		{"empty", "ledger/0002.cbor", "", nil, func(t *testing.T, dir string) { write(t, at(dir, 2), "") }},
 		{"cut off", "ledger/0002.cbor", "", nil, func(t *testing.T, dir string) {
-			if err := os.Truncate(at(dir, 2), 1<<19); err != nil {
+			if err := os.Truncate(at(dir, 2), 1000); err != nil {
 				t.Fatal(err)
 			}
 		}},
@@ -342,7 +374,7 @@ func pagesOf(t *testing.T, dir string) []string {
 // TestPulled: whenever a medium is pulled out while it is written, it is half
 // written, and nobody takes it for a whole one.
 func TestPulled(t *testing.T) {
-	l := makeLong(t)
+	l := newPaged(t)
 	whole := l.write(t, l.entries)
 	half := func(t *testing.T, dir string) {
 		t.Helper()

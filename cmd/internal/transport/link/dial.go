@@ -32,6 +32,22 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("link: the server refused: %q", e.Reason)
 }
 
+// CheckDial says why an address cannot be dialled, and CheckListen why it cannot
+// be listened at, before anything is made that keeps it.
+func CheckDial(addr string) error {
+	_, _, err := splitAddress(addr)
+	return err
+}
+
+// CheckListen: see CheckDial.
+func CheckListen(addr string) error {
+	network, where, err := splitAddress(addr)
+	if err == nil && network == "unix" {
+		err = checkListenPath(where)
+	}
+	return err
+}
+
 // splitAddress takes "unix:PATH" or "tls:HOST:PORT" apart.
 func splitAddress(addr string) (network, where string, err error) {
 	scheme, where, ok := strings.Cut(addr, ":")

@@ -519,6 +519,23 @@ func TestSocket(t *testing.T) {
 		if _, err := Dial(t.Context(), bad, Options{ID: "d"}); err == nil {
 			t.Errorf("%q was dialled", bad)
 		}
+		if CheckDial(bad) == nil || CheckListen(bad) == nil {
+			t.Errorf("%q will do", bad)
+		}
+	}
+	dir := unixAddr(t)
+	for n, listen := range map[int]bool{106: true, 107: false} {
+		addr := dir + strings.Repeat("x", n-len(strings.TrimPrefix(dir, "unix:")))
+		l, err := Listen(addr, ListenOptions{ID: "x", Allow: allowAll})
+		if err == nil {
+			l.Close()
+		}
+		if (err == nil) != listen || (CheckListen(addr) == nil) != listen || CheckDial(addr) != nil {
+			t.Errorf("%d octets: %v, %v, %v", n, err, CheckListen(addr), CheckDial(addr))
+		}
+	}
+	if err := errors.Join(CheckDial("tls:a:1"), CheckListen("tls:[::]:1"), CheckDial("unix:a")); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -94,6 +94,16 @@ func Listen(addr string, o ListenOptions) (*Listener, error) {
 	return l, nil
 }
 
+// temporary is what the name of a socket ends with until it is in its place.
+const temporary = "~"
+
+func checkListenPath(path string) error {
+	if most := maxSocketPath - len(temporary); len(path) > most {
+		return fmt.Errorf("link: the path of a listening socket has at most %d octets, %q has %d", most, path, len(path))
+	}
+	return nil
+}
+
 // listenUnix binds a temporary name, sets its mode and only then moves it to
 // path: nobody can connect while the mode is wrong, and a socket that a dead
 // server left is replaced.
@@ -108,10 +118,10 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != fs.ModeSocket {
 		return nil, fmt.Errorf("%s exists and is not a socket", path)
 	}
-	tmp := path + "~"
-	if len(tmp) > maxSocketPath {
-		return nil, fmt.Errorf("the path of a listening socket has at most %d octets", maxSocketPath-1)
+	if err := checkListenPath(path); err != nil {
+		return nil, err
 	}
+	tmp := path + temporary
 	os.Remove(tmp)
 	ln, err := net.Listen("unix", tmp)
 	if err != nil {

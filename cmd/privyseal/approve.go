@@ -13,6 +13,7 @@ import (
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/envelope"
 )
@@ -149,7 +150,7 @@ func (a *app) decide(ctx context.Context, serial string, v verdict) error {
 			return err
 		}
 		if v.all && len(bad) > 0 {
-			return &reportedError{errors.New("some items were refused")}
+			return command.Reported(errors.New("some items were refused"))
 		}
 		return nil
 	})

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/medium"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/dealing"
@@ -23,7 +24,7 @@ import (
 const maxPlanFile = 256 << 10
 
 func newAuthority(a *app) *cobra.Command {
-	return group("authority", "Certificate authorities in two layers, dealt by an off-line distributor",
+	return command.Group("authority", "Certificate authorities in two layers, dealt by an off-line distributor",
 		newAuthorityCheck(a), newAuthorityInvite(a), newAuthorityInstall(a), newAuthorityShow(a), newAuthorityTasks(a), newAuthorityIssued(a))
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/firmware/envelope"
 )
 
@@ -79,7 +80,9 @@ func (a *app) tasks(ctx context.Context, illegal bool) error {
 			}
 		}
 		for _, t := range x.Illegal {
-			j.Illegal = append(j.Illegal, illegalTaskJSON(t))
+			j.Illegal = append(j.Illegal, illegalTaskJSON{
+				Enterprise: t.Enterprise, Distributor: t.Distributor, Task: t.Task, Request: t.Request, Device: t.Device, Why: t.Why, Seen: t.Seen, Forget: t.Forget,
+			})
 			bad++
 		}
 		sites = append(sites, j)
@@ -88,7 +91,7 @@ func (a *app) tasks(ctx context.Context, illegal bool) error {
 		return err
 	}
 	if illegal && bad > 0 {
-		return &reportedError{fmt.Errorf("%d illegal tasks", bad)}
+		return command.Reported(fmt.Errorf("%d illegal tasks", bad))
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/privyseal/privyseal/card"
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/cmd/internal/term/cardpin"
 	"github.com/privyseal/privyseal/firmware/attest"
@@ -20,7 +21,7 @@ import (
 const factoryManagementKey = "010203040506070801020304050607080102030405060708"
 
 func newCard(a *app) *cobra.Command {
-	return group("card", "Prepare officers' cards", newCardList(a), newCardEnrol(a))
+	return command.Group("card", "Prepare officers' cards", newCardList(a), newCardEnrol(a))
 }
 
 func newCardList(a *app) *cobra.Command {

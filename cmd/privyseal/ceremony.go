@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	ceremonydesk "github.com/privyseal/privyseal/cmd/internal/desk"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/cmd/internal/transport/pinned"
@@ -21,7 +22,7 @@ import (
 )
 
 func newCeremony(a *app) *cobra.Command {
-	return group("ceremony", "Initialise a system from one reviewed file",
+	return command.Group("ceremony", "Initialise a system from one reviewed file",
 		newCeremonyCheck(a), newCeremonyRun(a), newCeremonyShow(a))
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/heartbeat"
@@ -19,7 +20,7 @@ import (
 )
 
 func newHeartbeat(a *app) *cobra.Command {
-	return group("heartbeat", "See what keeps devices alive, and silence one", newHeartbeatStatus(a), newHeartbeatRevoke(a), newHeartbeatPiece(a))
+	return command.Group("heartbeat", "See what keeps devices alive, and silence one", newHeartbeatStatus(a), newHeartbeatRevoke(a), newHeartbeatPiece(a))
 }
 
 func newHeartbeatStatus(a *app) *cobra.Command {
@@ -220,7 +221,7 @@ func (a *app) heartbeatStatus(ctx context.Context, devices []string, watch bool)
 	}
 	if text := b.trouble(); text != "" {
 		a.tell("%s", text)
-		return &reportedError{errors.New(text)}
+		return command.Reported(errors.New(text))
 	}
 	return nil
 }

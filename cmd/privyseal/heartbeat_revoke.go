@@ -14,6 +14,7 @@ import (
 
 	"github.com/privyseal/privyseal/card"
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	ceremonydesk "github.com/privyseal/privyseal/cmd/internal/desk"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/ledger"
@@ -292,8 +293,8 @@ func (a *app) reportRevoked(q *revoking, got []client.Revocation) error {
 	case out.Silenced && !q.named, q.named && all:
 		return nil
 	case q.named:
-		return &reportedError{errors.New("not all sources have confirmed")}
+		return command.Reported(errors.New("not all sources have confirmed"))
 	}
 	a.tell("hint: repeat the command for those that have not confirmed, or silence them at their machines: privyseal-heartbeat revoke --dir DIR %s", out.Device)
-	return &reportedError{errors.New("the device is not silenced")}
+	return command.Reported(errors.New("the device is not silenced"))
 }

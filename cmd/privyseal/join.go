@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
@@ -55,7 +56,7 @@ func (a *app) join(ctx context.Context, url, pin, id string) error {
 	}
 	conn, err := client.DialURL(url, tls)
 	if err != nil {
-		return &usageError{term.WithHint(err, "write --url as the ceremony file has it")}
+		return command.Misused(term.WithHint(err, "write --url as the ceremony file has it"))
 	}
 	defer conn.Close()
 	got, err := conn.System(ctx, 0, true)
@@ -129,7 +130,7 @@ func (a *app) system() (*client.System, error) {
 func (a *app) dialFirst(ctx context.Context, s *client.System, serves func(id string) (ledger.Server, error)) (*client.Conn, ledger.Server, error) {
 	first, err := serves(a.server)
 	if err != nil {
-		return nil, first, &usageError{err}
+		return nil, first, command.Misused(err)
 	}
 	conn, srv, away := a.dial(ctx, s, first.ID)
 	for _, other := range s.State().Servers() {
@@ -153,7 +154,7 @@ func (a *app) dialFirst(ctx context.Context, s *client.System, serves func(id st
 func (a *app) dial(ctx context.Context, s *client.System, id string) (*client.Conn, ledger.Server, error) {
 	srv, err := s.Server(id)
 	if err != nil {
-		return nil, srv, &usageError{err}
+		return nil, srv, command.Misused(err)
 	}
 	conn, err := client.Dial(srv)
 	if err != nil {

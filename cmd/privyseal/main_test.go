@@ -139,7 +139,7 @@ func TestInterruptAtQuestion(t *testing.T) {
 		go func() { code <- a.run(ctx, append([]string{"--home", r.home}, args...)) }()
 		select {
 		case got := <-code:
-			if got != exitFailed || !strings.Contains(errs.String(), question) || !strings.HasSuffix(errs.String(), "error: interrupted\n") {
+			if got != exitFailed || !strings.Contains(errs.String(), question) || !strings.HasSuffix(errs.String(), " \nerror: interrupted\n") {
 				t.Errorf("%v: exit %d\n%s", args, got, errs)
 			}
 		case <-time.After(30 * time.Second):

@@ -12,6 +12,7 @@ import (
 
 	"github.com/privyseal/privyseal/card"
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/envelope"
@@ -20,7 +21,7 @@ import (
 
 func newOfficer(a *app) *cobra.Command {
 	var serial string
-	c := group("officer", "Look at what is asked, approve or reject it, unlock devices",
+	c := command.Group("officer", "Look at what is asked, approve or reject it, unlock devices",
 		newInbox(a, &serial), newShow(a, &serial), newApprove(a, &serial), newReject(a, &serial), newUnlock(a, &serial))
 	c.PersistentFlags().StringVar(&serial, "card", "", "serial number of the officer's card (default: the only one there)")
 	return c
@@ -245,7 +246,7 @@ func waitFlag(c *cobra.Command, wait *time.Duration) {
 func named(digests []string, device string) func([]*client.Item) bool {
 	return func(items []*client.Item) bool {
 		_, err := pick(items, digests, false, device)
-		return err == nil || errors.As(err, new(*usageError))
+		return err == nil || errors.As(err, new(*command.UsageError))
 	}
 }
 

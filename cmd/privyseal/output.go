@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -52,9 +51,8 @@ func (a *app) agree(question string) error {
 	if !a.interactive || a.json {
 		return usage("nobody is there to say yes", "look at it with \"privyseal officer show\", then repeat the command with --yes")
 	}
-	fmt.Fprintf(a.err, "%s [y/N] ", term.Clean(question))
-	line, err := bufio.NewReader(io.LimitReader(a.in, 1024)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
+	line, err := term.Question(a.in, a.err, question+" [y/N]")
+	if err != nil && !errors.Is(err, term.ErrCancelled) {
 		return err
 	}
 	switch strings.ToLower(strings.TrimSpace(line)) {

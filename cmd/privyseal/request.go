@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/profile"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/document"
@@ -26,7 +27,7 @@ import (
 const maxCSRFile = 256 << 10
 
 func newRequest(a *app) *cobra.Command {
-	return group("request", "Ask for a signature", newRequestCertificate(a), newRequestFile(a), newRequestEntry(a), newRequestStatus(a))
+	return command.Group("request", "Ask for a signature", newRequestCertificate(a), newRequestFile(a), newRequestEntry(a), newRequestStatus(a))
 }
 
 // asking is what all requests have in common.
@@ -36,7 +37,7 @@ type asking struct {
 	lifetime                     time.Duration
 	wait                         waiting
 	// command is what a request for an entry of the ledger is about.
-	command *command
+	command *ledgerCommand
 }
 
 // waiting says what to do until there is a result.
@@ -103,7 +104,7 @@ Profiles:
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if q.Profile, err = profile.Find(prof); err != nil {
-				return &usageError{err}
+				return command.Misused(err)
 			}
 			if q.Days == 0 && c.Flags().Changed("days") {
 				return usage("a certificate is valid for one day at least", "leave out --days for the profile's validity")

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/medium"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/document"
@@ -21,14 +22,14 @@ import (
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
 
-// command is a command of the ledger before it has its place there.
-type command struct {
+// ledgerCommand is a command of the ledger before it has its place there.
+type ledgerCommand struct {
 	kind string
 	body any
 }
 
 func newRequestEntry(a *app) *cobra.Command {
-	return group("entry", "Ask for a command of the ledger, which the system-wide authority signs", newEntryNotice(a), newEntryBackup(a), newEntryDealing(a))
+	return command.Group("entry", "Ask for a command of the ledger, which the system-wide authority signs", newEntryNotice(a), newEntryBackup(a), newEntryDealing(a))
 }
 
 const entryLong = `
@@ -62,7 +63,7 @@ TIME is a day (2026-01-31), a moment (2026-01-31T18:00Z), or a time from now
 			if err := a.checkNotice(n); err != nil {
 				return err
 			}
-			q.Kind, q.command = document.KindEntry, &command{ledger.KindNotice, n}
+			q.Kind, q.command = document.KindEntry, &ledgerCommand{ledger.KindNotice, n}
 			return a.request(c.Context(), &q)
 		},
 	}
@@ -123,7 +124,7 @@ TIME is a day (2026-01-31) or a moment (2026-01-31T18:00Z).` + entryLong,
 			if err := a.checkShare(b.Device, b.Share); err != nil {
 				return err
 			}
-			q.Kind, q.command = document.KindEntry, &command{ledger.KindBackup, b}
+			q.Kind, q.command = document.KindEntry, &ledgerCommand{ledger.KindBackup, b}
 			return a.request(c.Context(), &q)
 		},
 	}
@@ -165,7 +166,7 @@ before: privyseal authority install.` + entryLong,
 			if err := a.allInstalled(c.Context(), s, d, incomplete); err != nil {
 				return err
 			}
-			q.Kind, q.command = document.KindEntry, &command{ledger.KindDealing, d}
+			q.Kind, q.command = document.KindEntry, &ledgerCommand{ledger.KindDealing, d}
 			return a.request(c.Context(), &q)
 		},
 	}

@@ -144,7 +144,7 @@ func (s *shelf) has() []int {
 // entryOf is a request for a notice, and its signature by the authority.
 func (s *shelf) entryOf(sys *client.System, text string) (*client.Signed, []byte) {
 	s.t.Helper()
-	q := asking{command: &command{ledger.KindNotice, ledger.Notice{Text: text, From: s.Now, Until: s.Now + 60}}}
+	q := asking{command: &ledgerCommand{ledger.KindNotice, ledger.Notice{Text: text, From: s.Now, Until: s.Now + 60}}}
 	q.Kind, q.Approvals, q.Lifetime = document.KindEntry, document.ApprovalsSet, 3600
 	srv, _ := sys.State().Server("server-1")
 	r, err := q.newEntry(rand.Reader, sys.State(), s.Persons["officer-1a"].Card().Sign, srv, s.Now)

@@ -12,12 +12,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/envelope"
 )
 
 func newRequesterKey(a *app) *cobra.Command {
-	return group("requester-key", "Software keys that may ask for signatures and never approve", &cobra.Command{
+	return command.Group("requester-key", "Software keys that may ask for signatures and never approve", &cobra.Command{
 		Use:   "new FILE",
 		Short: "Make a key, and print its public half for the ceremony file",
 		Args:  cobra.ExactArgs(1),

@@ -9,13 +9,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/threshold"
 	"github.com/privyseal/privyseal/firmware/threshold/scheme"
 )
 
 func newScheme(a *app) *cobra.Command {
-	return group("scheme", "Compare ways of sharing a key, on this machine and with a key made for that", newSchemeCompare(a), newSchemeGroup(a))
+	return command.Group("scheme", "Compare ways of sharing a key, on this machine and with a key made for that", newSchemeCompare(a), newSchemeGroup(a))
 }
 
 // comparison is what "scheme compare" was asked.
@@ -117,7 +118,7 @@ func (a *app) schemeFacts(ctx context.Context, q comparison) ([]*compared, error
 		for _, name := range q.only {
 			s, err := scheme.Lookup(name)
 			if err != nil {
-				return nil, &usageError{term.WithHint(err, "leave --only out for all")}
+				return nil, command.Misused(term.WithHint(err, "leave --only out for all"))
 			}
 			schemes = append(schemes, s)
 		}
@@ -139,7 +140,7 @@ func (a *app) schemeFacts(ctx context.Context, q comparison) ([]*compared, error
 		columns = append(columns, c)
 	}
 	if !slices.ContainsFunc(columns, func(c *compared) bool { return c.Facts != nil }) {
-		return nil, &usageError{term.WithHint(refused, "choose other numbers with --n, --t and --bits")}
+		return nil, command.Misused(term.WithHint(refused, "choose other numbers with --n, --t and --bits"))
 	}
 	return columns, nil
 }

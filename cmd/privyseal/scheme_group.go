@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/threshold/grouping"
 )
@@ -145,5 +146,5 @@ func groupingError(err error) error {
 	case errors.Is(err, context.Canceled):
 		return err
 	}
-	return &usageError{term.WithHint(err, "see: privyseal scheme group --help")}
+	return command.Misused(term.WithHint(err, "see: privyseal scheme group --help"))
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	ceremonydesk "github.com/privyseal/privyseal/cmd/internal/desk"
 	"github.com/privyseal/privyseal/cmd/internal/medium"
 	"github.com/privyseal/privyseal/firmware/document"
@@ -16,7 +17,7 @@ import (
 )
 
 func newSystem(a *app) *cobra.Command {
-	return group("system", "The system's tables, as verified at home", newSystemShow(a), newSystemExport(a))
+	return command.Group("system", "The system's tables, as verified at home", newSystemShow(a), newSystemExport(a))
 }
 
 func newSystemShow(a *app) *cobra.Command {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/document"
 	"github.com/privyseal/privyseal/firmware/ledger"
@@ -21,7 +22,7 @@ import (
 )
 
 func newVerify(a *app) *cobra.Command {
-	return group("verify", "Verify what the system signed, by the keys in its genesis", newVerifyFile(a), newVerifyCertificate(a))
+	return command.Group("verify", "Verify what the system signed, by the keys in its genesis", newVerifyFile(a), newVerifyCertificate(a))
 }
 
 func newVerifyFile(a *app) *cobra.Command {

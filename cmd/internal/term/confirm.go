@@ -14,8 +14,7 @@ func Confirm(in io.Reader, out io.Writer, word string) error {
 	if word == "" || strings.TrimSpace(word) != word {
 		return fmt.Errorf("%w: no word to type", ErrNotConfirmed)
 	}
-	fmt.Fprintf(out, "type %q to go on: ", Clean(word))
-	line, err := readLine(in)
+	line, err := Question(in, out, fmt.Sprintf("type %q to go on:", Clean(word)))
 	if err != nil {
 		return err
 	}
@@ -33,8 +32,7 @@ func ConfirmHeard(in io.Reader, out io.Writer, what, want string) error {
 	if plain(want) == "" {
 		return fmt.Errorf("%w: no %s to type", ErrNotConfirmed, Clean(what))
 	}
-	fmt.Fprintf(out, "%s: ", Clean(what))
-	line, err := readLine(in)
+	line, err := Question(in, out, Clean(what)+":")
 	if err != nil {
 		return err
 	}
@@ -42,6 +40,17 @@ func ConfirmHeard(in io.Reader, out io.Writer, what, want string) error {
 		return fmt.Errorf("%w: that is another %s", ErrNotConfirmed, Clean(what))
 	}
 	return nil
+}
+
+// Question asks for a line, which is at most 1024 octets long. ErrCancelled is
+// the end of input. It reads no further than the line.
+func Question(in io.Reader, out io.Writer, question string) (string, error) {
+	fmt.Fprintf(out, "%s ", Clean(question))
+	line, err := readLine(in)
+	if err != nil {
+		fmt.Fprintln(out) // nobody did: what is said next has a line of its own
+	}
+	return line, err
 }
 
 // readLine reads byte by byte, so that what follows the line stays unread.

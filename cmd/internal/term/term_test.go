@@ -72,7 +72,7 @@ func TestConfirm(t *testing.T) {
 		if rest, _ := io.ReadAll(in); string(rest) != c.rest {
 			t.Errorf("%q: left %q", c.typed, rest)
 		}
-		if out.String() != `type "erase" to go on: ` {
+		if strings.TrimSuffix(out.String(), "\n") != `type "erase" to go on: ` || strings.HasSuffix(out.String(), "\n") != errors.Is(c.err, ErrCancelled) {
 			t.Errorf("%q", out)
 		}
 	}
@@ -106,7 +106,7 @@ func TestConfirmHeard(t *testing.T) {
 		if err := ConfirmHeard(in, out, "fingerprint", "12ab 34cd"); !errors.Is(err, c.err) {
 			t.Errorf("%q: %v", c.typed, err)
 		}
-		if rest, _ := io.ReadAll(in); string(rest) != c.rest || out.String() != "fingerprint: " {
+		if rest, _ := io.ReadAll(in); string(rest) != c.rest || strings.TrimSuffix(out.String(), "\n") != "fingerprint: " {
 			t.Errorf("%q: left %q, wrote %q", c.typed, rest, out)
 		}
 	}

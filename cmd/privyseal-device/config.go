@@ -15,9 +15,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/store/atomicfile"
 	"github.com/privyseal/privyseal/cmd/internal/term"
+	"github.com/privyseal/privyseal/cmd/internal/transport/link"
+	"github.com/privyseal/privyseal/cmd/internal/transport/pinned"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/hsm"
 )
@@ -69,6 +73,23 @@ func (c *config) validate() error {
 	}
 	if c.Serial == "" || c.Model == "" {
 		return errors.New("a device has a serial number and a model")
+	}
+	return nil
+}
+
+// checkLink refuses an address that could never be dialled, before a token is
+// made that cannot be made again.
+func (c *config) checkLink() error {
+	if err := link.CheckDial(c.Link); err != nil {
+		return command.Misused(term.WithHint(fmt.Errorf("--link: %w", err), "write it as unix:PATH or tls:HOST:PORT"))
+	}
+	if strings.HasPrefix(c.Link, "tls:") && len(c.Pins) == 0 {
+		return command.Usage("a tls link needs the pin of the server's transport key", "name it with --pin: the field tls in what 'privyseal-server init' printed")
+	}
+	for _, p := range c.Pins {
+		if _, err := pinned.ParsePin(p); err != nil {
+			return command.Misused(term.WithHint(fmt.Errorf("--pin: %w", err), "it is the field tls in what 'privyseal-server init' printed"))
+		}
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ func TestImports(t *testing.T) {
 		"cmd/internal/bootclock":        true, // and the kernel's clock, by golang.org/x/sys
 		"cmd/internal/store/atomicfile": true,
 		"cmd/internal/store/journal":    true,
+		"cmd/internal/command":          true,
 		"cmd/internal/term":             true,
 		"cmd/internal/transport/link":   true,
 		"cmd/internal/transport/pinned": true,

@@ -65,6 +65,9 @@ func initialise(dir string, c *config) (*identity, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
+	if err := c.checkLink(); err != nil {
+		return nil, err
+	}
 	if c.Module == "" {
 		c.Module, c.SoftHSM = hsm.DefaultModule(), true
 	}

@@ -2,14 +2,20 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+
+	"github.com/privyseal/privyseal/cmd/internal/command"
+	"github.com/privyseal/privyseal/cmd/internal/command/commandtest"
 	"github.com/privyseal/privyseal/cmd/internal/store/atomicfile"
 	"github.com/privyseal/privyseal/hsm"
 )
@@ -127,19 +133,88 @@ func TestSetPINAgain(t *testing.T) {
 	}
 }
 
+// do runs a command in this process.
+func do(t *testing.T, typed string, args ...string) (code int, out, errs string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	code = command.Run(t.Context(), command.Streams{In: strings.NewReader(typed), Out: &o, Err: &e}, args, func(command.Streams) *cobra.Command { return newCommand() })
+	return code, o.String(), e.String()
+}
+
 func TestResetAsks(t *testing.T) {
 	dir, _ := newDevice(t)
 	for _, typed := range []string{"yes\n", "d1\n"} {
 		gone := typed == "d1\n"
-		cmd := newReset()
-		cmd.SetArgs([]string{"--dir", dir})
-		cmd.SetIn(strings.NewReader(typed))
-		cmd.SetErr(new(bytes.Buffer))
-		cmd.SilenceErrors, cmd.SilenceUsage = true, true
-		err := cmd.ExecuteContext(context.Background())
+		code, _, errs := do(t, typed, "reset", "--dir", dir)
 		_, there := os.Stat(filepath.Join(dir, fileConfig))
-		if (err == nil) != gone || errors.Is(there, os.ErrNotExist) != gone {
-			t.Errorf("typed %q: %v, gone %v", typed, err, errors.Is(there, os.ErrNotExist))
+		if (code == command.ExitOK) != gone || errors.Is(there, os.ErrNotExist) != gone {
+			t.Errorf("typed %q: exit %d, gone %v\n%s", typed, code, errors.Is(there, os.ErrNotExist), errs)
 		}
+	}
+}
+
+// Ctrl-C at the question destroys nothing.
+func TestResetInterrupted(t *testing.T) {
+	dir, _ := newDevice(t)
+	before := names(t, dir)
+	c := exec.CommandContext(t.Context(), os.Args[0], "reset", "--dir", dir)
+	c.Env = append(os.Environ(), envProgram+"=1")
+	code, screen := commandtest.CtrlC(t, c, `type "d1" to go on: `)
+	if code != command.ExitFailed || !strings.HasSuffix(screen, "\nerror: interrupted\n") {
+		t.Errorf("exit %d\n%s", code, screen)
+	}
+	if after := names(t, dir); !slices.Equal(before, after) {
+		t.Errorf("it was\n%q\nand is\n%q", before, after)
+	}
+}
+
+// names are those of all files below a directory.
+func names(t *testing.T, dir string) (out []string) {
+	t.Helper()
+	if err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		out = append(out, path)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// What could never run is refused before anything is made.
+func TestInitChecksFirst(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "d1")
+	for _, x := range []struct {
+		want string
+		args []string
+	}{
+		{`"bogus" is neither unix:PATH nor tls:HOST:PORT` + "\nhint: write it as", []string{"--link", "bogus"}},
+		{"the path of a socket has at most 107 octets", []string{"--link", "unix:/" + strings.Repeat("x", 107)}},
+		{"missing port", []string{"--link", "tls:host"}},
+		{"needs the pin", []string{"--link", "tls:host:1"}},
+		{"--pin: ", []string{"--link", "tls:host:1", "--pin", "x"}},
+	} {
+		code, out, errs := do(t, "", append([]string{"init", "--dir", dir, "--id", "d1", "--serial", "1", "--model", "lab"}, x.args...)...)
+		if code != command.ExitUsage || !strings.Contains(errs, x.want) || !strings.Contains(errs, "\nhint: ") || out != "" {
+			t.Errorf("%q: exit %d\n%s%s", x.args, code, out, errs)
+		}
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("something was made: %v", err)
+	}
+}
+
+func TestMisuse(t *testing.T) {
+	for want, args := range map[string][]string{
+		"hint: see: privyseal-device --help":      {"intt"},
+		"hint: see: privyseal-device run --help":  {"run"},
+		"hint: see: privyseal-device init --help": {"init", "--dri", "x"},
+		"hint: usage: privyseal-device reset":     {"reset", "x", "--dir", "d"},
+	} {
+		if code, _, errs := do(t, "", args...); code != command.ExitUsage || !strings.Contains(errs, want) {
+			t.Errorf("%q: exit %d\n%s", args, code, errs)
+		}
+	}
+	if code, out, _ := do(t, "", "--version"); code != command.ExitOK || !strings.HasPrefix(out, "privyseal-device version ") {
+		t.Errorf("exit %d\n%s", code, out)
 	}
 }

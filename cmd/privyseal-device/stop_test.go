@@ -26,6 +26,9 @@ import (
 	"github.com/privyseal/privyseal/firmware"
 )
 
+// envProgram makes of the test the program itself.
+const envProgram = "PRIVYSEAL_TEST_DEVICE"
+
 // The environment of a device process that stops itself.
 const (
 	envDir   = "PRIVYSEAL_TEST_DIR"
@@ -34,6 +37,9 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(envProgram) != "" {
+		main()
+	}
 	if dir := os.Getenv(envDir); dir != "" {
 		if err := stopping(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -18,7 +18,7 @@ func TestImports(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	own := []string{"cmd/privyseal-distributor", "cmd/internal/medium", "cmd/internal/term", "cmd/internal/term/cardpin", "card",
+	own := []string{"cmd/privyseal-distributor", "cmd/internal/medium", "cmd/internal/command", "cmd/internal/term", "cmd/internal/term/cardpin", "card",
 		"cmd/internal/api", // what a page of the ledger is; formats alone
 	}
 	modules := []string{ // all that is not ours
@@ -54,7 +54,7 @@ func TestWritesToTheMediumAlone(t *testing.T) {
 		"medium.go: os.Mkdir":   1, // the medium's own directory
 	}
 	found := map[string]int{}
-	for _, dir := range []string{".", "../internal/medium", "../internal/api", "../internal/term", "../internal/term/cardpin", "../../card"} {
+	for _, dir := range []string{".", "../internal/medium", "../internal/api", "../internal/command", "../internal/term", "../internal/term/cardpin", "../../card"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatal(dir, err)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 )
 
@@ -36,13 +37,6 @@ func start(root string) int {
 	return a.run(ctx, os.Args[1:])
 }
 
-// Exit codes.
-const (
-	exitOK     = 0
-	exitFailed = 1
-	exitUsage  = 2
-)
-
 // app is one run of the program.
 type app struct {
 	in       io.Reader
@@ -55,29 +49,13 @@ type app struct {
 
 	pinentry, system  string
 	json, notIsolated bool
-
-	started bool // a command began: errors from here on are not the usage's
 }
 
 func (a *app) run(ctx context.Context, args []string) int {
-	c := a.command()
-	c.SetArgs(args)
-	c.SetIn(a.in)
-	c.SetOut(a.out)
-	c.SetErr(a.err)
-	switch err := c.ExecuteContext(ctx); {
-	case err == nil:
-		return exitOK
-	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
-		term.PrintError(a.err, errors.New("interrupted: nothing was dealt"))
-		return exitFailed
-	case !a.started:
-		term.PrintError(a.err, term.WithHint(err, "see: privyseal-distributor --help"))
-		return exitUsage
-	default:
-		term.PrintError(a.err, err)
-		return exitFailed
-	}
+	return command.Run(ctx, command.Streams{In: a.in, Out: a.out, Err: a.err}, args, func(s command.Streams) *cobra.Command {
+		a.in, a.out = s.In, s.Out
+		return a.command()
+	})
 }
 
 func (a *app) command() *cobra.Command {
@@ -88,8 +66,6 @@ func (a *app) command() *cobra.Command {
 a machine without a network, on a medium that privyseal authority invite wrote,
 and carry the medium back: privyseal authority install. Then shut the machine
 down. It writes to the medium and nowhere else.`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
 	}
 	f := c.PersistentFlags()
 	f.StringVar(&a.pinentry, "pinentry", "", "program that asks for PINs (default: $"+term.PinentryVar+", else the terminal)")
@@ -99,12 +75,16 @@ down. It writes to the medium and nowhere else.`,
 	for _, sub := range c.Commands() {
 		do := sub.RunE
 		sub.RunE = func(c *cobra.Command, args []string) error {
-			a.started = true
 			// Every verb reads what may be made into secrets a moment later.
 			if err := harden(a.root); err != nil {
 				return err
 			}
-			return do(c, args)
+			err := do(c, args)
+			if c.Context().Err() != nil && errors.Is(err, context.Canceled) {
+				// The medium is written last, and in one go.
+				return term.WithHint(err, "nothing was dealt: run the same command again")
+			}
+			return err
 		}
 	}
 	return c

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/privyseal/privyseal/cmd/internal/command"
+	"github.com/privyseal/privyseal/cmd/internal/command/commandtest"
 	"github.com/privyseal/privyseal/cmd/internal/medium"
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 )
@@ -42,17 +44,30 @@ func TestDealAndExtend(t *testing.T) {
 	}
 
 	// Refused, and nothing written.
-	r.fails(exitUsage, "arg(s)", "", "deal")
-	r.fails(exitFailed, "belongs to system", "bank-ca\n", "deal", dir, "--system", strings.Repeat("ab", 32))
-	r.fails(exitFailed, "that is another", "0123456789\n", "deal", dir)
-	r.fails(exitFailed, "was not typed", id[:20]+"\nyes\n", "deal", dir)
-	r.fails(exitFailed, "has no authority in the ledger yet", "", "extend", dir, "--system", id)
+	r.fails(command.ExitUsage, "MEDIUM is missing\nhint: usage: privyseal-distributor deal MEDIUM", "", "deal")
+	r.fails(command.ExitUsage, "hint: see: privyseal-distributor --help", "", "dael")
+	if x := r.ok("", "--version"); !strings.HasPrefix(x.out, "privyseal-distributor version ") {
+		t.Errorf("%q", x.out)
+	}
+	r.fails(command.ExitFailed, "belongs to system", "bank-ca\n", "deal", dir, "--system", strings.Repeat("ab", 32))
+	r.fails(command.ExitFailed, "that is another", "0123456789\n", "deal", dir)
+	r.fails(command.ExitFailed, "was not typed", id[:20]+"\nyes\n", "deal", dir)
+	r.fails(command.ExitFailed, "has no authority in the ledger yet", "", "extend", dir, "--system", id)
 	quiet := r.kernel
 	m := alone()
 	m["sys/class/net/eth0/flags"] = "0x1003\n"
 	r.kernel = kernel(t, m)
-	r.fails(exitFailed, "interface eth0 is up", "bank-ca\n", "deal", dir, "--system", id)
+	r.fails(command.ExitFailed, "interface eth0 is up", "bank-ca\n", "deal", dir, "--system", id)
 	r.kernel = quiet
+	for question, args := range map[string][]string{
+		"from that record: ":        {"deal", dir},
+		`type "bank-ca" to go on: `: {"deal", dir, "--system", id},
+	} {
+		c, _, _ := r.command("", args...)
+		if code, screen := commandtest.CtrlC(t, c, question); code != command.ExitFailed || !strings.HasSuffix(screen, "error: interrupted\nhint: nothing was dealt: run the same command again\n") {
+			t.Errorf("%q: exit %d\n%s", args, code, screen)
+		}
+	}
 	r.slots[ledgertest.Requester].Remove()
 	c, _, _ := r.command("bank-ca\n", "deal", dir, "--system", id) // killed while it waits for the operator's card
 	r.check(c.Start())
@@ -92,7 +107,7 @@ func TestDealAndExtend(t *testing.T) {
 	if out, err := exec.Command("openssl", "verify", "-CAfile", filepath.Join(dir, medium.FileRoot), filepath.Join(dir, medium.FileRoot)).CombinedOutput(); err != nil {
 		t.Errorf("openssl: %v\n%s", err, out)
 	}
-	r.fails(exitFailed, "dealt to already", "bank-ca\n", "deal", dir, "--system", id)
+	r.fails(command.ExitFailed, "dealt to already", "bank-ca\n", "deal", dir, "--system", id)
 	x = r.ok("", "show", dir, "--system", id)
 	for _, want := range []string{"isolated     yes", "SHA-256 of the public key", "any 2 of 3 open it: Officer 1a (officer-1a)"} {
 		if !strings.Contains(x.out, want) {
@@ -107,8 +122,8 @@ func TestDealAndExtend(t *testing.T) {
 	// A combiner more, of the reserve, with two of the three keepers' cards, on a
 	// machine that says it has a network.
 	second := r.invite(r.plan(3, kept))
-	r.fails(exitFailed, "already", "bank-ca\n", "deal", second, "--system", id)
-	r.fails(exitFailed, "the reserve is needed", "bank-ca\n", "extend", second, "--system", id)
+	r.fails(command.ExitFailed, "already", "bank-ca\n", "deal", second, "--system", id)
+	r.fails(command.ExitFailed, "the reserve is needed", "bank-ca\n", "extend", second, "--system", id)
 	r.slots["officer-1a"].Remove()
 	defer r.slots["officer-1a"].Reinsert()
 	r.kernel = kernel(t, m)
@@ -185,7 +200,7 @@ func TestAbandoned(t *testing.T) {
 		copied := filepath.Join(t.TempDir(), "medium")
 		r.check(os.CopyFS(copied, os.DirFS(next)))
 		r.check(change(filepath.Join(copied, "abandoned", "01.dealing")))
-		r.fails(exitFailed, "abandoned/01.dealing", "bank-ca\n", "extend", copied, "--system", id, "--reserve", first)
+		r.fails(command.ExitFailed, "abandoned/01.dealing", "bank-ca\n", "extend", copied, "--system", id, "--reserve", first)
 	}
 	var done struct{ Counted []string }
 	r.check(json.Unmarshal([]byte(r.ok("bank-ca\n", "--json", "extend", next, "--system", id, "--reserve", first).out), &done))
@@ -214,7 +229,7 @@ func TestAbandoned(t *testing.T) {
 	// What is none of this authority is not counted.
 	forged := x.Dealing
 	forged.Created++
-	r.fails(exitFailed, "confirmation: it is of another dealing", "", "show", r.invite(grown, forged))
+	r.fails(command.ExitFailed, "confirmation: it is of another dealing", "", "show", r.invite(grown, forged))
 }
 
 // TestTamperedMedium changes each file of a medium, and leaves some half written.
@@ -231,7 +246,7 @@ func TestTamperedMedium(t *testing.T) {
 		r.check(err)
 		data[len(data)/2] ^= 1
 		r.check(os.WriteFile(path, data, 0o600))
-		if x := r.fails(exitFailed, "", "bank-ca\n", "deal", copied, "--system", id); !strings.Contains(x.err, "sha256") && !strings.Contains(x.err, name) {
+		if x := r.fails(command.ExitFailed, "", "bank-ca\n", "deal", copied, "--system", id); !strings.Contains(x.err, "sha256") && !strings.Contains(x.err, name) {
 			t.Errorf("%s changed:\n%s", name, x.err)
 		}
 	}
@@ -239,16 +254,16 @@ func TestTamperedMedium(t *testing.T) {
 	half := filepath.Join(t.TempDir(), "medium")
 	r.check(os.CopyFS(half, os.DirFS(dir)))
 	r.check(os.WriteFile(filepath.Join(half, medium.FileDealing), []byte{1}, 0o600))
-	x := r.fails(exitFailed, "half written: dealing.cbor without DEALT.sha256", "bank-ca\n", "deal", half, "--system", id)
+	x := r.fails(command.ExitFailed, "half written: dealing.cbor without DEALT.sha256", "bank-ca\n", "deal", half, "--system", id)
 	if !strings.Contains(x.err, "remove these files") {
 		t.Error(x.err)
 	}
-	if x := r.fails(exitFailed, "half written", "", "show", half); !strings.Contains(x.out, "Example Bank") {
+	if x := r.fails(command.ExitFailed, "half written", "", "show", half); !strings.Contains(x.out, "Example Bank") {
 		t.Errorf("a half written medium is not shown:\n%s%s", x.out, x.err)
 	}
-	r.fails(exitFailed, "nothing was written here", "bank-ca\n", "deal", t.TempDir(), "--system", id)
+	r.fails(command.ExitFailed, "nothing was written here", "bank-ca\n", "deal", t.TempDir(), "--system", id)
 	// A plan that does not fit the system: the line is named.
 	r.check(os.Remove(filepath.Join(half, medium.FileDealing)))
 	wrong := r.invite(strings.Replace(text, "server-1", "server-9", 1))
-	r.fails(exitFailed, "plan.yaml: line 10", "bank-ca\n", "deal", wrong, "--system", id)
+	r.fails(command.ExitFailed, "plan.yaml: line 10", "bank-ca\n", "deal", wrong, "--system", id)
 }

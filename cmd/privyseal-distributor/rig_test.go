@@ -20,6 +20,7 @@ import (
 	"github.com/privyseal/privyseal/card"
 	"github.com/privyseal/privyseal/card/virtual"
 	"github.com/privyseal/privyseal/card/virtual/vpcd"
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/medium"
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/envelope"
@@ -247,7 +248,7 @@ func (r *rig) run(typed string, args ...string) ran {
 func (r *rig) ok(typed string, args ...string) ran {
 	r.t.Helper()
 	x := r.run(typed, args...)
-	if x.code != exitOK {
+	if x.code != command.ExitOK {
 		r.t.Fatalf("%q: exit %d\n%s%s", args, x.code, x.out, x.err)
 	}
 	return x

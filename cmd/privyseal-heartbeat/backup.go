@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/source"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 )
@@ -72,7 +73,7 @@ func parseHolders(pieces []string) ([]source.Holder, error) {
 		if several {
 			n, err := strconv.ParseUint(card, 10, 32)
 			if err != nil || n == 0 {
-				return nil, fmt.Errorf("%q is not the serial number of a card", card)
+				return nil, command.Usage(fmt.Sprintf("%q is not the serial number of a card", card), "it is printed on the card; --piece takes PERSON or PERSON:SERIAL")
 			}
 			h.Card = uint32(n)
 		}

@@ -18,6 +18,7 @@ func TestImports(t *testing.T) {
 		"cmd/internal/source":           true,
 		"cmd/internal/bootclock":        true,
 		"cmd/internal/store/atomicfile": true,
+		"cmd/internal/command":          true,
 		"cmd/internal/term":             true,
 		"cmd/internal/transport/link":   true,
 		"cmd/internal/transport/pinned": true,

@@ -8,7 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/source"
+	"github.com/privyseal/privyseal/cmd/internal/term"
+	"github.com/privyseal/privyseal/cmd/internal/transport/link"
 	"github.com/privyseal/privyseal/firmware/envelope"
 )
 
@@ -40,7 +43,7 @@ ceremony was held already. Keys are files: a PKCS#11 token is not supported.`,
 			var err error
 			if system != "" {
 				if id, err = envelope.ParseHash(system); err != nil {
-					return fmt.Errorf("--system: %w", err)
+					return command.Misused(term.WithHint(fmt.Errorf("--system: %w", err), "it is what the ceremony printed, 64 hex digits"))
 				}
 			}
 			if c.Link, err = absolute(c.Link); err != nil {
@@ -77,12 +80,18 @@ ceremony was held already. Keys are files: a PKCS#11 token is not supported.`,
 	return cmd
 }
 
-// absolute makes a socket's path independent of where the source is started.
-func absolute(link string) (string, error) {
-	path, ok := strings.CutPrefix(link, "unix:")
-	if !ok || path == "" {
-		return link, nil
+// absolute makes a socket's path independent of where the source is started. It
+// refuses an address that could never be dialled.
+func absolute(address string) (string, error) {
+	if path, ok := strings.CutPrefix(address, "unix:"); ok && path != "" {
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return "", err
+		}
+		address = "unix:" + abs
 	}
-	abs, err := filepath.Abs(path)
-	return "unix:" + abs, err
+	if err := link.CheckDial(address); err != nil {
+		return "", command.Misused(term.WithHint(fmt.Errorf("--link: %w", err), "write it as unix:PATH or tls:HOST:PORT"))
+	}
+	return address, nil
 }

@@ -3,27 +3,30 @@
 // has to take its sources as well.
 //
 // It exits with 0 when what was asked was done or a running source was told to
-// end, and with 1 otherwise.
+// end, 1 when it was refused or failed, and 2 when it was asked wrongly.
 package main
 
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/privyseal/privyseal/cmd/internal/term"
+	"github.com/privyseal/privyseal/cmd/internal/command"
 )
 
-func main() { term.Main(newCommand()) }
+func main() { command.Main(newCommand()) }
 
 func newCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:           "privyseal-heartbeat",
-		Short:         "A heartbeat source or satellite of Privyseal",
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		// Every verb but help reads keys.
-		PersistentPreRunE: func(*cobra.Command, []string) error { return harden() },
+	c := &cobra.Command{Use: "privyseal-heartbeat", Short: "A heartbeat source or satellite of Privyseal"}
+	c.AddCommand(newInit(), command.Server(newRun()), newStatus(), newRevoke(), newRotate(), newBackup(), newRestore())
+	for _, verb := range c.Commands() {
+		do := verb.RunE
+		verb.RunE = func(c *cobra.Command, args []string) error {
+			// Every verb reads keys.
+			if err := harden(); err != nil {
+				return err
+			}
+			return do(c, args)
+		}
 	}
-	c.AddCommand(newInit(), newRun(), newStatus(), newRevoke(), newRotate(), newBackup(), newRestore())
 	return c
 }
 

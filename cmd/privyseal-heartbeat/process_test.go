@@ -12,13 +12,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
+	"github.com/privyseal/privyseal/cmd/internal/command"
+	"github.com/privyseal/privyseal/cmd/internal/command/commandtest"
 	"github.com/privyseal/privyseal/cmd/internal/source"
-	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/cmd/internal/transport/link"
 	"github.com/privyseal/privyseal/cmd/internal/transport/pinned"
 	"github.com/privyseal/privyseal/firmware/envelope"
@@ -69,15 +73,10 @@ func (r *rig) check(err error) {
 // do runs a command in this process.
 func (r *rig) do(in string, args ...string) (out, talk string, err error) {
 	r.t.Helper()
-	c := newCommand()
 	var o, e bytes.Buffer
-	c.SetArgs(args)
-	c.SetIn(strings.NewReader(in))
-	c.SetOut(&o)
-	c.SetErr(&e)
-	err = c.ExecuteContext(r.t.Context())
-	if err != nil {
-		term.PrintError(&e, err)
+	code := command.Run(r.t.Context(), command.Streams{In: strings.NewReader(in), Out: &o, Err: &e}, args, func(command.Streams) *cobra.Command { return newCommand() })
+	if code != command.ExitOK {
+		err = fmt.Errorf("exit %d", code)
 	}
 	return o.String(), e.String(), err
 }
@@ -176,6 +175,14 @@ func TestLife(t *testing.T) {
 	if out := r.must("rotate", "--dir", r.dir); out != "2\n" {
 		t.Errorf("rotate prints %q", out)
 	}
+	if _, talk, err := r.do("", "revoke", "--dir", r.dir, "device-9"); err == nil || !strings.HasPrefix(talk, "error: the system has no device") {
+		t.Errorf("asked of a device that is not there: %v\n%s", err, talk)
+	}
+	c := exec.Command(os.Args[0], "revoke", "--dir", r.dir, "device-1")
+	c.Env = append(os.Environ(), "PRIVYSEAL_TEST_HEARTBEAT=1")
+	if code, screen := commandtest.CtrlC(t, c, `type "device-1" to go on: `); code != command.ExitFailed || !strings.HasSuffix(screen, "\nerror: interrupted\n") {
+		t.Errorf("interrupted: exit %d\n%s", code, screen)
+	}
 	if out, _, err := r.do("yes\n", "revoke", "--dir", r.dir, "device-1"); err == nil || out != "" {
 		t.Errorf("revoked by another word: %v, %q", err, out)
 	}
@@ -208,6 +215,37 @@ func TestLife(t *testing.T) {
 		if !strings.Contains(log.String(), says) {
 			t.Errorf("the log does not say %q\n%s", says, log)
 		}
+	}
+}
+
+// What is asked wrongly makes nothing.
+func TestMisuse(t *testing.T) {
+	r := &rig{t: t, dir: filepath.Join(t.TempDir(), "h")}
+	init := []string{"init", "--dir", r.dir, "--id", "x", "--name", "x", "--kind", "satellite", "--server", "s", "--operator", "a", "--link"}
+	init = slices.Clip(init)
+	for want, args := range map[string][]string{
+		"DEVICE is missing\nhint: usage: privyseal-heartbeat revoke DEVICE --dir DIR": {"revoke", "--dir", r.dir},
+		`unknown command "rvk"`:                  {"rvk"},
+		"hint: see: privyseal-heartbeat --help":  {"rvoke"},
+		`required flag(s) "dir" not set`:         {"status"},
+		"no pieces":                              {"restore", "--dir", r.dir},
+		"is not the serial number of a card":     {"backup", "--dir", r.dir, "--out", "o", "--threshold", "2", "--piece", "a:b"},
+		"--system: ":                             append(init, "unix:x", "--system", "x"),
+		"is neither unix:PATH nor tls:HOST:PORT": append(init, "bogus"),
+		"the path of a socket has at most":       append(init, "unix:"+strings.Repeat("x", 107)),
+	} {
+		if out, talk, err := r.do("", args...); err == nil || err.Error() != "exit 2" || !strings.Contains(talk, want) || !strings.Contains(talk, "\nhint: ") || out != "" {
+			t.Errorf("%q: %v\n%s%s", args, err, out, talk)
+		}
+	}
+	if _, talk, err := r.do("", "revoke", "--dir", r.dir, "d9"); err == nil || !strings.HasPrefix(talk, "error: the directory holds no source") {
+		t.Errorf("asked where there is no source: %v\n%s", err, talk)
+	}
+	if _, err := os.Stat(r.dir); !os.IsNotExist(err) {
+		t.Errorf("something was made: %v", err)
+	}
+	if out := r.must("--version"); !strings.HasPrefix(out, "privyseal-heartbeat version ") {
+		t.Errorf("%q", out)
 	}
 }
 

@@ -1,13 +1,13 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/source"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 )
@@ -17,7 +17,7 @@ func newRestore() *cobra.Command {
 	var pins []string
 	var begin bool
 	cmd := &cobra.Command{
-		Use:   "restore --dir DIR (--begin --manifest FILE --link ADDRESS | PIECE...)",
+		Use:   "restore [PIECE...] --dir DIR [--begin --manifest FILE --link ADDRESS]",
 		Short: "Make a source again from the pieces of its backup",
 		Long: `Make a source again, in a new directory, in two steps.
 
@@ -37,13 +37,13 @@ Make sure that the lost source does not run.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case begin && len(args) > 0:
-				return errors.New("pieces come when the restoration has begun: leave --begin out")
+				return command.Usage("pieces come when the restoration has begun", "leave --begin out")
 			case begin:
 				return beginRestore(cmd, dir, manifest, link, pins)
 			case len(args) == 0:
-				return term.WithHint(errors.New("no pieces"), "begin with --begin, or name what the holders handed over")
+				return command.Usage("no pieces", "begin with --begin, or name what the holders handed over")
 			case manifest != "" || link != "" || pins != nil:
-				return errors.New("--manifest, --link and --pin belong to --begin")
+				return command.Usage("--manifest, --link and --pin belong to --begin", "leave them out, or say --begin")
 			}
 			src, epoch, err := source.Restore(dir, args, time.Now().Unix())
 			if err != nil {
@@ -65,7 +65,7 @@ Make sure that the lost source does not run.`,
 
 func beginRestore(cmd *cobra.Command, dir, manifest, link string, pins []string) error {
 	if manifest == "" || link == "" {
-		return errors.New("--begin needs --manifest and --link")
+		return command.Usage("--begin needs --manifest and --link", "see: privyseal-heartbeat restore --help")
 	}
 	m, err := source.ReadManifest(manifest)
 	if err != nil {

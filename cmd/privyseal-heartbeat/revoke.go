@@ -14,7 +14,7 @@ func newRevoke() *cobra.Command {
 	var dir, reason string
 	var yes bool
 	cmd := &cobra.Command{
-		Use:   "revoke --dir DIR DEVICE",
+		Use:   "revoke DEVICE --dir DIR",
 		Short: "Silence the source for a device, at this machine",
 		Long: `Silence the source for a device: when this command returns, the source makes no
 further beat for it, whether it runs or not. Asks for the device's id to be
@@ -27,6 +27,9 @@ unlock DEVICE', later than the revocation.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			device := args[0]
+			if err := source.CheckSilence(dir, device, reason); err != nil {
+				return hint(dir, err)
+			}
 			if !yes {
 				fmt.Fprintf(cmd.ErrOrStderr(), "This source makes no more beats for device %s until its officers unlock it.\n", term.Clean(device))
 				if err := term.Confirm(cmd.InOrStdin(), cmd.ErrOrStderr(), device); err != nil {

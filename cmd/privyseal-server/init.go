@@ -2,13 +2,18 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/server"
 	"github.com/privyseal/privyseal/cmd/internal/term"
+	"github.com/privyseal/privyseal/cmd/internal/transport/link"
+	"github.com/privyseal/privyseal/cmd/internal/transport/pinned"
 )
 
 func newInit() *cobra.Command {
@@ -27,6 +32,11 @@ The identity is printed. It holds nothing secret.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := absolute(c.Links); err != nil {
 				return err
+			}
+			for _, p := range slices.Concat(c.DevicePins, c.SourcePins) {
+				if _, err := pinned.ParsePin(p); err != nil {
+					return command.Misused(term.WithHint(err, "a pin is the SHA-256 of a transport key; 'privyseal-heartbeat init' prints a source's"))
+				}
 			}
 			for _, code := range outputs {
 				c.Outputs = append(c.Outputs, uint64(code))
@@ -59,18 +69,20 @@ The identity is printed. It holds nothing secret.`,
 	return cmd
 }
 
-// absolute makes socket paths independent of where the server is started.
+// absolute makes socket paths independent of where the server is started. It
+// refuses addresses at which no server could listen.
 func absolute(links []string) error {
 	for i, l := range links {
-		path, ok := strings.CutPrefix(l, "unix:")
-		if !ok {
-			continue
+		if path, ok := strings.CutPrefix(l, "unix:"); ok && path != "" {
+			abs, err := filepath.Abs(path)
+			if err != nil {
+				return err
+			}
+			links[i] = "unix:" + abs
 		}
-		abs, err := filepath.Abs(path)
-		if err != nil {
-			return err
+		if err := link.CheckListen(links[i]); err != nil {
+			return command.Misused(term.WithHint(fmt.Errorf("--link: %w", err), "write it as unix:PATH or tls:HOST:PORT"))
 		}
-		links[i] = "unix:" + abs
 	}
 	return nil
 }

@@ -10,19 +10,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/privyseal/privyseal/card/virtual"
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 )
 
 func newFault(dir *string) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "fault",
-		Short: "Make a card fail: pull it out, delay it, swap it",
-		Long: `Make a card of a running "run" fail. Without --at a card is pulled or swapped at
+	cmd := command.Group("fault", "Make a card fail: pull it out, delay it, swap it",
+		newUnplug(dir), newInsert(dir), newDelay(dir), newStatus(dir), newSwap(dir), newClear(dir))
+	cmd.Long = `Make a card of a running "run" fail. Without --at a card is pulled or swapped at
 once. With --at, and always for delay and status, the fault waits for the next
 command that matches: an instruction in hexadecimal (87 signs and agrees, 20 is
-VERIFY), or any.`,
-	}
-	cmd.AddCommand(newUnplug(dir), newInsert(dir), newDelay(dir), newStatus(dir), newSwap(dir), newClear(dir))
+VERIFY), or any.`
 	return cmd
 }
 

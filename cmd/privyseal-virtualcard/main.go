@@ -8,10 +8,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/privyseal/privyseal/cmd/internal/command"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 )
 
-func main() { term.Main(newCommand()) }
+func main() { command.Main(newCommand()) }
 
 func newCommand() *cobra.Command {
 	var dir string
@@ -23,12 +24,10 @@ func newCommand() *cobra.Command {
 The cards live as files in a directory, keys, PIN and PUK in clear: never use
 them for anything that matters. They attest with the root in DIR/root.pem, which
 a system in production must not be configured to trust.`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
 	}
 	c.PersistentFlags().StringVar(&dir, "dir", "", "the directory of the cards (required)")
 	_ = c.MarkPersistentFlagRequired("dir")
-	c.AddCommand(newRun(&dir), newCreate(&dir), newList(&dir), newFault(&dir))
+	c.AddCommand(command.Server(newRun(&dir)), newCreate(&dir), newList(&dir), newFault(&dir))
 	return c
 }
 

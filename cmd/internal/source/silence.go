@@ -31,7 +31,8 @@ func Silence(dir, device, reason string, now int64) error {
 	return silence(realDisk(), dir, device, reason, now)
 }
 
-func silence(d *disk, dir, device, reason string, now int64) error {
+// CheckSilence says why Silence would refuse, before anybody is asked.
+func CheckSilence(dir, device, reason string) error {
 	if _, err := LoadConfig(dir); err != nil {
 		return err
 	}
@@ -47,6 +48,13 @@ func silence(d *disk, dir, device, reason string, now int64) error {
 			return fmt.Errorf("the system has no device %q", device)
 		}
 	case !errors.Is(err, ErrNoSystem):
+		return err
+	}
+	return nil
+}
+
+func silence(d *disk, dir, device, reason string, now int64) error {
+	if err := CheckSilence(dir, device, reason); err != nil {
 		return err
 	}
 	data, err := json.Marshal(mark{now, reason})

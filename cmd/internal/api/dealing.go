@@ -61,7 +61,4 @@ type IllegalTask struct {
 	Why         string        `cbor:"6,keyasint"` // one line
 	Seen        int64         `cbor:"7,keyasint"` // unix seconds
 	Forget      int64         `cbor:"8,keyasint"` // when it will not be kept any longer
-	// Kind is the reason without what differs from task to task; empty: the reason
-	// itself. It stays in the process.
-	Kind string `cbor:"-"`
 }

@@ -96,13 +96,19 @@ func TestAlarmsCounted(t *testing.T) {
 func TestIllegalCounted(t *testing.T) {
 	b := newBeatRig(t)
 	s := b.servers["server-1"]
-	task := func(number, distributor uint64, kind, why string) api.IllegalTask {
-		return api.IllegalTask{Enterprise: 7, Distributor: distributor, Task: number, Kind: kind, Why: why}
+	task := func(number, distributor uint64, why string) api.IllegalTask {
+		return api.IllegalTask{Enterprise: 7, Distributor: distributor, Task: number, Why: why}
 	}
-	tasks := []api.IllegalTask{task(1, 1, "number", "its number is that of request a"), task(2, 1, "number", "its number is that of request b")}
-	s.tellIllegal(tasks)
-	s.tellIllegal(append(tasks, task(3, 1, "number", "its number is that of request c"), task(4, 2, "number", "its number is that of request d"),
-		task(5, 1, "", "its hash is not that of the document"), task(6, 1, "", "rejected by A: no"), task(7, 1, "", "rejected by B: no")))
+	kind := func(x api.IllegalTask) string {
+		if strings.HasPrefix(x.Why, "its number") {
+			return "number"
+		}
+		return ""
+	}
+	tasks := []api.IllegalTask{task(1, 1, "its number is that of request a"), task(2, 1, "its number is that of request b")}
+	s.tellIllegal(tasks, kind)
+	s.tellIllegal(append(tasks, task(3, 1, "its number is that of request c"), task(4, 2, "its number is that of request d"),
+		task(5, 1, "its hash is not that of the document"), task(6, 1, "rejected by A: no"), task(7, 1, "rejected by B: no")), kind)
 	var got []string
 	for _, x := range s.alarms.all() {
 		got = append(got, fmt.Sprintf("%d: %s", x.Times(), x.Text))

@@ -102,13 +102,9 @@ func (s *Server) deliverApproval(ctx context.Context, site string, raw []byte) (
 	if site == s.cfg.ID {
 		return s.approve(raw)
 	}
-	b := s.theBus()
-	if b == nil {
-		return nil, &awayError{errors.New("there is no way to other sites")}
-	}
 	ctx, cancel := context.WithTimeout(ctx, siteTimeout)
 	defer cancel()
-	answer, err := b.Request(ctx, bus.Subject(site, "approval"), raw)
+	answer, err := s.askSite(ctx, site, raw, "approval")
 	var remote *bus.RemoteError
 	switch {
 	case errors.As(err, &remote):

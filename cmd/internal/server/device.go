@@ -279,7 +279,7 @@ func (s *Server) decodeAnswer(device string, raw []byte, want string, into any) 
 // A RefusedError is a device's refusal.
 type RefusedError struct{ firmware.Refusal }
 
-func (e *RefusedError) Error() string { return fmt.Sprintf("device %s: %s", e.Device, e.Text) }
+func (e *RefusedError) Error() string { return named(theDevice(e.Device), e.Text) }
 
 // deviceAsk is what another site may have a device of this one asked.
 type deviceAsk struct {
@@ -298,10 +298,6 @@ func remoteMayAsk(typ string) bool {
 }
 
 func (s *Server) askRemote(ctx context.Context, d ledger.Device, typ string, body []byte) ([]byte, error) {
-	b := s.theBus()
-	if b == nil {
-		return nil, errors.New("there is no way to other sites")
-	}
 	msg, err := envelope.Marshal(deviceAsk{typ, body})
 	if err != nil {
 		return nil, err
@@ -309,17 +305,17 @@ func (s *Server) askRemote(ctx context.Context, d ledger.Device, typ string, bod
 	ctx, cancel := context.WithTimeout(ctx, askQueued)
 	defer cancel()
 	for {
-		raw, err := b.Request(ctx, bus.Subject(d.Server, "device", d.ID), msg)
+		raw, err := s.askSite(ctx, d.Server, msg, "device", d.ID)
 		if err == nil {
 			return raw, nil
 		}
-		// Routes come up one after the other when this server has just started.
 		var remote *bus.RemoteError
 		if errors.As(err, &remote) {
-			return nil, fmt.Errorf("site %s says: %s", d.Server, remote.Text)
+			remote.Text = bare(theDevice(d.ID), remote.Text)
 		}
+		// Routes come up one after the other when this server has just started.
 		if !errors.Is(err, bus.ErrNoSite) || time.Since(s.started) > siteGrace {
-			return nil, fmt.Errorf("site %s: %w", d.Server, err)
+			return nil, &blame{theDevice(d.ID), err}
 		}
 		select {
 		case <-time.After(siteGrace / 20):

@@ -14,7 +14,6 @@ import (
 	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/coordinator"
 	"github.com/privyseal/privyseal/cmd/internal/store/atomicfile"
-	"github.com/privyseal/privyseal/cmd/internal/transport/bus"
 	"github.com/privyseal/privyseal/firmware/envelope"
 )
 
@@ -90,17 +89,13 @@ func (s *Server) present(message []byte, digest envelope.Hash, expires int64, p 
 	if d.Server == s.cfg.ID {
 		return s.takeSet(&set)
 	}
-	b := s.theBus()
-	if b == nil {
-		return errors.New("there is no way to other sites")
-	}
 	msg, err := envelope.Marshal(set)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, siteTimeout)
 	defer cancel()
-	_, err = b.Request(ctx, bus.Subject(d.Server, "inbox"), msg)
+	_, err = s.askSite(ctx, d.Server, msg, "inbox")
 	return err
 }
 

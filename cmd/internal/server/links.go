@@ -13,7 +13,7 @@ import (
 )
 
 // ErrNoLink means that a device has no link to this server now.
-var ErrNoLink = errors.New("the device has no link to its message server")
+var ErrNoLink = errors.New("it has no link to its message server")
 
 // port is the place of a device or a heartbeat source at this server. Devices
 // answer one message at a time, so one is under way at most. Beats pass by it, and
@@ -280,7 +280,7 @@ func (s *Server) awaitLink(ctx context.Context, device string) (*port, error) {
 	s.mu.Lock()
 	p := s.ports[device]
 	s.mu.Unlock()
-	none := fmt.Errorf("%s: %w", device, ErrNoLink)
+	none := &blame{theDevice(device), ErrNoLink}
 	if p == nil {
 		if sys := s.system(); sys == nil {
 			return nil, none // no port for whatever name a stranger says
@@ -316,7 +316,7 @@ func (s *Server) exchange(ctx context.Context, device, typ string, id [16]byte, 
 	select {
 	case l.turn <- struct{}{}:
 	case <-ctx.Done():
-		return nil, fmt.Errorf("device %s is busy: %w", device, ctx.Err())
+		return nil, &blame{theDevice(device), fmt.Errorf("it is busy: %w", ctx.Err())}
 	}
 	defer func() { <-l.turn }()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -332,20 +332,20 @@ func (s *Server) exchange(ctx context.Context, device, typ string, id [16]byte, 
 		s.mu.Unlock()
 	}()
 	if conn == nil {
-		return nil, fmt.Errorf("%s: %w", device, ErrNoLink)
+		return nil, &blame{theDevice(device), ErrNoLink}
 	}
 	s.audit.frame("to device", device, typ, frame)
 	if err := conn.Send(ctx, frame); err != nil {
-		return nil, fmt.Errorf("device %s: %w", device, err)
+		return nil, &blame{theDevice(device), err}
 	}
 	select {
 	case out := <-answer:
 		return out, nil
 	case why := <-cut:
-		return nil, fmt.Errorf("device %s cannot sign now: %s", device, why)
+		return nil, &blame{theDevice(device), fmt.Errorf("it cannot sign now: %s", why)}
 	case <-conn.Done():
-		return nil, fmt.Errorf("device %s: the link ended before its answer: %w", device, conn.Err())
+		return nil, &blame{theDevice(device), fmt.Errorf("the link ended before its answer: %w", conn.Err())}
 	case <-ctx.Done():
-		return nil, fmt.Errorf("device %s did not answer: %w", device, ctx.Err())
+		return nil, &blame{theDevice(device), silence(ctx.Err())}
 	}
 }

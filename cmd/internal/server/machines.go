@@ -295,7 +295,7 @@ func (s *Server) deskAsk(a tolerant.Ask) {
 	}
 	s.deskStep(func(d *tolerant.Desk, now int64) tolerant.Effects {
 		if err != nil {
-			return d.Silent(now, a.ID, err.Error())
+			return d.Silent(now, a.ID, bare(theDevice(a.Device), err.Error()))
 		}
 		return d.Answer(now, a.ID, raw)
 	})
@@ -316,7 +316,7 @@ func (s *Server) keepIllegal() {
 		} else if err := atomicfile.Write(filepath.Join(s.dir, fileIllegal), data, 0o600); err != nil {
 			s.log.Error("illegal tasks cannot be kept", "err", err)
 		}
-		s.tellIllegal(tasks)
+		s.tellIllegal(tasks, s.kindOfIllegal)
 		select { // whoever makes up tasks does not keep the disk busy
 		case <-time.After(keepPause):
 		case <-s.ctx.Done():
@@ -334,8 +334,13 @@ func (s *Server) illegalTasks() []api.IllegalTask {
 	return append([]api.IllegalTask{}, s.machines.desk.Illegal()...)
 }
 
+func (s *Server) kindOfIllegal(t api.IllegalTask) (kind string) {
+	s.atDesk(func(d *tolerant.Desk) { kind = d.KindOf(t) })
+	return kind
+}
+
 // tellIllegal raises an alarm for each that is new, of one kind one in all.
-func (s *Server) tellIllegal(tasks []api.IllegalTask) {
+func (s *Server) tellIllegal(tasks []api.IllegalTask, kind func(api.IllegalTask) string) {
 	known := map[api.IllegalTask]bool{}
 	for _, t := range tasks {
 		known[t] = true
@@ -345,7 +350,7 @@ func (s *Server) tellIllegal(tasks []api.IllegalTask) {
 				where = " at " + t.Device
 			}
 			s.alarms.raise(s, api.Alarm{
-				At: s.unix(), Device: t.Device, Kind: fmt.Sprintf("illegal task of distributor %d of enterprise %d: %s", t.Distributor, t.Enterprise, cmp.Or(t.Kind, t.Why)),
+				At: s.unix(), Device: t.Device, Kind: fmt.Sprintf("illegal task of distributor %d of enterprise %d: %s", t.Distributor, t.Enterprise, cmp.Or(kind(t), t.Why)),
 				Text: fmt.Sprintf("illegal task %d of distributor %d of enterprise %d%s: %s", t.Task, t.Distributor, t.Enterprise, where, t.Why),
 			})
 		}

@@ -299,13 +299,9 @@ func (s *Server) askCombined(ctx context.Context, site, what string, body []byte
 	if site == s.cfg.ID {
 		return own(ctx, body)
 	}
-	b := s.theBus()
-	if b == nil {
-		return nil, errors.New("there is no way to other sites")
-	}
 	ctx, cancel := context.WithTimeout(ctx, siteTimeout)
 	defer cancel()
-	return b.Request(ctx, bus.Subject(site, what), body)
+	return s.askSite(ctx, site, body, what)
 }
 
 // serveCombined tells an output interface what combiners of this site made.

@@ -187,7 +187,7 @@ func (s *Server) carryAsk(q *running, a coordinator.Ask) {
 	}
 	s.step(q, func(now int64) coordinator.Effects {
 		if err != nil {
-			return q.r.Silent(now, a.ID, err.Error())
+			return q.r.Silent(now, a.ID, bare(theDevice(a.Device), err.Error()))
 		}
 		return q.r.Answer(now, a.ID, raw)
 	})

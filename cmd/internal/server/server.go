@@ -268,14 +268,19 @@ func (s *Server) forgetRelays() {
 
 // readRules reads the firewall's rules, the defaults if there is no file.
 func (s *Server) readRules() (web.Rules, error) {
-	data, err := os.ReadFile(filepath.Join(s.dir, fileRules))
+	path := filepath.Join(s.dir, fileRules)
+	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return web.DefaultRules, nil
 	}
 	if err != nil {
 		return web.Rules{}, err
 	}
-	return web.ParseRules(data)
+	rules, err := web.ParseRules(data)
+	if err != nil {
+		return web.Rules{}, fmt.Errorf("%s: %w: mend the file, or remove it to have the default rules", path, err)
+	}
+	return rules, nil
 }
 
 // reloadRules takes changed rules while running (A6): devices are not

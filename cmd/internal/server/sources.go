@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
-	"github.com/privyseal/privyseal/cmd/internal/transport/bus"
 	"github.com/privyseal/privyseal/cmd/internal/transport/link"
 	"github.com/privyseal/privyseal/cmd/internal/transport/web"
 	"github.com/privyseal/privyseal/firmware"
@@ -197,25 +196,13 @@ func (s *Server) revoke(ctx context.Context, sys *system, in api.SourceSend) ([]
 	if site == s.cfg.ID {
 		return s.revokeHere(ctx, sys, in)
 	}
-	b := s.theBus()
-	if b == nil {
-		return nil, errors.New("there is no way to other sites")
-	}
 	msg, err := envelope.Marshal(in)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, siteTimeout)
 	defer cancel()
-	out, err := b.Request(ctx, bus.Subject(site, "source"), msg)
-	var remote *bus.RemoteError
-	switch {
-	case errors.As(err, &remote):
-		return nil, fmt.Errorf("site %s says: %s", site, remote.Text)
-	case err != nil:
-		return nil, fmt.Errorf("site %s: %w", site, err)
-	}
-	return out, nil
+	return s.askSite(ctx, site, msg, "source")
 }
 
 // serveSource takes a revocation from another site.

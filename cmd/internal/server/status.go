@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
-	"github.com/privyseal/privyseal/cmd/internal/transport/bus"
 	"github.com/privyseal/privyseal/cmd/internal/transport/web"
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/envelope"
@@ -49,18 +48,16 @@ func (s *Server) siteStatus(ctx context.Context, sys *system, row ledger.Server)
 		return s.ownStatus(ctx, sys)
 	}
 	silent := api.ServerStatus{ID: row.ID, Name: row.Name, Silent: true, Devices: []api.DeviceStatus{}, Sources: silentSources(sys, row.ID)}
-	err := errors.New("there is no way to other sites")
-	if b := s.theBus(); b != nil {
-		var answer []byte
-		if answer, err = b.Request(ctx, bus.Subject(row.ID, "status"), nil); err == nil {
-			var out api.ServerStatus
-			if err = envelope.Unmarshal(answer, &out); err == nil && out.ID == row.ID {
-				return out
-			}
+	answer, err := s.askSite(ctx, row.ID, nil, "status")
+	if err == nil {
+		var out api.ServerStatus
+		if err = envelope.Unmarshal(answer, &out); err == nil && out.ID == row.ID {
+			return out
 		}
 	}
+	silent.Text = "it answers for another site"
 	if err != nil {
-		silent.Text = err.Error()
+		silent.Text = bare(theSite(row.ID), err.Error())
 	}
 	for _, d := range sys.state.Devices() {
 		if d.Server == row.ID {
@@ -113,9 +110,9 @@ func fill(d *api.DeviceStatus, err error, status *firmware.Status) {
 	case err == nil:
 		d.Status = status
 	case errors.As(err, &refused):
-		d.Text = refused.Text
+		d.Text = bare(theDevice(d.Device), refused.Text)
 	default:
-		d.Silent, d.Text = true, err.Error()
+		d.Silent, d.Text = true, bare(theDevice(d.Device), err.Error())
 	}
 }
 

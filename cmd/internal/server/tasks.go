@@ -2,11 +2,9 @@ package server
 
 import (
 	"context"
-	"errors"
 	"sync"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
-	"github.com/privyseal/privyseal/cmd/internal/transport/bus"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
@@ -34,19 +32,16 @@ func (s *Server) siteTasks(ctx context.Context, row ledger.Server) api.SiteTasks
 	ctx, cancel := context.WithTimeout(ctx, siteTimeout)
 	defer cancel()
 	out := api.SiteTasks{Server: row.ID, Open: []api.Task{}, Illegal: []api.IllegalTask{}}
-	err := errors.New("there is no way to other sites")
-	if b := s.theBus(); b != nil {
-		var answer []byte
-		if answer, err = b.Request(ctx, bus.Subject(row.ID, "tasks"), nil); err == nil {
-			var got api.SiteTasks
-			if err = envelope.Unmarshal(answer, &got); err == nil && got.Server == row.ID {
-				return got
-			}
+	answer, err := s.askSite(ctx, row.ID, nil, "tasks")
+	if err == nil {
+		var got api.SiteTasks
+		if err = envelope.Unmarshal(answer, &got); err == nil && got.Server == row.ID {
+			return got
 		}
 	}
 	out.Text = "it answers for another site"
 	if err != nil {
-		out.Text = err.Error()
+		out.Text = bare(theSite(row.ID), err.Error())
 	}
 	return out
 }

@@ -2,13 +2,11 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
-	"github.com/privyseal/privyseal/cmd/internal/transport/bus"
 	"github.com/privyseal/privyseal/cmd/internal/transport/web"
 	"github.com/privyseal/privyseal/firmware"
 	"github.com/privyseal/privyseal/firmware/approval"
@@ -86,10 +84,8 @@ func (s *Server) takeUnlock(ctx context.Context, source string, body []byte) ([]
 	var out []byte
 	if d.Server == s.cfg.ID {
 		out, err = s.collectUnlock(ctx, d, v.Raw())
-	} else if b := s.theBus(); b != nil {
-		out, err = b.Request(ctx, bus.Subject(d.Server, "unlock"), v.Raw())
 	} else {
-		err = errors.New("there is no way to other sites")
+		out, err = s.askSite(ctx, d.Server, v.Raw(), "unlock")
 	}
 	if err != nil {
 		s.audit.refused(source, approval.TypeUnlockApproval, err)

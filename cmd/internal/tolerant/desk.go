@@ -55,8 +55,9 @@ type Desk struct {
 	used        map[number]*use
 	order       map[distributor][]number // of used, oldest first
 	illegal     []api.IllegalTask        // oldest first
-	turned      map[uint64]*refusals     // tasks that did not pass
-	last        []last                   // oldest first
+	kinds       map[api.IllegalTask]string
+	turned      map[uint64]*refusals // tasks that did not pass
+	last        []last               // oldest first
 	devices     []*device
 	asks        map[uint64]*job
 	lastAsk     uint64
@@ -99,7 +100,7 @@ type use struct {
 func NewDesk(c Config) *Desk {
 	d := &Desk{
 		cfg: c, tasks: map[number]*task{}, load: map[uint64]*load{}, used: map[number]*use{}, order: map[distributor][]number{},
-		illegal: slices.Clone(c.Illegal), asks: map[uint64]*job{}, turned: map[uint64]*refusals{},
+		illegal: slices.Clone(c.Illegal), kinds: map[api.IllegalTask]string{}, asks: map[uint64]*job{}, turned: map[uint64]*refusals{},
 		unknown: map[uint64]int{},
 	}
 	d.read()

@@ -232,6 +232,9 @@ func TestIllegal(t *testing.T) {
 	if e := s.desk.Tick(s.now + KeepIllegal); !e.Keep || len(s.desk.Illegal()) != 0 {
 		t.Errorf("not forgotten: %+v", s.desk.Illegal())
 	}
+	if len(s.desk.kinds) != 0 {
+		t.Errorf("kinds of none: %v", s.desk.kinds)
+	}
 }
 
 // TestManyIllegal: they push out the oldest of their own enterprise.
@@ -239,10 +242,11 @@ func TestManyIllegal(t *testing.T) {
 	s := newSite(t)
 	s.desk.outlaw(number{2, 1, 1}, envelope.Hash{2}, "", "", "of the other")
 	for i := range uint64(maxIllegal + 50) {
-		s.desk.outlaw(number{1, 1, i + 1}, envelope.Hash{1}, "", "", "many")
+		s.desk.outlaw(number{1, 1, i + 1}, envelope.Hash{1}, "", "kind", "many")
 	}
 	all := s.desk.Illegal()
-	if len(all) != maxIllegal+1 || all[0].Enterprise != 2 || all[1].Task != 51 || all[maxIllegal].Task != maxIllegal+50 {
+	if len(all) != maxIllegal+1 || all[0].Enterprise != 2 || all[1].Task != 51 || all[maxIllegal].Task != maxIllegal+50 ||
+		len(s.desk.kinds) != maxIllegal+1 || s.desk.KindOf(all[1]) != "kind" {
 		t.Errorf("%d, from %+v", len(all), all[:2])
 	}
 }

@@ -68,7 +68,7 @@ var DefaultRules = Rules{
 func ParseRules(data []byte) (Rules, error) {
 	r := DefaultRules
 	if err := unmarshalStrict(data, &r); err != nil {
-		return Rules{}, fmt.Errorf("web: rules: %w", err)
+		return Rules{}, fmt.Errorf("firewall rules: %w", err)
 	}
 	return r, r.Validate()
 }
@@ -85,7 +85,7 @@ func (r Rules) Validate() error {
 		{"RetryAfter", int64(r.RetryAfter)},
 	} {
 		if v.value <= 0 {
-			return fmt.Errorf("web: rule %s must be above zero", v.name)
+			return fmt.Errorf("firewall rule %s must be above zero", v.name)
 		}
 	}
 	return nil

@@ -42,6 +42,12 @@ type Relayed struct {
 	Frame []byte `cbor:"1,keyasint"` // empty: not yet, post the same Relay again
 }
 
+// MinLifetime is how long a request has to last, seconds. Officers do not approve in
+// less, and tasks of authorities in two layers would be illegal for that. Of a
+// request that comes half of it has to be left: the rest is for whoever signs it, for
+// its way and for clocks that differ.
+const MinLifetime = 60
+
 // Accepted answers a request: the server keeps it durably and works on it.
 type Accepted struct {
 	Request envelope.Hash `cbor:"1,keyasint"` // digest of the request message, its name from now on

@@ -415,7 +415,8 @@ func TestNewRequestRefuses(t *testing.T) {
 		"too long":         {w.program(), func(x *client.Wish) { x.Days = 100000 }, "days"},
 		"a broken CSR":     {w.program(), func(x *client.Wish) { x.CSR = slices.Clone(x.CSR); x.CSR[len(x.CSR)-1] ^= 1 }, "signature"},
 		"other algorithm":  {w.program(), func(x *client.Wish) { x.Algorithm = "ES256" }, "unknown"},
-		"no life":          {w.program(), func(x *client.Wish) { x.Lifetime = 0 }, "expire after"},
+		"no life":          {w.program(), func(x *client.Wish) { x.Lifetime = 0 }, "leaves no time"},
+		"a short life":     {w.program(), func(x *client.Wish) { x.Lifetime = api.MinLifetime - 1 }, "60 s at least"},
 		"ledger documents": {w.program(), func(x *client.Wish) { x.Kind = document.KindEntry }, "not made here"},
 	} {
 		wish := certificate(t)

@@ -46,7 +46,7 @@ type Wish struct {
 	Approvals string
 	Devices   []string
 	Comment   string
-	Lifetime  int64 // seconds
+	Lifetime  int64 // seconds, api.MinLifetime at least
 }
 
 // Signed is a request signed by its requester.
@@ -92,6 +92,9 @@ func NewRequest(rand io.Reader, s ledger.State, signer crypto.Signer, w Wish, se
 	key, ok := s.Key(w.Key)
 	if !ok {
 		return nil, unknownKey(s, w.Key)
+	}
+	if err := CheckLifetime(w.Lifetime); err != nil {
+		return nil, err
 	}
 	out := &Signed{Server: server.ID}
 	r := &out.Request
@@ -162,6 +165,15 @@ func NewRequest(rand io.Reader, s ledger.State, signer crypto.Signer, w Wish, se
 	}
 	out.Digest = u.UnverifiedDigest() // of what was just signed
 	return out, nil
+}
+
+// CheckLifetime refuses requests, before anybody is asked, that nobody has time to
+// approve.
+func CheckLifetime(seconds int64) error {
+	if seconds >= api.MinLifetime {
+		return nil
+	}
+	return fmt.Errorf("a request that expires after %d s leaves no time to approve it: let it expire after %d s at least", seconds, api.MinLifetime)
 }
 
 func unknownKey(s ledger.State, id string) error {

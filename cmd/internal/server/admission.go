@@ -51,6 +51,12 @@ func (s *Server) takeRequest(ctx context.Context, source string, body []byte) ([
 			s.audit.refused(source, "request", err)
 			return nil, web.Refused(err)
 		}
+		// One that is over is for the coordinator to refuse.
+		if left := about.Expires - s.unix(); left > 0 && left < minLeft {
+			err := fmt.Errorf("the request expires in %d s, and officers and devices need longer: ask for %d s at least (--expires)", left, api.MinLifetime)
+			s.audit.refused(source, "request", err)
+			return nil, web.Refused(err)
+		}
 	}
 	v := &visit{owner: owner, digest: digest, weight: about.Weight(), created: about.Created, batch: len(about.Batch) > 0}
 	if err := s.requests.hall.remembered(digest, sys.state.Head(), s.now()); err != nil {

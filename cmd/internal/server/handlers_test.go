@@ -60,6 +60,13 @@ func TestRefusals(t *testing.T) {
 	refused(t, "a stranger's request", r.post("server-1", api.PathRequest, stranger, &accepted), http.StatusForbidden, "")
 	late := coordtest.CertificateRequestBy(t, r.sys, ledgertest.Program, program, "set", r.unix()-7200, 3600)
 	refused(t, "an expired request", r.post("server-1", api.PathRequest, late, &accepted), http.StatusConflict, "expired")
+	left := func(seconds int64) []byte {
+		return coordtest.CertificateRequestBy(t, r.sys, ledgertest.Program, program, "set", r.unix()-3600+seconds, 3600)
+	}
+	refused(t, "a request that nobody has time to approve", r.post("server-1", api.PathRequest, left(minLeft-1), &accepted), http.StatusConflict, "ask for 60 s at least (--expires)")
+	if err := r.post("server-1", api.PathRequest, left(minLeft+30), &accepted); err != nil {
+		t.Errorf("a request that has to be quick: %v", err)
+	}
 	refused(t, "an unknown path", r.send("server-1", "/v2", nil, &accepted), http.StatusNotFound, "")
 	_, err = r.clients["server-1"].Poll(context.Background(), api.PathTracking, web.Poll{Inbox: envelope.Hash{9}.String()})
 	refused(t, "an unknown request", err, http.StatusNotFound, "not known")
@@ -106,6 +113,11 @@ func TestStatus(t *testing.T) {
 	r.waitStatus()
 	r.devices["device-2"].SetFault(coordtest.Locked)
 	r.stops["device-3"]()
+	r.stops["device-4"]()
+	eventually(t, "that its site says that its link is gone", func() bool {
+		_, err := r.servers["server-1"].unlockOffer(t.Context(), "device-4")
+		return err != nil && err.Error() == "device device-4: site server-2 says: it has no link to its message server"
+	})
 	r.servers["server-2"].Close()
 	for range 50 {
 		var status api.SystemStatus
@@ -120,6 +132,21 @@ func TestStatus(t *testing.T) {
 		}
 		if d["device-1"].Status != nil && d["device-2"].Status != nil && d["device-2"].Status.Phase == firmware.PhaseLocked &&
 			d["device-3"].Silent && d["device-4"].Silent && status.Servers[1].Silent && !status.Servers[0].Silent {
+			// Names stand before these texts already.
+			if got := status.Servers[1].Text; got != "it does not answer" {
+				t.Errorf("a site that is away: %q", got)
+			}
+			if got := d["device-3"].Text; got != "it has no link to its message server" {
+				t.Errorf("a device without a link: %q", got)
+			}
+			var tasks api.Tasks
+			if err := r.send("server-1", api.PathTasks, nil, &tasks); err != nil || tasks.Sites[0].Text != "" || tasks.Sites[1].Text != "it does not answer" {
+				t.Errorf("tasks: %v: %+v", err, tasks)
+			}
+			_, err := r.servers["server-1"].unlockOffer(t.Context(), "device-4")
+			if err == nil || err.Error() != "device device-4: site server-2 does not answer" {
+				t.Errorf("a device of a site that is away: %v", err)
+			}
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -334,6 +361,20 @@ func TestRules(t *testing.T) {
 	s.reloadRules()
 	if got := s.limiter.Rules().MaxFailures; got != 3 {
 		t.Errorf("after a misspelt rule %d failures are allowed", got)
+	}
+	// A server that starts with such rules says where they are.
+	s.Close()
+	for _, bad := range []string{`{"MaxFailure": 5}`, `{"MaxFailures": 0}`, `{"MaxFailures": `, ``} {
+		if err := os.WriteFile(path, []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Start(r.dirs["server-1"], Options{Now: r.clock})
+		if err == nil {
+			s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "mend the file, or remove it") {
+			t.Errorf("%q: %v", bad, err)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"time"
 
+	"github.com/privyseal/privyseal/cmd/internal/api"
 	"github.com/privyseal/privyseal/cmd/internal/transport/link"
 )
 
@@ -10,6 +11,9 @@ const (
 	// maxRequest bounds a request message, octets. A task carries it over the
 	// link with the approvals of the device's officers, 256 KiB at most.
 	maxRequest = link.MaxMessage - 256<<10
+
+	// minLeft is how long a request that comes has to last still, seconds.
+	minLeft = api.MinLifetime / 2
 
 	// maxOpen and maxOpenOf bound the requests that this server coordinates at
 	// once, in all and of one requester. Each takes its document's size on disk

@@ -139,7 +139,7 @@ make_sites() {
   done
   for ((i = 1; i <= ${#officers[@]}; i++)); do
     privyseal-device init --dir "$sys/d$i" --id "d$i" --serial "PD-000$i" --model "Demo device" --link "unix:$run/d$i" >/dev/null
-    privyseal-device certify --dir "$sys/d$i" --ca-cert "$sys/works.pem" --ca-key "$sys/works.key"
+    privyseal-device certify --dir "$sys/d$i" --ca-cert "$sys/works.pem" --ca-key "$sys/works.key" >/dev/null
   done
   for i in 1 2 3 4 5; do
     start "s$i" privyseal-server run --dir "$sys/s$i"

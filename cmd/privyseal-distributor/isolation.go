@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -43,7 +44,12 @@ func networks(root string) (out []string) {
 	}
 	// /proc/net/route: interface, destination, gateway, flags, …;
 	// /proc/net/ipv6_route: ten columns, flags and interface are the last.
-	return append(append(out, routes(root, "proc/net/route", 1, 0, 3)...), routes(root, "proc/net/ipv6_route", 0, 9, 8)...)
+	for _, r := range append(routes(root, "proc/net/route", 1, 0, 3), routes(root, "proc/net/ipv6_route", 0, 9, 8)...) {
+		if !slices.Contains(out, r) { // an interface may have routes of both protocols
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // routes lists interfaces but loopback that routes lead through.

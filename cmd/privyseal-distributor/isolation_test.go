@@ -60,6 +60,10 @@ func TestNetworks(t *testing.T) {
 		"a route of IPv6": {func(m map[string]string) {
 			m["proc/net/ipv6_route"] += "fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     usb0\n"
 		}, []string{"a route leads through usb0"}},
+		"routes of both": {func(m map[string]string) {
+			m["proc/net/route"] += "eth0\t00000000\t0101A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+			m["proc/net/ipv6_route"] += "fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     eth0\n"
+		}, []string{"a route leads through eth0"}},
 		"strange routes": {func(m map[string]string) { m["proc/net/route"] += "eth0 x\n" }, []string{"cannot be understood"}},
 		"no /sys": {func(m map[string]string) {
 			for name := range m {

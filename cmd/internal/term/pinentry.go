@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -33,6 +34,9 @@ type PinentryError struct {
 }
 
 func (e *PinentryError) Error() string {
+	if errors.Is(e, ErrCancelled) {
+		return ErrCancelled.Error() // in our words: the program's are for programmers
+	}
 	return fmt.Sprintf("%s: %s (%d)", e.Program, Clean(e.Text), e.Code)
 }
 
@@ -65,7 +69,13 @@ func (p *Pinentry) Secret(ctx context.Context, a Ask) ([]byte, error) {
 		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoPinentry, err)
+		// Both name the program in a way of their own.
+		if path, exe := (*fs.PathError)(nil), (*exec.Error)(nil); errors.As(err, &exe) {
+			err = exe.Err
+		} else if errors.As(err, &path) {
+			err = path.Err
+		}
+		return nil, fmt.Errorf("%w: %s: %w", ErrNoPinentry, Clean(p.Program), err)
 	}
 	c := &assuan{program: p.Program, w: in, r: out}
 	defer c.wipe()

@@ -71,8 +71,8 @@ func TestPinentryRefuses(t *testing.T) {
 		cancelled bool
 		want      string
 	}{
-		"cancelled":       {answering("ERR 83886179 Operation cancelled <Pinentry>"), true, "Operation cancelled"},
-		"fully cancelled": {answering("ERR 83886278 Operation fully cancelled"), true, "fully cancelled"},
+		"cancelled":       {answering("ERR 83886179 Operation cancelled <Pinentry>"), true, "cancelled"},
+		"fully cancelled": {answering("ERR 83886278 Operation fully cancelled"), true, "cancelled"},
 		"another error":   {answering("ERR 83886340 Invalid \x1b[31mdata"), false, "Invalid \ufffd[31mdata"},
 		"malformed error": {answering("ERR x"), false, "malformed"},
 		"broken escape":   {answering("D secret%2", "OK"), false, "broken escape"},
@@ -92,6 +92,9 @@ func TestPinentryRefuses(t *testing.T) {
 			}
 			if errors.Is(err, ErrCancelled) != c.cancelled {
 				t.Errorf("cancelled: %v, %v", !c.cancelled, err)
+			}
+			if c.cancelled && err.Error() != "cancelled" {
+				t.Errorf("it is said in the program's words: %v", err)
 			}
 			if err != nil && strings.Contains(err.Error(), "secret") {
 				t.Errorf("the error repeats what was typed: %v", err)
@@ -120,10 +123,13 @@ func TestPinentryInquiry(t *testing.T) {
 }
 
 func TestPinentryMissing(t *testing.T) {
-	_, err := NewPinentry(filepath.Join(t.TempDir(), "none")).Secret(t.Context(), Ask{})
-	var h Hinter
-	if !errors.Is(err, os.ErrNotExist) || !errors.As(err, &h) {
-		t.Errorf("%v", err)
+	missing := filepath.Join(t.TempDir(), "none")
+	for program, why := range map[string]string{missing: "no such file or directory", "no-such-pinentry": "executable file not found in $PATH"} {
+		_, err := NewPinentry(program).Secret(t.Context(), Ask{})
+		var h Hinter
+		if !errors.Is(err, ErrNoPinentry) || !errors.As(err, &h) || err.Error() != "the pinentry program cannot be started: "+program+": "+why {
+			t.Errorf("%v", err)
+		}
 	}
 }
 

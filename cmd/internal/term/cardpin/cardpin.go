@@ -4,6 +4,7 @@ package cardpin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/privyseal/privyseal/card"
@@ -14,7 +15,11 @@ import (
 // for ("approve request 3f2a on device alpha"); it may be empty.
 func Source(entry term.Entry, what string) card.PINSource {
 	return func(ctx context.Context, p card.Prompt) ([]byte, error) {
-		return entry.Secret(ctx, Question(p, what))
+		pin, err := entry.Secret(ctx, Question(p, what))
+		if errors.Is(err, term.ErrCancelled) {
+			err = fmt.Errorf("the PIN of card %d was not given: %w", p.Serial, err)
+		}
+		return pin, err
 	}
 }
 

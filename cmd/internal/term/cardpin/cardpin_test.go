@@ -37,7 +37,7 @@ func TestSource(t *testing.T) {
 		}
 		return nil, term.ErrCancelled
 	}), "")
-	if _, err := src(t.Context(), card.Prompt{Serial: 7}); !errors.Is(err, term.ErrCancelled) {
+	if _, err := src(t.Context(), card.Prompt{Serial: 7}); !errors.Is(err, term.ErrCancelled) || err.Error() != "the PIN of card 7 was not given: cancelled" {
 		t.Error(err)
 	}
 }

@@ -8,6 +8,12 @@ const (
 	// oldest is dropped for the next: the newest counts most.
 	maxBeats = 64
 
+	// maxBetween is how many messages are taken between two pieces of work: all beats
+	// and challenges that may wait. Whoever floods the link, such as the device's own
+	// server with questions how it is, keeps a share open for minutes at most, and not
+	// for the day that its one-time key lives.
+	maxBetween = 2 * maxBeats
+
 	// maxWaiting is how many octets of other frames may wait, each counted with
 	// waitingCost: hundreds of tasks, which must not hold up the beat behind
 	// them. Beyond it the link is not read, and the server feels it.

@@ -76,7 +76,7 @@ func (d *device) interrupt() {
 // loop is the one goroutine that has the interpreter. It goes on without a
 // link: a device that is cut off must fall silent too. Between two messages it
 // first hears the watchdog, then looks at the time. Between two pieces of work it
-// does the same, and takes the messages that may not wait.
+// does the same, and takes the messages that may not wait, but no more than maxBetween.
 func (d *device) loop(ctx context.Context) error {
 	if err := d.renew(); err != nil {
 		return err
@@ -97,11 +97,10 @@ func (d *device) loop(ctx context.Context) error {
 				return err
 			}
 		}
-		end := lanes
-		if d.more {
-			end = laneOther
-		}
-		if frame := d.inbox.take(end); frame != nil {
+		if frame := d.inbox.take(d.lanes()); frame != nil {
+			if d.between++; !d.more {
+				d.between = 0
+			}
 			if err := d.handle(ctx, frame); err != nil {
 				return err
 			}
@@ -167,8 +166,21 @@ func (d *device) handle(ctx context.Context, frame []byte) error {
 	return nil
 }
 
+// lanes are those of which a message may be taken now: while work is under way such
+// as may not wait for it, until there were so many that it is the work's turn.
+func (d *device) lanes() lane {
+	switch {
+	case !d.more:
+		return lanes
+	case d.between >= maxBetween:
+		return 0
+	}
+	return laneOther
+}
+
 // proceed has the interpreter do the next piece of what it works on.
 func (d *device) proceed(ctx context.Context) error {
+	d.between = 0
 	e := d.machine.Continue(d.clock.inputs())
 	at(d.step, stepHandled)
 	return d.carryOut(ctx, e)

@@ -58,7 +58,7 @@ func TestBetweenPieces(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	}
-	began := make(chan struct{})
+	began, between := make(chan struct{}), make(chan struct{})
 	r := runScript(t, func(d *device, s *script) {
 		pieces := 0
 		s.handle = func(_ firmware.Inputs, frame []byte) firmware.Effects {
@@ -89,6 +89,7 @@ func TestBetweenPieces(t *testing.T) {
 		s.piece = func(firmware.Inputs) firmware.Effects {
 			order = append(order, "piece")
 			if pieces++; pieces < 3 {
+				close(between)
 				arrived(d, 6) // the tasks, and what came meanwhile
 				return firmware.Effects{More: true}
 			}
@@ -106,7 +107,8 @@ func TestBetweenPieces(t *testing.T) {
 	for _, name := range []string{"beat", "challenge", "revocation", "lock", "status"} {
 		receive(t, c, name)
 	}
-	send(t, c, string(frames["beat"])) // in the second piece
+	<-between // or the next beat might be taken before the second piece
+	send(t, c, string(frames["beat"]))
 	for _, name := range []string{"beat", "answer", "task", "catchup", "unlock", "one", "two"} {
 		receive(t, c, name)
 	}
@@ -115,6 +117,50 @@ func TestBetweenPieces(t *testing.T) {
 	}
 	if !slices.Equal(order, want) {
 		t.Errorf("got  %q\nwant %q", order, want)
+	}
+}
+
+// TestFloodBetweenPieces: who never ceases to ask what may not wait does not keep a
+// device from its work, and an open share from being closed.
+func TestFloodBetweenPieces(t *testing.T) {
+	question := open(t, firmware.TypeStatusAsk)
+	const pieces = 3
+	var order []string
+	ended := make(chan struct{})
+	r := runScript(t, func(d *device, s *script) {
+		done := 0
+		s.handle = func(_ firmware.Inputs, frame []byte) firmware.Effects {
+			if done == pieces {
+				return firmware.Effects{}
+			}
+			if string(frame) != "work" {
+				order = append(order, "question")
+			}
+			if err := d.inbox.put(t.Context(), question); err != nil {
+				t.Error(err)
+			}
+			return firmware.Effects{More: true}
+		}
+		s.piece = func(firmware.Inputs) firmware.Effects {
+			order = append(order, "piece")
+			if done++; done == pieces {
+				close(ended)
+			}
+			return firmware.Effects{More: done < pieces}
+		}
+	})
+	send(t, r.listen(), "work")
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the work does not end")
+	}
+	var want []string
+	for range pieces {
+		want = append(append(want, slices.Repeat([]string{"question"}, maxBetween)...), "piece")
+	}
+	if !slices.Equal(order, want) {
+		t.Errorf("%d messages and pieces, not %d", len(order), len(want))
 	}
 }
 

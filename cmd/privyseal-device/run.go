@@ -46,16 +46,17 @@ type device struct {
 	journal *journal.Journal
 	log     *slog.Logger
 
-	clock  clock
-	gate   gate
-	watch  *watchdog
-	silent bool // the watchdog locked the token, and nobody unlocked it since
-	ticks  *bootclock.Timer
-	ticked int64 // when the interpreter was last told the time
-	more   bool  // the interpreter has work under way
-	inbox  *inbox
-	link   atomic.Pointer[link.Conn] // nil: there is none
-	step   func(string)              // tests stop the process here
+	clock   clock
+	gate    gate
+	watch   *watchdog
+	silent  bool // the watchdog locked the token, and nobody unlocked it since
+	ticks   *bootclock.Timer
+	ticked  int64 // when the interpreter was last told the time
+	more    bool  // the interpreter has work under way
+	between int   // messages since its last piece
+	inbox   *inbox
+	link    atomic.Pointer[link.Conn] // nil: there is none
+	step    func(string)              // tests stop the process here
 }
 
 func run(ctx context.Context, dir string, log *slog.Logger) error {

@@ -250,7 +250,7 @@ func TestNotInInbox(t *testing.T) {
 	}
 	approve := []string{"officer", "approve", digest, "--yes", "--card", r.serial("officer-1a")}
 	x := r.ok(virtual.DefaultPIN, approve...)
-	if !strings.Contains(x.out, "others who may        Officer 1b (officer-1b)\n") {
+	if !strings.Contains(x.out, "others who may              Officer 1b (officer-1b)\n") {
 		t.Errorf("%s", x.out)
 	}
 	r.fails(exitFailed, r.nobody(), "you approved it for device device-1", approve...)

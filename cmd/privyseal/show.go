@@ -131,7 +131,8 @@ func (d *desk) printDocument(i *client.Item, x shown) {
 		}
 		return
 	}
-	for _, line := range x.View.Lines(min(d.width, 120)) {
+	width := min(d.width, 120)
+	for _, line := range x.View.Lines(width) {
 		d.say("%s", line)
 	}
 	if i.Checked.Kind() == document.KindCertificate || i.Checked.Kind() == document.KindIdentity {
@@ -143,19 +144,24 @@ func (d *desk) printDocument(i *client.Item, x shown) {
 			d.say("  none")
 		}
 		for _, f := range x.Lint {
-			d.say("  %s", f)
+			for _, line := range indented(f.String(), 2, max(width, 60)) {
+				d.say("%s", line)
+			}
 		}
 	}
 }
 
 // printWord shows what the officer's word is about.
 func (d *desk) printWord(i *client.Item, x shown) {
-	d.say("\nYour word")
-	field := func(label, value string) { d.say("  %-22s%s", label, value) }
-	field("requester", d.personName(i.Requester.Owner)+", signature verified")
-	if x.Own {
-		field("", "THIS IS YOUR OWN REQUEST: others must approve it")
+	word := document.Section{Title: "Your word"}
+	field := func(label string, values ...string) {
+		word.Fields = append(word.Fields, document.Field{Label: label, Values: values})
 	}
+	requester := []string{d.personName(i.Requester.Owner) + ", signature verified"}
+	if x.Own {
+		requester = append(requester, "THIS IS YOUR OWN REQUEST: others must approve it")
+	}
+	field("requester", requester...)
 	if n := len(x.Certificates); n > 0 {
 		field("certificates", fmt.Sprintf("%d, all of them or none; remarks on %s", n, x.remarked()))
 	}
@@ -174,6 +180,10 @@ func (d *desk) printWord(i *client.Item, x shown) {
 	}
 	field("still needed", fmt.Sprint(max(int(x.Need)-have, 0)))
 	field("others who may", listOr(x.Others, "nobody"))
+	v := document.View{Sections: []document.Section{word}}
+	for _, line := range v.Lines(min(d.width, 120))[1:] { // it has no title
+		d.say("%s", line)
+	}
 }
 
 func listOr(names []string, none string) string {

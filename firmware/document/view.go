@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // View is a document as officers see it before they approve (P6). Every string
@@ -58,7 +57,9 @@ func (c *Checked) View() *View {
 	return v
 }
 
-const labelWidth = 22
+// labelWidth is the column in which values begin: the labels of certificates fit
+// before it, also "basic constraints, critical".
+const labelWidth = 28
 
 // Lines lays the view out for a terminal of the given width (at least 60
 // columns are used). Values are broken here and continued behind "| ", so that
@@ -73,8 +74,12 @@ func (v *View) Lines(width int) []string {
 		out = append(out, "", s.Title)
 		for _, f := range s.Fields {
 			label := f.Label
+			if Columns(label) >= labelWidth { // of an extension that few have: its value is where all are
+				out = append(out, fold("  ", label, width)...)
+				label = ""
+			}
 			for _, value := range f.Values {
-				pad := max(labelWidth-utf8.RuneCountInString(label), 1)
+				pad := labelWidth - Columns(label)
 				out = append(out, fold("  "+label+strings.Repeat(" ", pad), value, width)...)
 				label = ""
 			}
@@ -100,9 +105,9 @@ func Columns(text string) int {
 
 // fold breaks a value into lines.
 func fold(prefix, value string, width int) []string {
-	indent := min(utf8.RuneCountInString(prefix), labelWidth+2)
+	indent := Columns(prefix)
 	var out []string
-	line, used := prefix, utf8.RuneCountInString(prefix)
+	line, used := prefix, indent
 	for _, r := range value {
 		w := Columns(string(r))
 		if used+w > width {

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -157,6 +158,59 @@ func TestViewWarnings(t *testing.T) {
 	}
 	if all := c.View().String(); !strings.Contains(all, "2 octets: dead") {
 		t.Errorf("the unknown extension is not shown:\n%s", all)
+	}
+}
+
+// TestColumns: all values begin in one column, behind whatever label, and nothing
+// is cut.
+func TestColumns(t *testing.T) {
+	ca := certificateKey(t, rsaKey(t, "ca", 2048), threshold.RS256)
+	csr := opensslCSR(t, newEC, "-addext", "subjectAltName=DNS:a.example.com,DNS:b.example.com")
+	tbs := leaf(t, ca, csr, threshold.RS256)
+	tbs.Extensions = append(tbs.Extensions,
+		Extension{mustOID("1.3.6.1.4.1.311.25.2"), false, []byte{4, 1, 7}}, // "Microsoft security identifier": 29
+		Extension{mustOID("1.3.6.1.4.1.99999.4294967295.4294967295"), false, []byte{4, 1, 8}})
+	c, err := Check(certificateRequest(t, ca, csr, tbs, threshold.RS256), ca, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := c.View()
+	for _, width := range []int{60, 80, 120} {
+		lines := v.Lines(width)
+		text := strings.Join(lines, "\n") + "\n"
+		if strings.Count(text, "\n  basic constraints, critical not a certificate authority\n") != 1 {
+			t.Errorf("%d columns:\n%s", width, text)
+		}
+		for _, line := range lines {
+			if Columns(line) > width {
+				t.Errorf("%d columns: %q", width, line)
+			}
+		}
+		for _, s := range v.Sections {
+			at := slices.Index(lines, s.Title) + 1
+			for _, f := range s.Fields {
+				head := "  " + f.Label
+				if len(f.Label) >= labelWidth {
+					if lines[at] != head {
+						t.Errorf("%d columns: %q has no line of its own: %q", width, f.Label, lines[at])
+					}
+					at, head = at+1, ""
+				}
+				for _, value := range f.Values {
+					if got := strings.TrimRight(lines[at][:2+labelWidth], " "); got != head {
+						t.Errorf("%d columns: %q is left of a value of %q", width, got, f.Label)
+					}
+					got := lines[at][2+labelWidth:]
+					for at++; at < len(lines) && strings.HasPrefix(lines[at], strings.Repeat(" ", 2+labelWidth)+"| "); at++ {
+						got += lines[at][2+labelWidth+2:]
+					}
+					if got != value {
+						t.Errorf("%d columns: %s: %q, expected %q", width, f.Label, got, value)
+					}
+					head = ""
+				}
+			}
+		}
 	}
 }
 

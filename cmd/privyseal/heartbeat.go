@@ -107,12 +107,27 @@ type sourceBeats struct {
 	Devices []string `json:"devices"`
 }
 
+// alarmOf is an alarm of a site: what happened, for the last time.
 type alarmOf struct {
 	Server string `json:"server"`
 	At     int64  `json:"at"`
 	Text   string `json:"text"`
 	Device string `json:"device,omitempty"`
 	Source string `json:"source,omitempty"`
+	Count  uint64 `json:"count"`
+	First  int64  `json:"first"`
+}
+
+func alarmAt(server string, x *api.Alarm) alarmOf {
+	return alarmOf{server, x.At, x.Text, x.Device, x.Source, x.Times(), x.Since()}
+}
+
+// what is the text, and how often it happened.
+func (x *alarmOf) what() string {
+	if x.Count <= 1 {
+		return x.Text
+	}
+	return fmt.Sprintf("%s (%d times since %s)", x.Text, x.Count, timeText(x.First))
 }
 
 // leaseOf is a device's lease under its policy.
@@ -155,7 +170,7 @@ func beatsOf(s ledger.State, got *api.SystemStatus, devices []string) *beatsJSON
 		}
 		for _, y := range x.Alarms {
 			if len(devices) == 0 || slices.Contains(devices, y.Device) || y.Device == "" && feeds(s, y.Source, devices) {
-				out.Alarms = append(out.Alarms, alarmOf{x.ID, y.At, y.Text, y.Device, y.Source})
+				out.Alarms = append(out.Alarms, alarmAt(x.ID, &y))
 			}
 		}
 	}
@@ -370,7 +385,7 @@ func (s *sourceBeats) text() string {
 	return "NO LINK since " + timeText(s.Since)
 }
 
-func (x *alarmOf) text() string { return fmt.Sprintf("%s  %s: %s", timeText(x.At), x.Server, x.Text) }
+func (x *alarmOf) text() string { return fmt.Sprintf("%s  %s: %s", timeText(x.At), x.Server, x.what()) }
 
 // tenths writes milliseconds.
 func tenths(ms int64) string { return fmt.Sprintf("%.1f s", float64(ms)/1000) }

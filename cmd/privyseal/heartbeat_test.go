@@ -112,7 +112,8 @@ func TestBeatsForPeople(t *testing.T) {
 	}
 	// Of one device: its sources and what happened to them, nothing else.
 	b := beatsOf(s.State, told(st), []string{"device-1"})
-	if len(b.Devices) != 1 || len(b.Sources) != 2 || len(b.Alarms) != 1 || b.Alarms[0].Source != "sequence-1" {
+	if len(b.Devices) != 1 || len(b.Sources) != 2 || len(b.Alarms) != 1 || b.Alarms[0].Source != "sequence-1" ||
+		b.Alarms[0].Count != 1 || b.Alarms[0].First != 200 {
 		t.Errorf("%+v", b)
 	}
 }
@@ -206,14 +207,14 @@ func TestStatusShowsLease(t *testing.T) {
 		a.printSite(siteOf(s.State, x, s.Now))
 	}
 	many := told(st).Servers[0]
-	many.Alarms = append(many.Alarms, api.Alarm{At: 300, Text: "third"})
+	many.Alarms = append(many.Alarms, api.Alarm{At: 300, Text: "third", Count: 17, First: 60})
 	a.printSite(siteOf(s.State, many, s.Now))
 	gone := &firmware.Status{Phase: firmware.PhaseDestroyed, LedgerHead: s.State.Head(), Firmware: s.State.Firmware()}
 	a.printSite(siteOf(s.State, told(gone).Servers[0], s.Now))
 	for _, want := range []string{
 		"ready, lease 4.2 s, 2 of 3 sources speak, 2 needed", "WARNING: one more of its sources lost, and it falls silent",
 		"sequence-1     Source sequence-1    heartbeat source, kind sequence, NO LINK since", "ALARM: 1970-01-01 00:03:20 UTC  source sequence-1 fell silent",
-		"DESTROYED: its shares are gone, only a restore brings it back", "third\n                 1 more before: privyseal heartbeat status",
+		"DESTROYED: its shares are gone, only a restore brings it back", "third (17 times since 1970-01-01 00:01:00 UTC)\n                 1 more before: privyseal heartbeat status",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in:\n%s", want, out.String())

@@ -167,7 +167,7 @@ func siteOf(s ledger.State, x api.ServerStatus, now int64) siteJSON {
 		site.Sources = append(site.Sources, sourceBeats{y.ID, y.Name, y.Kind, x.ID, y.Linked, y.Since, y.Silent || x.Silent, y.Devices})
 	}
 	for _, y := range x.Alarms {
-		site.Alarms = append(site.Alarms, alarmOf{x.ID, y.At, y.Text, y.Device, y.Source})
+		site.Alarms = append(site.Alarms, alarmAt(x.ID, &y))
 	}
 	return site
 }
@@ -195,7 +195,7 @@ func (a *app) printSite(x siteJSON) {
 	}
 	shown := x.Alarms[max(0, len(x.Alarms)-statusAlarms):]
 	for _, y := range shown {
-		a.say("  %-14s ALARM: %s  %s", "", timeText(y.At), y.Text)
+		a.say("  %-14s ALARM: %s  %s", "", timeText(y.At), y.what())
 	}
 	if n := len(x.Alarms) - len(shown); n > 0 {
 		a.say("  %-14s %d more before: privyseal heartbeat status", "", n)

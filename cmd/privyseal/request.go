@@ -65,7 +65,7 @@ func (q *asking) flags(c *cobra.Command) {
 	f.StringVar(&q.card, "card", "", "serial number of the requester's card (default: the only one there)")
 	f.StringVar(&q.Approvals, "mode", document.ApprovalsSet, "how officers approve: set (independently) or chain (each over the one before)")
 	f.StringSliceVar(&q.Devices, "devices", nil, "ids of the devices to ask, in the order preferred (default: all holders)")
-	f.DurationVar(&q.lifetime, "expires", 24*time.Hour, "how long the request may wait for its officers")
+	f.DurationVar(&q.lifetime, "expires", 24*time.Hour, "how long the request may wait for its officers, a minute at least")
 	f.StringVar(&q.Comment, "comment", "", "a word to the officers")
 	q.wait.flags(c)
 }
@@ -249,10 +249,10 @@ func (a *app) request(ctx context.Context, q *asking) error {
 	if q.keyFile != "" && q.card != "" {
 		return usage("--requester-key and --card exclude each other", "")
 	}
-	if q.lifetime < time.Second {
-		return usage("--expires must be some time from now", "")
-	}
 	q.Lifetime = int64(q.lifetime / time.Second)
+	if err := client.CheckLifetime(q.Lifetime); err != nil {
+		return usage(fmt.Sprintf("--expires %v: %v", q.lifetime, err), "")
+	}
 	if q.wait.wait || q.wait.asked {
 		if err := checkNew(q.wait.out); err != nil {
 			return err

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,160 +106,12 @@ func TestFirewall(t *testing.T) {
 	}
 }
 
-func TestStatus(t *testing.T) {
-	r := newRig(t)
-	r.commission()
-	r.waitStatus()
-	r.devices["device-2"].SetFault(coordtest.Locked)
-	r.stops["device-3"]()
-	r.stops["device-4"]()
-	eventually(t, "that its site says that its link is gone", func() bool {
-		_, err := r.servers["server-1"].unlockOffer(t.Context(), "device-4")
-		return err != nil && err.Error() == "device device-4: site server-2 says: it has no link to its message server"
-	})
-	r.servers["server-2"].Close()
-	for range 50 {
-		var status api.SystemStatus
-		if err := r.send("server-1", api.PathStatus, nil, &status); err != nil {
-			t.Fatal(err)
-		}
-		d := map[string]api.DeviceStatus{}
-		for _, s := range status.Servers {
-			for _, x := range s.Devices {
-				d[x.Device] = x
-			}
-		}
-		if d["device-1"].Status != nil && d["device-2"].Status != nil && d["device-2"].Status.Phase == firmware.PhaseLocked &&
-			d["device-3"].Silent && d["device-4"].Silent && status.Servers[1].Silent && !status.Servers[0].Silent {
-			// Names stand before these texts already.
-			if got := status.Servers[1].Text; got != "it does not answer" {
-				t.Errorf("a site that is away: %q", got)
-			}
-			if got := d["device-3"].Text; got != "it has no link to its message server" {
-				t.Errorf("a device without a link: %q", got)
-			}
-			var tasks api.Tasks
-			if err := r.send("server-1", api.PathTasks, nil, &tasks); err != nil || tasks.Sites[0].Text != "" || tasks.Sites[1].Text != "it does not answer" {
-				t.Errorf("tasks: %v: %+v", err, tasks)
-			}
-			_, err := r.servers["server-1"].unlockOffer(t.Context(), "device-4")
-			if err == nil || err.Error() != "device device-4: site server-2 does not answer" {
-				t.Errorf("a device of a site that is away: %v", err)
-			}
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	t.Error("the status does not show who is locked, who is silent and who is away")
-}
-
 // TestStatusPassesTask: how a device is can be asked while it works on something for
 // long.
-func TestStatusPassesTask(t *testing.T) {
-	r := newRig(t)
-	r.commission()
-	r.waitStatus()
-	r.answer("device-1", firmware.TypeOfferAsk, func([]byte) (string, any) { return "", nil })
-	r.request("server-1", coordtest.CertificateRequest(t, r.sys, "set", r.unix(), 3600))
-	s := r.servers["server-1"]
-	working := func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		p := s.ports["device-1"]
-		return p.work.answer != nil && p.work.typ == firmware.TypeOfferAsk
-	}
-	eventually(t, "a task under way", working)
-	var status api.SystemStatus
-	if err := r.send("server-1", api.PathStatus, nil, &status); err != nil {
-		t.Fatal(err)
-	}
-	for _, site := range status.Servers {
-		for _, d := range site.Devices {
-			if d.Device == "device-1" && (d.Status == nil || d.Silent) {
-				t.Errorf("its status waits for the task: %+v", d)
-			}
-		}
-	}
-	if !working() {
-		t.Error("the task is not under way any more")
-	}
-}
-
 // TestUnlock: officers unlock a device of another site by way of their own
 // server; the one who completes the quorum opens it.
-func TestUnlock(t *testing.T) {
-	r := newRig(t)
-	r.commission()
-	r.waitStatus()
-	r.devices["device-4"].SetFault(coordtest.Locked)
-	// A request of the other site waits for it.
-	digest := r.request("server-1", coordtest.FileRequest(t, r.sys, "set", r.unix(), 3600, "device-4", "device-1", "device-2"))
-	offered4 := func(want bool) {
-		t.Helper()
-		for range 100 {
-			out := r.tracking("server-1", digest, 0, 100*time.Millisecond)
-			if out != nil && out.Devices[0].Offered == want && (want || out.Devices[0].Text != "") {
-				return
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
-		t.Fatalf("device 4 offered a key: not %v", want)
-	}
-	offered4(false)
-	body, err := envelope.Marshal(api.UnlockAsk{Device: "device-4"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var offered firmware.UnlockOffered
-	if err := r.send("server-1", api.PathUnlockAsk, body, &offered); err != nil {
-		t.Fatal(err)
-	}
-	unlock := func(person string) (out api.Unlocked, err error) {
-		err = r.post("server-1", api.PathUnlock, coordtest.Unlock(t, r.sys, r.sys.Persons[person], "device-4", offered, r.unix()), &out)
-		return out, err
-	}
-	_, err = unlock("officer-1a")
-	refused(t, "an officer of another device", err, http.StatusConflict, "not an officer")
-	for range 2 { // twice the same officer is one
-		out, err := unlock("officer-4a")
-		if err != nil || out.Have != 1 || out.Need != 2 || out.Status != nil || len(out.Missing) != 1 || out.Missing[0] != "Officer 4b" {
-			t.Fatalf("%+v %v", out, err)
-		}
-	}
-	out, err := unlock("officer-4b")
-	if err != nil || out.Status == nil || out.Status.Phase != firmware.PhaseReady {
-		t.Fatalf("%+v %v", out, err)
-	}
-	offered4(true) // and not only when its pause is over
-}
-
 // TestUnlockRestored: it is said who took a device back whose log is shorter
 // than it was: beat sources count that only if all of the quorum did.
-func TestUnlockRestored(t *testing.T) {
-	r := newRig(t)
-	r.commission()
-	r.waitStatus()
-	r.devices["device-1"].SetFault(coordtest.Locked)
-	body, err := envelope.Marshal(api.UnlockAsk{Device: "device-1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var offered firmware.UnlockOffered
-	if err := r.send("server-1", api.PathUnlockAsk, body, &offered); err != nil {
-		t.Fatal(err)
-	}
-	var first, second api.Unlocked
-	if err := r.post("server-1", api.PathUnlock, coordtest.TakeBack(t, r.sys, r.sys.Persons["officer-1a"], "device-1", offered, r.unix()), &first); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.post("server-1", api.PathUnlock, coordtest.Unlock(t, r.sys, r.sys.Persons["officer-1b"], "device-1", offered, r.unix()), &second); err != nil {
-		t.Fatal(err)
-	}
-	if !slices.Equal(first.Restored, []string{"Officer 1a"}) || !slices.Equal(second.Restored, []string{"Officer 1a"}) || second.Status == nil {
-		t.Errorf("%+v %+v", first, second)
-	}
-}
-
 // TestRelay: a ceremony's frames go to the device once, however long it takes
 // and however often they are posted; anything else does not go at all.
 func TestRelay(t *testing.T) {

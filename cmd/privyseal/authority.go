@@ -42,7 +42,7 @@ type planned struct {
 func readPlan(file string) (*planned, error) {
 	raw, err := readSmall(file, maxPlanFile)
 	if err != nil {
-		return nil, err
+		return nil, term.WithHint(err, "name the reviewed plan of the authority, a file in YAML")
 	}
 	p := &planned{file: file, raw: raw}
 	if p.plan, err = medium.ParsePlan(raw); err != nil {
@@ -161,18 +161,18 @@ func authority(s *client.System, name string) (ledger.Dealing, bool) {
 // freeMedium refuses a directory that is a medium already, before devices are
 // asked for anything.
 func freeMedium(dir string) error {
-	stage, err := medium.StageOf(dir)
-	switch {
+	const hint = "nothing is overwritten: name another directory with --out"
+	switch info, err := os.Stat(dir); {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return err
-	case stage != medium.StageEmpty:
-		return term.WithHint(fmt.Errorf("%s is a medium already", dir), "nothing is overwritten: name another directory with --out")
+	case !info.IsDir():
+		return term.WithHint(fmt.Errorf("%s is no directory", dir), hint)
 	}
-	info, err := os.Stat(dir)
-	if err == nil && !info.IsDir() {
-		err = fmt.Errorf("%s is no directory", dir)
+	stage, err := medium.StageOf(dir)
+	if err == nil && stage != medium.StageEmpty {
+		err = term.WithHint(fmt.Errorf("%s is a medium already", dir), hint)
 	}
 	return err
 }

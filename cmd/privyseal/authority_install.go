@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -40,6 +41,9 @@ type installed struct {
 
 func (a *app) install(ctx context.Context, dir string) error {
 	x, err := medium.ReadDealt(dir)
+	if errors.Is(err, medium.ErrNotDealt) {
+		return a.notDealt(dir, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -99,6 +103,22 @@ func (a *app) install(ctx context.Context, dir string) error {
 	}
 	a.tell("not in force yet: privyseal request entry dealing %s", shellQuote(filepath.Join(dir, medium.FileDealing)))
 	return nil
+}
+
+// notDealt says what is to be done with a medium before it is brought here.
+func (a *app) notDealt(dir string, err error) error {
+	verb := "deal MEDIUM, or extend MEDIUM for an authority that is in the ledger already"
+	if x, e := medium.ReadInvited(dir); e == nil {
+		if p, e := medium.ParsePlan(x.Plan); e == nil {
+			if s, e := a.system(); e == nil {
+				verb = "deal " + shellQuote(dir)
+				if _, ok := s.State().Enterprise(p.Enterprise.Code); ok {
+					verb = "extend " + shellQuote(dir)
+				}
+			}
+		}
+	}
+	return term.WithHint(err, "carry it to the distributor: privyseal-distributor "+verb)
 }
 
 // dealable refuses a dealing that is neither in force nor can be.

@@ -36,8 +36,9 @@ privyseal authority install, invite and deal again.
 An extension whose medium was dealt to, and that was then never entered, counts
 for ever: a combiner with its shares of that one and of another may learn the
 key. Name it with --abandoned, by its medium or its dealing.cbor; what is dealt
-then is safe beside it, and once that is entered, the ledger counts it. Where that is lost, devices cannot give it back: the very
-same plan may be dealt again (--same-plan), and else a new authority is due.`,
+then is safe beside it, and once that is entered, the ledger counts it. Where it
+is lost, devices cannot give it back: the very same plan may be dealt again
+(--same-plan), and else a new authority is due.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return a.invite(c.Context(), args[0], o) },
 	}

@@ -136,7 +136,7 @@ func (l listed) read(root *os.Root, list string, limit int64) ([]byte, error) {
 
 // open opens a medium and reads one of its lists. The caller closes the root.
 func open(dir, list string) (*os.Root, []listed, error) {
-	root, err := os.OpenRoot(dir)
+	root, err := openRoot(dir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -155,7 +155,7 @@ func readList(root *os.Root, list string) ([]listed, error) {
 	case err != nil && !(list == listInvited && isHalfDealt(err)):
 		return nil, err
 	case err == nil && s == StageEmpty:
-		return nil, term.WithHint(fmt.Errorf("%s: %w", root.Name(), ErrEmpty), "name the directory that \"privyseal authority invite\" wrote")
+		return nil, term.WithHint(fmt.Errorf("%s: %w", root.Name(), ErrEmpty), hintInvited)
 	case err == nil && s == StageInvited && list == listDealt:
 		return nil, term.WithHint(fmt.Errorf("%s: %w", root.Name(), ErrNotDealt), "carry it to the distributor: privyseal-distributor deal")
 	}

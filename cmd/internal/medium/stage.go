@@ -7,6 +7,9 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
+
+	"github.com/privyseal/privyseal/cmd/internal/term"
 )
 
 // A HalfWrittenError is a medium on which somebody was interrupted.
@@ -41,13 +44,24 @@ const (
 // StageOf looks what is on a medium. The error is a *HalfWrittenError, or one of
 // the file system.
 func StageOf(dir string) (Stage, error) {
-	root, err := os.OpenRoot(dir)
+	root, err := openRoot(dir)
 	if err != nil {
 		return "", err
 	}
 	defer root.Close()
 	return stage(root)
 }
+
+// openRoot opens the directory of a medium that is there.
+func openRoot(dir string) (*os.Root, error) {
+	root, err := os.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		err = term.WithHint(fmt.Errorf("no medium: %w", err), hintInvited)
+	}
+	return root, err
+}
+
+const hintInvited = "name the directory that \"privyseal authority invite\" wrote"
 
 // stage looks at the names alone.
 func stage(root *os.Root) (Stage, error) {

@@ -12,18 +12,20 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/privyseal/privyseal/cmd/internal/client"
+	"github.com/privyseal/privyseal/cmd/internal/term"
 	"github.com/privyseal/privyseal/firmware/envelope"
 )
 
 func newAuthorityIssued(a *app) *cobra.Command {
 	var out string
 	c := &cobra.Command{
-		Use:   "issued REQUEST --server ID [--out DIR]",
+		Use:   "issued REQUEST [--server ID] [--out DIR]",
 		Short: "Fetch what an independent output interface saw signed, whatever the distributor says",
 		Long: `Fetch the certificates of a request from a message server that listens to the
 combiners of the authority itself (server.json, "outputs"). The task distributor
-need not know of it, nor agree. All is verified here: the request under its
-requester's key, and each certificate under the authority's.
+need not know of it, nor agree. Without --server all are asked, one after the
+other. All is verified here: the request under its requester's key, and each
+certificate under the authority's.
 
 REQUEST is a request's digest; of one that this home made its first digits do.`,
 		Args: cobra.ExactArgs(1),
@@ -69,12 +71,7 @@ func (a *app) issued(ctx context.Context, name, out string) error {
 	default:
 		return err
 	}
-	conn, _, err := a.dial(ctx, s, a.server)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	x, err := conn.Issued(ctx, s.State(), digest)
+	x, err := a.findIssued(ctx, s, digest)
 	if err != nil {
 		return err
 	}
@@ -82,6 +79,49 @@ func (a *app) issued(ctx context.Context, name, out string) error {
 		x.Signed.Names = own.Names
 	}
 	return a.showIssued(x, out)
+}
+
+// findIssued asks the server that --server names, and without it all of them, the
+// home's own first.
+func (a *app) findIssued(ctx context.Context, s *client.System, digest envelope.Hash) (*client.Issued, error) {
+	ask := func(id string) (*client.Issued, error) {
+		conn, _, err := a.dial(ctx, s, id)
+		if err != nil {
+			return nil, err
+		}
+		defer conn.Close()
+		return conn.Issued(ctx, s.State(), digest)
+	}
+	const listen = "servers listen that have the enterprise in \"outputs\" of their server.json"
+	if a.server != "" {
+		x, err := ask(a.server)
+		if client.NotFound(err) {
+			err = term.WithHint(err, listen+"; without --server all are asked")
+		}
+		return x, err
+	}
+	first, err := s.Server("")
+	if err != nil {
+		return nil, err
+	}
+	ids := []string{first.ID}
+	for _, srv := range s.State().Servers() {
+		if srv.ID != first.ID {
+			ids = append(ids, srv.ID)
+		}
+	}
+	for _, id := range ids {
+		x, err := ask(id)
+		switch {
+		case err == nil:
+			return x, nil
+		case ctx.Err() != nil:
+			return nil, err
+		case !client.NotFound(err):
+			a.warn(err) // away, or a liar: another one may know
+		}
+	}
+	return nil, term.WithHint(fmt.Errorf("no message server that answers saw request %s signed", short(digest)), listen)
 }
 
 func (a *app) showIssued(x *client.Issued, out string) error {

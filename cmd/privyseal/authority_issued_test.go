@@ -21,6 +21,8 @@ func TestIssued(t *testing.T) {
 	r.fails(exitFailed, r.nobody(), "nothing was seen signed", append(at, digest)...)
 	r.fails(exitUsage, r.nobody(), "this home made no request", append(at, "abc")...)
 	r.fails(exitFailed, r.nobody(), "nothing was seen signed", append(at, envelope.Hash{7}.String())...)
+	r.fails(exitFailed, r.nobody(), "without --server all are asked", append(at, digest)...)
+	r.fails(exitFailed, r.nobody(), "no message server that answers saw request "+digest[:12]+" signed\nhint: servers listen that have", "authority", "issued", digest)
 	r.officers("device-1", "device-2", "device-4")
 
 	out := filepath.Join(t.TempDir(), "certs")
@@ -77,4 +79,11 @@ func TestIssued(t *testing.T) {
 	if strings.Contains(x.err, "\x1b[31m") {
 		t.Error("a server's escapes reach the terminal")
 	}
+
+	r.Answer = nil
+	// Whoever does not know which server listens: the one that does is found.
+	r.Stop("server-1")
+	x = r.ok("", "authority", "issued", digest)
+	says(t, x.out, "BEGIN CERTIFICATE")
+	says(t, x.err, "warning: message server server-1 cannot be reached", "server server-5 saw it signed")
 }

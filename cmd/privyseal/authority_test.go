@@ -79,7 +79,11 @@ func TestAuthority(t *testing.T) {
 		t.Errorf("%+v", made)
 	}
 	fails(exitFailed, "is a medium already", "authority", "invite", plan, "--out", out)
-	fails(exitFailed, "has not dealt", "authority", "install", out)
+	fails(exitFailed, "hint: carry it to the distributor: privyseal-distributor deal "+out+"\n", "authority", "install", out)
+	nothere := filepath.Join(t.TempDir(), "nothere")
+	fails(exitFailed, "no medium: open "+nothere+": no such file or directory\nhint: name the directory that", "authority", "install", nothere)
+	fails(exitFailed, "no such file or directory\nhint: name the reviewed plan", "authority", "check", nothere)
+	fails(exitFailed, "plan.yaml is no directory\nhint: nothing is overwritten", "authority", "invite", plan, "--out", plan)
 
 	r := distribute(t, v.State, v.Persons["requester"], out, v.Now)
 	v.sick = "device-2"
@@ -126,9 +130,11 @@ func TestAuthority(t *testing.T) {
 	says(ok("authority", "invite", plan, "--out", filepath.Join(t.TempDir(), "next")).err,
 		"device-4 hold shares of", "with --abandoned now, and the ledger counts it from then on") // that deals nothing, and is only told
 	pending(8)
-	if x := ok("authority", "invite", plan, "--out", filepath.Join(t.TempDir(), "next")); strings.Contains(x.err, "hold shares") {
+	next := filepath.Join(t.TempDir(), "next")
+	if x := ok("authority", "invite", plan, "--out", next); strings.Contains(x.err, "hold shares") {
 		t.Error(x.err)
 	}
+	fails(exitFailed, "hint: carry it to the distributor: privyseal-distributor extend "+next+"\n", "authority", "install", next)
 
 	// A forged dealing goes to no device.
 	forged := filepath.Join(t.TempDir(), "forged")
@@ -152,17 +158,39 @@ func TestAuthority(t *testing.T) {
 	// Tasks, as the servers tell it.
 	v.tasks = api.Tasks{Sites: []api.SiteTasks{
 		{Server: "server-1", Open: []api.Task{{
-			Enterprise: 7, Distributor: 1, Task: 99, Request: envelope.Hash{1}, Key: "bank-ca", Expires: v.Now + 60, Devices: []string{"device-1"}, State: "confirmed by device-1",
+			Enterprise: 7, Distributor: 1, Task: 99, Request: envelope.Hash{1}, Key: "bank-ca", Expires: v.Now + 60, Devices: []string{"device-1"}, State: "calculator 1 (device-1) waits for its operators",
 		}}},
-		{Server: "server-2", Illegal: []api.IllegalTask{{Enterprise: 7, Distributor: 1, Task: 98, Request: envelope.Hash{2}, Device: "device-2", Why: "nobody confirmed it", Seen: v.Now}}},
+		{Server: "server-2", Open: []api.Task{
+			{Enterprise: 7, Distributor: 1, Task: 9, Request: envelope.Hash{3}, Key: "bank-ca", Expires: v.Now + 60, State: "in some other words"},
+			{
+				Enterprise: 7, Distributor: 1, Task: 99, Request: envelope.Hash{1}, Key: "bank-ca", Expires: v.Now + 60, Devices: []string{"device-2"},
+				State: "calculator 10 (device-10) waits for its operators; calculator 2 (device-2) waits for its operators; combiner 1 (device-4) is confirmed and waits for powers",
+			},
+		}, Illegal: []api.IllegalTask{{Enterprise: 7, Distributor: 1, Task: 98, Request: envelope.Hash{2}, Device: "device-2", Why: "nobody confirmed it", Seen: v.Now}}},
 		{Server: "server-3", Text: "it does not answer"},
-		{Server: "server-4"},
+		{Server: "server-4", Illegal: []api.IllegalTask{{Enterprise: 7, Distributor: 1, Task: 98, Request: envelope.Hash{2}, Device: "device-2", Why: "nobody confirmed it", Seen: v.Now + 1}}},
 	}}
-	says(ok("authority", "tasks").out, "7/1/99", "acknowledged by device-1", "7/1/98", "ILLEGAL", "asked of device-2", "nobody confirmed it", "server-3 is silent: it does not answer", "server-4: no tasks")
+	until := timeText(v.Now + 60)
+	if got, want := ok("authority", "tasks").out, `7/1/9      request 030000000000, key bank-ca, until `+until+`
+           in some other words: at server-2
+7/1/99     request 010000000000, key bank-ca, until `+until+`
+           is confirmed and waits for powers: combiner 1 (device-4)
+           waits for its operators: calculator 1 (device-1), calculator 2 (device-2), calculator 10 (device-10)
+7/1/98     ILLEGAL, request 020000000000, asked of device-2, seen `+timeText(v.Now)+` by server-2, server-4: nobody confirmed it
+server-3 is silent: it does not answer
+`; got != want {
+		t.Errorf("%s", got)
+	}
 	x = fails(exitFailed, "", "authority", "tasks", "--illegal")
 	if strings.Contains(x.out, "7/1/99") || !strings.Contains(x.out, "7/1/98") {
 		t.Errorf("%s", x.out)
 	}
+	all := v.tasks
+	v.tasks = api.Tasks{Sites: []api.SiteTasks{{Server: "server-1"}, {Server: "server-3", Text: "it does not answer"}}}
+	says(ok("authority", "tasks", "--illegal").out, "no illegal tasks at the other sites\n")
+	v.tasks = api.Tasks{Sites: []api.SiteTasks{{Server: "server-1"}}}
+	says(ok("authority", "tasks").out, "no tasks\n")
+	v.tasks = all
 	var sites []siteTasksJSON
 	if err := json.Unmarshal([]byte(ok("--json", "authority", "tasks").out), &sites); err != nil || len(sites) != 4 || len(sites[1].Illegal) != 1 {
 		t.Errorf("%v, %+v", err, sites)

@@ -57,6 +57,7 @@ func TestServerDown(t *testing.T) {
 		}
 		r.fails(exitFailed, r.nobody(), "message server server-1 cannot be reached", append(args, "--server", "server-1")...)
 	}
+	r.fails(exitFailed, r.nobody(), "message server server-2 is asked", "authority", "tasks") // it has none
 	r.fails(exitUsage, r.nobody(), "there is no message server", "status", "--server", "server-9")
 	if n := len(r.Requests()); n != 1 {
 		t.Errorf("%d requests", n)

@@ -203,9 +203,6 @@ var booted = time.Now().Add(-time.Hour)
 
 func bootNow() int64 { return int64(time.Since(booted)) }
 
-// satellite makes a device answer for others.
-// pulse is a device that lives on beats.
-// pulse begins the heartbeat of device-1.
 // eventually waits for something that takes a moment.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()

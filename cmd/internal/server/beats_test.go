@@ -372,9 +372,3 @@ func challengeBy4(b *beatRig) []byte {
 	}
 	return frame
 }
-
-// TestRevokeAll: what people run silences all sources of a device at both
-// sites, and has the word of each.
-// TestRevokeRefused: what is no revocation, for somebody else, or by nobody, is
-// not brought to a source; a source without a link, and one that does not
-// confirm, are named.

@@ -106,12 +106,6 @@ func TestFirewall(t *testing.T) {
 	}
 }
 
-// TestStatusPassesTask: how a device is can be asked while it works on something for
-// long.
-// TestUnlock: officers unlock a device of another site by way of their own
-// server; the one who completes the quorum opens it.
-// TestUnlockRestored: it is said who took a device back whose log is shorter
-// than it was: beat sources count that only if all of the quorum did.
 // TestRelay: a ceremony's frames go to the device once, however long it takes
 // and however often they are posted; anything else does not go at all.
 func TestRelay(t *testing.T) {

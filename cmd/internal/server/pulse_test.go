@@ -39,6 +39,7 @@ func answerRevoke(st *heartbeat.Station, state ledger.State, id string, key ledg
 	return heartbeat.SealRevoked(rand.Reader, key.Sign, state, v, r, in.Now)
 }
 
+// satellite makes a device answer for others.
 func (b *beatRig) satellite(id string) {
 	st, err := heartbeat.NewStation(heartbeat.StationConfig{ID: id}, b.sys.State, nil)
 	if err != nil {
@@ -64,6 +65,7 @@ func (b *beatRig) satellite(id string) {
 	}
 }
 
+// pulse is a device that lives on beats.
 type pulse struct {
 	b       *beatRig
 	mu      sync.Mutex
@@ -78,6 +80,7 @@ type pulse struct {
 	ask     []byte // a challenge
 }
 
+// pulse begins the heartbeat of device-1.
 func (b *beatRig) pulse() *pulse {
 	row, _ := b.sys.State.Device("device-1")
 	kinds := map[string]string{}

@@ -12,6 +12,8 @@ import (
 	"github.com/privyseal/privyseal/firmware/heartbeat"
 )
 
+// TestRevokeAll: what people run silences all sources of a device at both
+// sites, and has the word of each.
 func TestRevokeAll(t *testing.T) {
 	b := newBeatRig(t)
 	b.commission()
@@ -32,6 +34,9 @@ func TestRevokeAll(t *testing.T) {
 	eventually(t, "refusals of all", func() bool { p.mu.Lock(); defer p.mu.Unlock(); return len(p.refused) == 3 })
 }
 
+// TestRevokeRefused: what is no revocation, for somebody else, or by nobody, is
+// not brought to a source; a source without a link, and one that does not
+// confirm, are named.
 func TestRevokeRefused(t *testing.T) {
 	b := newBeatRig(t)
 	var out api.SourceSent

@@ -14,6 +14,8 @@ import (
 	"github.com/privyseal/privyseal/firmware/ledger/ledgertest"
 )
 
+// work lets officers approve what their inboxes hold, at their own sites,
+// until the request is over.
 func (r *rig) work(coordinator string, digest envelope.Hash, idle map[string]bool) *api.Tracking {
 	r.t.Helper()
 	deadline := time.Now().Add(60 * time.Second)
@@ -88,6 +90,7 @@ func (r *rig) inbox(o ledger.Officer) []api.InboxItem {
 	return items
 }
 
+// approveAll has an officer approve what his inbox holds.
 func (r *rig) approveAll(o ledger.Officer) {
 	r.t.Helper()
 	for _, it := range r.inbox(o) {
@@ -95,6 +98,7 @@ func (r *rig) approveAll(o ledger.Officer) {
 	}
 }
 
+// approveOne has him approve one item, and reports whether it counts.
 func (r *rig) approveOne(o ledger.Officer) bool {
 	r.t.Helper()
 	for _, it := range r.inbox(o) {
@@ -130,6 +134,7 @@ func (r *rig) request(server string, raw []byte) envelope.Hash {
 	return out.Request
 }
 
+// waitStatus waits until both sites see each other and all devices.
 func (r *rig) waitStatus() {
 	r.t.Helper()
 	var status api.SystemStatus

@@ -310,10 +310,6 @@ func (r *rig) hand(server string, page *api.System) uint64 {
 	return height
 }
 
-// work lets officers approve what their inboxes hold, at their own sites,
-// until the request is over.
-// approveAll has an officer approve what his inbox holds.
-// approveOne has him approve one item, and reports whether it counts.
 func TestTwoSites(t *testing.T) {
 	r := newRig(t)
 	var status api.SystemStatus
@@ -341,5 +337,3 @@ func TestTwoSites(t *testing.T) {
 		})
 	}
 }
-
-// waitStatus waits until both sites see each other and all devices.

@@ -56,6 +56,8 @@ func TestStatus(t *testing.T) {
 	t.Error("the status does not show who is locked, who is silent and who is away")
 }
 
+// TestStatusPassesTask: how a device is can be asked while it works on something for
+// long.
 func TestStatusPassesTask(t *testing.T) {
 	r := newRig(t)
 	r.commission()

@@ -12,6 +12,8 @@ import (
 	"github.com/privyseal/privyseal/firmware/envelope"
 )
 
+// TestUnlock: officers unlock a device of another site by way of their own
+// server; the one who completes the quorum opens it.
 func TestUnlock(t *testing.T) {
 	r := newRig(t)
 	r.commission()
@@ -58,6 +60,8 @@ func TestUnlock(t *testing.T) {
 	offered4(true) // and not only when its pause is over
 }
 
+// TestUnlockRestored: it is said who took a device back whose log is shorter
+// than it was: beat sources count that only if all of the quorum did.
 func TestUnlockRestored(t *testing.T) {
 	r := newRig(t)
 	r.commission()

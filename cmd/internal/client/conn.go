@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"time"
 
@@ -93,6 +94,8 @@ func (c *Conn) explain(ctx context.Context, err error) error {
 		return nil
 	case errors.As(err, &status) && status.Denied:
 		return term.WithHint(&RefusedError{c.name, status.Code, status.Message}, fmt.Sprintf("wait %s", status.RetryAfter))
+	case errors.As(err, &status) && status.Temporary():
+		return term.WithHint(&RefusedError{c.name, status.Code, status.Message}, "it is busy: ask again in a while")
 	case errors.As(err, &status):
 		return &RefusedError{c.name, status.Code, status.Message}
 	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded):
@@ -104,24 +107,29 @@ func (c *Conn) explain(ctx context.Context, err error) error {
 }
 
 // patiently repeats a call while the server is saturated.
-func patiently[T any](ctx context.Context, c *Conn, f func() (T, error)) (T, error) {
+func patiently[T any](ctx context.Context, c *Conn, tries int, f func() (T, error)) (T, error) {
 	for try := 1; ; try++ {
 		v, err := f()
 		var status *web.StatusError
-		if err == nil || try == busyTries || !errors.As(err, &status) || !status.Temporary() {
+		if err == nil || try == tries || !errors.As(err, &status) || !status.Temporary() {
 			return v, c.explain(ctx, err)
 		}
+		pause := min(max(status.RetryAfter, time.Second), busyWait)
 		select {
 		case <-ctx.Done():
 			return v, c.explain(ctx, err)
-		case <-time.After(min(max(status.RetryAfter, time.Second), busyWait)):
+		case <-time.After(pause + rand.N(pause)): // those who were turned away together come back apart
 		}
 	}
 }
 
 // post sends a body as it is.
 func (c *Conn) post(ctx context.Context, path string, body []byte) ([]byte, error) {
-	return patiently(ctx, c, func() ([]byte, error) { return c.http.Post(ctx, path, body) })
+	tries := busyTries
+	if path == api.PathRequest {
+		tries = requestTries
+	}
+	return patiently(ctx, c, tries, func() ([]byte, error) { return c.http.Post(ctx, path, body) })
 }
 
 // ask posts in, encoded, and decodes the answer into out; either may be nil.
@@ -182,7 +190,7 @@ func (c *Conn) Recertify(ctx context.Context, device string, expires int64) ([][
 // tracking polls once for where a request stands; nil if nothing changed since
 // that revision.
 func (c *Conn) tracking(ctx context.Context, request envelope.Hash, since uint64, wait time.Duration) (*api.Tracking, error) {
-	batch, err := patiently(ctx, c, func() (web.Batch, error) {
+	batch, err := patiently(ctx, c, busyTries, func() (web.Batch, error) {
 		return c.http.Poll(ctx, api.PathTracking, web.Poll{Inbox: request.String(), Since: since, Wait: wait})
 	})
 	if err != nil || len(batch) == 0 {
@@ -248,7 +256,7 @@ func (c *Conn) Follow(ctx context.Context, request envelope.Hash, see func(*api.
 func (c *Conn) inbox(ctx context.Context, agree envelope.KeyID, since uint64, wait time.Duration) ([][]byte, uint64, error) {
 	var items [][]byte
 	for {
-		batch, err := patiently(ctx, c, func() (web.Batch, error) {
+		batch, err := patiently(ctx, c, busyTries, func() (web.Batch, error) {
 			return c.http.Poll(ctx, api.PathInbox, web.Poll{Inbox: agree.String(), Since: since, Wait: wait})
 		})
 		if err != nil {

@@ -27,7 +27,11 @@ const (
 
 	// busyTries is how often a saturated server is asked again.
 	busyTries = 4
-	// busyWait is the longest that one such pause lasts.
+	// requestTries is that for a request. Those of one requester are checked one after
+	// the other, and a server lets a few of them wait: of a hundred that a program makes
+	// at once most are turned away at first. It is half a minute.
+	requestTries = 12
+	// busyWait is the longest that a server may ask to wait in between.
 	busyWait = 10 * time.Second
 	// pollWait is how long a poll stays open: below what middle boxes cut.
 	pollWait = 25 * time.Second

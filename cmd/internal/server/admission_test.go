@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/privyseal/privyseal/cmd/internal/api"
+	"github.com/privyseal/privyseal/cmd/internal/client"
 	"github.com/privyseal/privyseal/cmd/internal/coordinator/coordtest"
 	"github.com/privyseal/privyseal/cmd/internal/transport/web"
 	"github.com/privyseal/privyseal/firmware/document"
@@ -230,6 +232,38 @@ func TestRefusedBatches(t *testing.T) {
 	trail := r.servers["server-1"].limiter.Allow("requester " + u.Header().Signer.String())
 	if trail == nil || !strings.Contains(trail.Error(), "denied") {
 		t.Errorf("the requester is not denied: %v", trail)
+	}
+}
+
+// TestManyRequestsAtOnce: a program that makes many requests at once has all of them
+// taken. Most are turned away at first, and its commands come again.
+func TestManyRequestsAtOnce(t *testing.T) {
+	r, a := newAuthorityRig(t)
+	state := r.servers["server-1"].system().state
+	row, _ := state.Server("server-1")
+	var all sync.WaitGroup
+	const n = 100
+	for range n {
+		raw := coordtest.BatchRequest(t, r.sys, a, 1, "RS256", r.unix(), 3600)
+		u, err := envelope.Parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() {
+			c, err := client.Dial(row)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			if err := c.Send(t.Context(), rand.Reader, state, &client.Signed{Raw: raw, Digest: u.UnverifiedDigest(), Server: "server-1"}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if got := len(r.servers["server-1"].everyRequest()); got != n {
+		t.Errorf("%d requests of %d", got, n)
 	}
 }
 

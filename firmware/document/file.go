@@ -28,6 +28,9 @@ func checkFile(req *Request) (*content, error) {
 	if err := checkFileName(req.Name); err != nil {
 		return nil, err
 	}
+	if err := checkPrivateKey(req.Document); err != nil {
+		return nil, err
+	}
 	if err := checkDisguise(req.Document); err != nil {
 		return nil, err
 	}

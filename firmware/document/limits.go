@@ -8,6 +8,9 @@ const (
 	// the approvals of its officers it must fit into one frame of a device's
 	// link, 4 MiB; longer files need a key that allows digests.
 	MaxFile = 3 << 20
+	// maxPrivateKey is the longest file that is looked at as a private key in DER:
+	// an RSA one of 16384 bits has 9.3 KiB.
+	maxPrivateKey = 16 << 10
 	// maxBatch bounds the certificates of a batch: officers see each of them. Time
 	// bounds nothing more: devices work on a batch in pieces and hear their beats
 	// meanwhile, and a server waits a minute for the answer. The longest work, four

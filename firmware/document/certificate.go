@@ -161,11 +161,11 @@ func checkExtensions(t *TBS, root *root) (*facts, error) {
 	seen := make(map[OID]bool)
 	for _, e := range t.Extensions {
 		if seen[e.ID] {
-			return nil, fmt.Errorf("%w: %s", ErrDuplicate, extensionLabel(e.ID))
+			return nil, fmt.Errorf("%w: %s", ErrDuplicate, ExtensionLabel(e.ID))
 		}
 		seen[e.ID] = true
 		if authorityOnly[e.ID] {
-			return nil, fmt.Errorf("%w: extension %s", ErrAuthority, extensionLabel(e.ID))
+			return nil, fmt.Errorf("%w: extension %s", ErrAuthority, ExtensionLabel(e.ID))
 		}
 	}
 	f, known, err := readExtensions(t.Extensions)
@@ -174,11 +174,11 @@ func checkExtensions(t *TBS, root *root) (*facts, error) {
 	}
 	for _, e := range t.Extensions {
 		if e.Critical && !known(e.ID) {
-			return nil, fmt.Errorf("%w: %s", ErrCritical, extensionLabel(e.ID))
+			return nil, fmt.Errorf("%w: %s", ErrCritical, ExtensionLabel(e.ID))
 		}
 		// RFC 5280 4.2.1.1, 4.2.1.2, 4.2.2.1: conforming issuers mark these as not critical.
 		if e.Critical && (e.ID == oidAuthorityKeyID || e.ID == oidSubjectKeyID || e.ID == oidAuthorityInfo) {
-			return nil, fmt.Errorf("%w: %s must not be critical", ErrExtension, extensionLabel(e.ID))
+			return nil, fmt.Errorf("%w: %s must not be critical", ErrExtension, ExtensionLabel(e.ID))
 		}
 	}
 	if !bytes.Equal(f.authority, root.keyID) {
@@ -201,7 +201,8 @@ func checkExtensions(t *TBS, root *root) (*facts, error) {
 	return f, nil
 }
 
-func extensionLabel(id OID) string {
+// ExtensionLabel is the name of an extension with its identifier, or that alone.
+func ExtensionLabel(id OID) string {
 	if name, ok := extensionNames[id]; ok {
 		return name + " (" + id.String() + ")"
 	}

@@ -175,7 +175,7 @@ func readRoot(der []byte, pub *threshold.PublicKey) (*root, error) {
 	}
 	for _, e := range t.Extensions {
 		if e.Critical && !known(e.ID) {
-			return bad("unknown critical extension " + extensionLabel(e.ID))
+			return bad("unknown critical extension " + ExtensionLabel(e.ID))
 		}
 	}
 	switch {

@@ -114,7 +114,7 @@ func (c *certificateContent) compare(v *View) {
 	}
 	for _, e := range c.tbs.Extensions {
 		if _, ok := c.facts.shown[e.ID]; !ok {
-			v.warn("extension %s is not understood and shown as octets", extensionLabel(e.ID))
+			v.warn("extension %s is not understood and shown as octets", ExtensionLabel(e.ID))
 		}
 	}
 	if c.tbs.extension(oidExtKeyUsage) == nil {

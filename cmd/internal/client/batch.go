@@ -19,7 +19,9 @@ func (w *Wish) build(rand io.Reader, key *ledger.Key, algorithm threshold.Algori
 	if key.Family != ledger.FamilyCertificate {
 		return nil, fmt.Errorf("key %q signs documents of family %q, not certificates", key.ID, key.Family)
 	}
-	return profile.Build(csr, w.Profile, key.Certificate, profile.Options{Days: w.Days, Algorithm: algorithm, Now: unix(now), Random: rand})
+	return profile.Build(csr, w.Profile, key.Certificate, profile.Options{
+		Days: w.Days, MaxDays: key.MaxDays, Algorithm: algorithm, Now: unix(now), Random: rand,
+	})
 }
 
 // names are what the requester calls the certificates of a batch.

@@ -24,6 +24,7 @@ const backdate = 5 * time.Minute
 // Options vary a profile.
 type Options struct {
 	Days      uint64              // validity; 0: the profile's
+	MaxDays   uint64              // that the issuer's key certifies for; 0: whoever asks does not know
 	Algorithm threshold.Algorithm // of the issuer's signature
 	Now       time.Time
 	Random    io.Reader // for the serial number
@@ -122,7 +123,7 @@ func Build(csr []byte, p Profile, root []byte, o Options) (*Built, error) {
 		if e.ID != document.OIDSubjectAltName && !slices.ContainsFunc(t.Extensions, func(x document.Extension) bool {
 			return x.ID == e.ID && bytes.Equal(x.Value, e.Value)
 		}) {
-			notes = append(notes, fmt.Sprintf("extension %s of the CSR is replaced by the profile's or left out", e.ID))
+			notes = append(notes, fmt.Sprintf("extension %s of the CSR is replaced by the profile's or left out", document.ExtensionLabel(e.ID)))
 		}
 	}
 	tbs, err := t.Marshal()
@@ -158,6 +159,11 @@ func validity(p Profile, o Options, issuer *x509.Certificate) (notBefore, notAft
 	if days == 0 || days > 36525 {
 		return 0, 0, fmt.Errorf("%w: %d days", ErrValidity, days)
 	}
+	// Before the end of the root: who is told to ask for fewer days than those left
+	// would be refused once more.
+	if o.MaxDays != 0 && days > o.MaxDays {
+		return 0, 0, fmt.Errorf("%w: %d days, and this key certifies for %d at most", ErrValidity, days, o.MaxDays)
+	}
 	begin := o.Now.Add(-backdate)
 	if begin.Before(issuer.NotBefore) {
 		begin = issuer.NotBefore
@@ -165,8 +171,8 @@ func validity(p Profile, o Options, issuer *x509.Certificate) (notBefore, notAft
 	notBefore = begin.Unix()
 	notAfter = notBefore + int64(days)*24*60*60 - 1 // both ends count
 	if notAfter > issuer.NotAfter.Unix() {
-		return 0, 0, fmt.Errorf("%w: %d days end after the issuer's own certificate, at %s: ask for fewer",
-			ErrValidity, days, issuer.NotAfter.UTC().Format(time.RFC3339))
+		return 0, 0, fmt.Errorf("%w: %d days end after the issuer's own certificate, at %s: ask for %d at most",
+			ErrValidity, days, issuer.NotAfter.UTC().Format(time.RFC3339), max(0, (issuer.NotAfter.Unix()-notBefore+1)/(24*60*60)))
 	}
 	return notBefore, notAfter, nil
 }

@@ -140,7 +140,7 @@ func TestProfiles(t *testing.T) {
 		{"server", "sslserver", threshold.RS256, []string{"-newkey", "ed25519", "-subj", "/", "-addext", "subjectAltName=DNS:a.example.com"},
 			[]string{"Subject Alternative Name: critical"}, nil},
 		{"server", "sslserver", threshold.RS256, []string{"-newkey", "rsa:2048", "-subj", "/CN=x", "-addext", "subjectAltName=DNS:a.example.com,email:a@example.com",
-			"-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=keyCertSign"}, []string{"CA:FALSE"}, []string{"no e-mail address", "2.5.29.19", "2.5.29.15"}},
+			"-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=keyCertSign"}, []string{"CA:FALSE"}, []string{"no e-mail address", "extension basic constraints (2.5.29.19) of the CSR", "2.5.29.15"}},
 		{"client", "sslclient", threshold.RS256, []string{"-newkey", "rsa:3072", "-subj", "/CN=Ann Bø", "-addext", "subjectAltName=email:ann@example.com"},
 			[]string{"email:ann@example.com", "TLS Web Client"}, nil},
 		{"code-signing", "any", threshold.RS256, []string{"-newkey", "rsa:2048", "-subj", "/O=Maker/CN=Maker"}, []string{"Code Signing"}, nil},
@@ -203,6 +203,24 @@ func TestValidity(t *testing.T) {
 		}
 		if !errors.Is(err, want) {
 			t.Errorf("%d days: got %v, want %v", days, err, want)
+		}
+	}
+	// The number that is named is one that is taken.
+	for _, c := range []struct {
+		days, max uint64
+		words     string
+	}{
+		{5001, 800, "5001 days, and this key certifies for 800 at most"},
+		{801, 800, "801 days, and this key certifies for 800 at most"},
+		{800, 800, ""},
+		{5001, 9000, ": ask for 5000 at most"},
+		{5000, 9000, ""},
+	} {
+		o := a.options()
+		o.Days, o.MaxDays = c.days, c.max
+		_, err := Build(csr, p, a.key.Certificate, o)
+		if (err == nil) != (c.words == "") || err != nil && !strings.Contains(err.Error(), c.words) {
+			t.Errorf("%d days of %d: %v", c.days, c.max, err)
 		}
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/privyseal/privyseal/card/virtual"
 )
 
@@ -39,6 +41,30 @@ func TestWrongArguments(t *testing.T) {
 	}
 	if x := r.ok("", "--version"); !strings.HasPrefix(x.out, "privyseal version ") {
 		t.Errorf("%q", x.out)
+	}
+}
+
+// Help fits the terminals that there are, and says of a command what it has.
+func TestHelp(t *testing.T) {
+	root := newRoot(&app{})
+	var look func(c *cobra.Command)
+	look = func(c *cobra.Command) {
+		for _, line := range strings.Split(c.Long, "\n") {
+			if n := len([]rune(line)); n > 90 {
+				t.Errorf("%s: a line of %d columns: %q", c.CommandPath(), n, line)
+			}
+		}
+		for _, sub := range c.Commands() {
+			look(sub)
+		}
+	}
+	look(root)
+	r := newRig(t)
+	for verb, batch := range map[string]bool{"certificate": true, "status": true, "file": false, "entry notice": false} {
+		x := r.ok("", append(append([]string{"request"}, strings.Fields(verb)...), "--help")...)
+		if out := x.out[strings.Index(x.out, "--out string"):]; strings.Contains(strings.SplitN(out, "\n", 2)[0], "batch") != batch {
+			t.Errorf("%s: %s", verb, x.out)
+		}
 	}
 }
 

@@ -56,7 +56,14 @@ func (w *waiting) outFlag() string {
 	return " --out " + shellQuote(w.out)
 }
 
-func (q *asking) flags(c *cobra.Command) {
+// What --out is for, which differs.
+const (
+	outOfAny   = "file for the result, or directory for those of a batch; nothing is overwritten"
+	outOfFile  = "file for the signature (default: FILE.sig); nothing is overwritten"
+	outOfEntry = "file for the signed command; nothing is overwritten"
+)
+
+func (q *asking) flags(c *cobra.Command, out string) {
 	f := c.Flags()
 	f.StringVar(&q.Key, "key", "", "id of the key that shall sign (default: the only one that can)")
 	f.StringVar(&q.algorithm, "algorithm", "", "RS256, RS384, RS512, PS256, PS384 or PS512 (default: the key's first)")
@@ -67,14 +74,14 @@ func (q *asking) flags(c *cobra.Command) {
 	f.StringSliceVar(&q.Devices, "devices", nil, "ids of the devices to ask, in the order preferred (default: all holders)")
 	f.DurationVar(&q.lifetime, "expires", 24*time.Hour, "how long the request may wait for its officers, a minute at least")
 	f.StringVar(&q.Comment, "comment", "", "a word to the officers")
-	q.wait.flags(c)
+	q.wait.flags(c, out)
 }
 
-func (w *waiting) flags(c *cobra.Command) {
+func (w *waiting) flags(c *cobra.Command, out string) {
 	f := c.Flags()
 	f.BoolVar(&w.wait, "wait", false, "wait for the result")
 	f.DurationVar(&w.timeout, "timeout", 0, "how long to wait, 5s at least (default: until the request expires)")
-	f.StringVar(&w.out, "out", "", "file for the result, or directory for those of a batch; nothing is overwritten")
+	f.StringVar(&w.out, "out", "", out)
 	before := c.PreRunE
 	c.PreRunE = func(c *cobra.Command, args []string) error {
 		w.asked = c.Flags().Changed("out")
@@ -118,7 +125,7 @@ Profiles:
 	c.Flags().StringArrayVar(&csrs, "csr", nil, "a request, PEM or DER, or a directory whose *.csr and *.pem are taken; may be repeated")
 	c.Flags().StringVar(&prof, "profile", "", "what the certificate is for: "+strings.Join(profile.Names(), ", "))
 	c.Flags().Uint64Var(&q.Days, "days", 0, "validity in days (default: the profile's)")
-	q.flags(c)
+	q.flags(c, outOfAny)
 	_ = c.MarkFlagRequired("csr")
 	_ = c.MarkFlagRequired("profile")
 	return c
@@ -162,7 +169,7 @@ func newRequestFile(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&blind, "digest", false, "send only the file's digest: officers sign blind; the key must allow it")
-	q.flags(c)
+	q.flags(c, outOfFile)
 	return c
 }
 

@@ -73,7 +73,7 @@ TIME is a day (2026-01-31), a moment (2026-01-31T18:00Z), or a time from now
 	f.Lookup("from").DefValue = ""
 	f.StringVar(&until, "until", "", "when it is over")
 	f.StringVar(&n.Device, "device", "", "id of the device concerned (default: all)")
-	q.flags(c)
+	q.flags(c, outOfEntry)
 	_ = c.MarkFlagRequired("text")
 	_ = c.MarkFlagRequired("until")
 	return c
@@ -132,7 +132,7 @@ TIME is a day (2026-01-31) or a moment (2026-01-31T18:00Z).` + entryLong,
 	f.StringVar(&b.Share, "share", "", "id of the share")
 	f.StringVar(&b.Place, "place", "", "where the backup is, for people")
 	f.StringVar(&tested, "tested", "", "when its restoration was tried last")
-	q.flags(c)
+	q.flags(c, outOfEntry)
 	for _, name := range []string{"share", "place", "tested"} {
 		_ = c.MarkFlagRequired(name)
 	}
@@ -171,7 +171,7 @@ before: privyseal authority install.` + entryLong,
 		},
 	}
 	c.Flags().BoolVar(&incomplete, "incomplete", false, "go on although a device has not installed its share: it stays without until it is dealt again")
-	q.flags(c)
+	q.flags(c, outOfEntry)
 	return c
 }
 

@@ -28,7 +28,7 @@ home made, after verifying it under the public key.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return a.requestStatus(c.Context(), args[0], w) },
 	}
-	w.flags(c)
+	w.flags(c, outOfAny)
 	return c
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -56,6 +57,8 @@ func Run(ctx context.Context, s Streams, args []string, make func(Streams) *cobr
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = version()
 	root.SetFlagErrorFunc(flagError)
+	// What only has others below it does nothing by itself, and its help says so.
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	started := false
 	watch(root, &started)
 	c, err := root.ExecuteContextC(ctx)

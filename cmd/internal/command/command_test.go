@@ -103,6 +103,23 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// The help of a group does not offer to run it.
+func TestHelp(t *testing.T) {
+	for args, want := range map[string]string{
+		"--help":            "Usage:\n  tool [command]\n",
+		"things --help":     "Usage:\n  tool things [command]\n",
+		"print --help":      "Usage:\n  tool print FILE [PLACE] --dir DIR [flags]\n\nFlags:",
+		"help things":       "Usage:\n  tool things [command]\n",
+		"things list -h":    "Usage:\n  tool things list [flags]\n",
+		"completion --help": "Usage:\n  tool completion [command]\n",
+	} {
+		var out bytes.Buffer
+		if code, errs := run(t.Context(), &out, strings.Fields(args)...); code != ExitOK || !strings.Contains(out.String(), want) {
+			t.Errorf("%s: exit %d\n%s%s", args, code, &out, errs)
+		}
+	}
+}
+
 // fullDisk takes a few octets and no more.
 type fullDisk struct{ room int }
 

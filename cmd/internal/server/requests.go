@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -231,25 +232,44 @@ func (s *Server) tickRequests() {
 	}
 }
 
-// resume goes on with what was open when the server stopped.
+// resume goes on with what was open when the server stopped. All of them are here
+// before it returns. Each is checked as if it had just come, of which batches take
+// tens of milliseconds: as many at a time as there are processors.
 func (s *Server) resume() error {
 	sys := s.system()
 	files, err := filepath.Glob(filepath.Join(s.dir, dirRequests, "*"+suffixRequest))
 	if err != nil {
 		return err
 	}
-	for _, path := range files {
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		if err := s.resumeOne(sys, raw, strings.TrimSuffix(path, suffixRequest)); err != nil {
-			// One that cannot be read any more must not keep the server down.
-			s.log.Error("a request is set aside", "file", path, "err", err)
-			if err := os.Rename(path, path+".bad"); err != nil {
-				return err
+	next, failed := make(chan string), make(chan error, len(files))
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for path := range next {
+				if err := s.resumeFile(sys, path); err != nil {
+					failed <- err
+				}
 			}
-		}
+		})
+	}
+	for _, path := range files {
+		next <- path
+	}
+	close(next)
+	wg.Wait()
+	close(failed)
+	return <-failed
+}
+
+func (s *Server) resumeFile(sys *system, path string) error {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := s.resumeOne(sys, raw, strings.TrimSuffix(path, suffixRequest)); err != nil {
+		// One that cannot be read any more must not keep the server down.
+		s.log.Error("a request is set aside", "file", path, "err", err)
+		return os.Rename(path, path+".bad")
 	}
 	return nil
 }

@@ -137,6 +137,9 @@ func NewRequest(rand io.Reader, s ledger.State, signer crypto.Signer, w Wish, se
 			}
 		}
 	case document.KindFile:
+		if err := checkSecret(w.Name, w.File); err != nil {
+			return nil, err
+		}
 		r.Name, r.Size, r.Document = w.Name, uint64(len(w.File)), w.File
 	case document.KindDigest:
 		r.Name, r.Size, r.Digest = w.Name, w.Size, w.Digest

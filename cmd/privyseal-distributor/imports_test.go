@@ -18,7 +18,7 @@ func TestImports(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	own := []string{"cmd/privyseal-distributor", "cmd/internal/medium", "cmd/internal/command", "cmd/internal/term", "cmd/internal/term/cardpin", "card",
+	own := []string{"cmd/privyseal-distributor", "cmd/internal/medium", "cmd/internal/planfile", "cmd/internal/command", "cmd/internal/term", "cmd/internal/term/cardpin", "card",
 		"cmd/internal/api", // what a page of the ledger is; formats alone
 	}
 	modules := []string{ // all that is not ours

@@ -3,14 +3,12 @@ package desk
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
 
-	"go.yaml.in/yaml/v3"
-
+	"github.com/privyseal/privyseal/cmd/internal/planfile"
 	"github.com/privyseal/privyseal/firmware/ceremony"
 	"github.com/privyseal/privyseal/firmware/envelope"
 	"github.com/privyseal/privyseal/firmware/ledger"
@@ -25,86 +23,86 @@ const maxFile = 1 << 20
 // hash covers them. Nothing has a default that opens a gate: a quorum that is
 // left out is an error.
 type file struct {
-	System             string        `json:"system"`
-	Lead               string        `json:"lead"`
-	Hours              uint64        `json:"hours"`
-	OfficerDays        uint64        `json:"officer_days"`
-	Witnesses          []string      `json:"witnesses"`
-	Administrator      string        `json:"administrator"`
-	Vault              bool          `json:"vault"`
-	SharedOfficers     bool          `json:"shared_officers"`
-	AcknowledgeNoFault bool          `json:"acknowledge_no_fault"`
-	Servers            []fileServer  `json:"servers"`
-	Sources            []fileSource  `json:"sources"`
-	Devices            []fileDevice  `json:"devices"`
-	Manufacturers      []fileModel   `json:"manufacturers"`
-	Persons            []filePerson  `json:"persons"`
-	Officers           []fileOfficer `json:"officers"`
-	Keys               []fileKey     `json:"keys"`
+	System             string        `yaml:"system"`
+	Lead               string        `yaml:"lead"`
+	Hours              uint64        `yaml:"hours"`
+	OfficerDays        uint64        `yaml:"officer_days"`
+	Witnesses          []string      `yaml:"witnesses"`
+	Administrator      string        `yaml:"administrator"`
+	Vault              bool          `yaml:"vault"`
+	SharedOfficers     bool          `yaml:"shared_officers"`
+	AcknowledgeNoFault bool          `yaml:"acknowledge_no_fault"`
+	Servers            []fileServer  `yaml:"servers"`
+	Sources            []fileSource  `yaml:"sources"`
+	Devices            []fileDevice  `yaml:"devices"`
+	Manufacturers      []fileModel   `yaml:"manufacturers"`
+	Persons            []filePerson  `yaml:"persons"`
+	Officers           []fileOfficer `yaml:"officers"`
+	Keys               []fileKey     `yaml:"keys"`
 }
 
 // fileServer is what 'privyseal-server init' prints.
 type fileServer struct {
-	ID    string        `json:"id"`
-	Name  string        `json:"name"`
-	Sign  []byte        `json:"sign"`
-	Agree []byte        `json:"agree"`
-	TLS   envelope.Hash `json:"tls"`
-	URL   string        `json:"url"`
-	Route string        `json:"route"`
+	ID    string        `yaml:"id"`
+	Name  string        `yaml:"name"`
+	Sign  []byte        `yaml:"sign"`
+	Agree []byte        `yaml:"agree"`
+	TLS   envelope.Hash `yaml:"tls"`
+	URL   string        `yaml:"url"`
+	Route string        `yaml:"route"`
 }
 
 type fileDevice struct {
-	ID           string `json:"id"`
-	Name         string `json:"name"`
-	Server       string `json:"server"`
-	Model        string `json:"model"`
-	Serial       string `json:"serial"`
-	Unattended   bool   `json:"unattended"`
-	Use          string `json:"use"`
-	UnlockQuorum uint64 `json:"unlock_quorum"`
+	ID           string `yaml:"id"`
+	Name         string `yaml:"name"`
+	Server       string `yaml:"server"`
+	Model        string `yaml:"model"`
+	Serial       string `yaml:"serial"`
+	Unattended   bool   `yaml:"unattended"`
+	Use          string `yaml:"use"`
+	UnlockQuorum uint64 `yaml:"unlock_quorum"`
 	// Heartbeat is left out for a device that needs no beats.
-	Heartbeat *fileHeartbeat `json:"heartbeat"`
+	Heartbeat *fileHeartbeat `yaml:"heartbeat"`
 }
 
 type fileModel struct {
-	Kind         string `json:"kind"`
-	Manufacturer string `json:"manufacturer"`
-	Model        string `json:"model"`
-	Standard     string `json:"standard"`
-	Root         string `json:"root"` // PEM
+	Kind         string `yaml:"kind"`
+	Manufacturer string `yaml:"manufacturer"`
+	Model        string `yaml:"model"`
+	Standard     string `yaml:"standard"`
+	Root         string `yaml:"root"` // PEM
 }
 
 type filePerson struct {
-	ID       string   `json:"id"`
-	Name     string   `json:"name"`
-	Title    string   `json:"title"`
-	Cards    []uint32 `json:"cards"`
-	Software string   `json:"software"` // public key, PEM
+	ID       string   `yaml:"id"`
+	Name     string   `yaml:"name"`
+	Title    string   `yaml:"title"`
+	Cards    []uint32 `yaml:"cards"`
+	Software string   `yaml:"software"` // public key, PEM
 }
 
 type fileOfficer struct {
-	Person string `json:"person"`
-	Card   uint32 `json:"card"`
-	Device string `json:"device"`
-	Class  string `json:"class"`
+	Person string `yaml:"person"`
+	Card   uint32 `yaml:"card"`
+	Device string `yaml:"device"`
+	Class  string `yaml:"class"`
 }
 
 type fileKey struct {
-	ID          string   `json:"id"`
-	Name        string   `json:"name"`
-	Family      string   `json:"family"`
-	Mode        string   `json:"mode"` // parallel or sequential
-	Need        uint64   `json:"need"` // devices that sign
-	Devices     []string `json:"devices"`
-	Bits        uint64   `json:"bits"`
-	SafePrimes  bool     `json:"safe_primes"`
-	Algorithms  []string `json:"algorithms"`
-	AllowDigest bool     `json:"allow_digest"`
-	MaxDays     uint64   `json:"max_days"`
-	RootDays    uint64   `json:"root_days"`
-	Quorum      uint64   `json:"quorum"` // officers at each device
-	Pieces      uint64   `json:"pieces"` // that open a share
+	ID          string   `yaml:"id"`
+	Name        string   `yaml:"name"`
+	Family      string   `yaml:"family"`
+	Mode        string   `yaml:"mode"` // parallel or sequential
+	Need        uint64   `yaml:"need"` // devices that sign
+	Devices     []string `yaml:"devices"`
+	Bits        uint64   `yaml:"bits"`
+	SafePrimes  bool     `yaml:"safe_primes"`
+	Algorithms  []string `yaml:"algorithms"`
+	AllowDigest bool     `yaml:"allow_digest"`
+	MaxDays     uint64   `yaml:"max_days"`
+	RootDays    uint64   `yaml:"root_days"`
+	Quorum      uint64   `yaml:"quorum"` // officers at each device
+	Pieces      uint64   `yaml:"pieces"` // that open a share
 }
 
 // ReadFile reads a ceremony file and returns the plan that devices get. The
@@ -127,7 +125,9 @@ func ReadFile(path string) (*ceremony.Plan, error) {
 // ParseFile is ReadFile for a file in memory.
 func ParseFile(data []byte) (*ceremony.Plan, error) {
 	var f file
-	if err := decodeYAML(data, &f); err != nil {
+	// Rows of servers are as 'privyseal-server init' prints them: JSON, whose names
+	// begin with capital letters.
+	if _, err := planfile.Decode(data, &f, planfile.Options{AnyCase: true, Empty: true}); err != nil {
 		return nil, err
 	}
 	p := &ceremony.Plan{
@@ -201,26 +201,6 @@ func (k *fileKey) plan() (ceremony.PlanKey, error) {
 		return out, fmt.Errorf("key %s: mode %q is neither parallel nor sequential", k.ID, k.Mode)
 	}
 	return out, nil
-}
-
-// decodeYAML reads one YAML document strictly: duplicate and unknown fields are
-// errors that name the field.
-func decodeYAML(data []byte, into any) error {
-	d := yaml.NewDecoder(bytes.NewReader(data))
-	var tree map[string]any
-	if err := d.Decode(&tree); err != nil {
-		return err
-	}
-	if err := d.Decode(new(any)); err == nil {
-		return errors.New("more than one document in the file")
-	}
-	raw, err := json.Marshal(tree)
-	if err != nil {
-		return fmt.Errorf("a field that no ceremony file has: %w", err)
-	}
-	j := json.NewDecoder(bytes.NewReader(raw))
-	j.DisallowUnknownFields()
-	return j.Decode(into)
 }
 
 func onePEM(s, typ string) ([]byte, error) {

@@ -12,26 +12,26 @@ import (
 
 // fileSource is what 'privyseal-heartbeat init' prints.
 type fileSource struct {
-	ID        string   `json:"id"`
-	Name      string   `json:"name"`
-	Kind      string   `json:"kind"` // message, sequence or satellite
-	Server    string   `json:"server"`
-	Sign      []byte   `json:"sign"`
-	Agree     []byte   `json:"agree"`
-	Operators []string `json:"operators"`
+	ID        string   `yaml:"id"`
+	Name      string   `yaml:"name"`
+	Kind      string   `yaml:"kind"` // message, sequence or satellite
+	Server    string   `yaml:"server"`
+	Sign      []byte   `yaml:"sign"`
+	Agree     []byte   `yaml:"agree"`
+	Operators []string `yaml:"operators"`
 }
 
 // fileHeartbeat is a device's policy. Times are durations with a unit, as in
 // "5s" or "720h": a policy of five hours for one of five seconds is not to
 // hinge on what somebody remembers of this file.
 type fileHeartbeat struct {
-	Sources []string `json:"sources"`
-	Needed  uint64   `json:"needed"`
-	Period  any      `json:"period"`
-	Lease   any      `json:"lease"`
-	Minimum uint64   `json:"minimum"`
-	Loss    uint64   `json:"loss"`
-	Destroy any      `json:"destroy"` // left out or "never": never
+	Sources []string `yaml:"sources"`
+	Needed  uint64   `yaml:"needed"`
+	Period  any      `yaml:"period"`
+	Lease   any      `yaml:"lease"`
+	Minimum uint64   `yaml:"minimum"`
+	Loss    uint64   `yaml:"loss"`
+	Destroy any      `yaml:"destroy"` // left out or "never": never
 }
 
 func (d *fileDevice) plan() (ceremony.PlanDevice, error) {

@@ -113,10 +113,10 @@ func TestHeartbeatFile(t *testing.T) {
 		{"destroy: 720h", "destroy: 500ms", `"500ms" is no multiple of 1s`},
 		{"destroy: 720h", "destroy: 1s", "destroys after 1 s"},
 		{"needed: 2", "needed: -1", "needed"},
-		{"needed: 2", "quorum: 2", `unknown field "quorum"`},
+		{"needed: 2", "quorum: 2", "devices.0.heartbeat.quorum: there is no such field here; known are sources, needed, period"},
 		{"needed: 2, ", "", "0 of 3 sources are needed"},
 		{"[m1, ", "[m2, ", `"m2" is neither a source nor a device`},
-		{"kind: \"message\"", "kind: message\n    period: 5s", `unknown field "period"`},
+		{"kind: \"message\"", "kind: message\n    period: 5s", "sources.0.period: there is no such field here; known are id, name, kind"},
 		{"operators: [\"o10\"]", "operators: [\"nobody\"]", `operator "nobody"`},
 	} {
 		data := string(heartbeatFile(t, list, goodPolicy))

@@ -3,11 +3,9 @@ package medium
 import (
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
-
+	"github.com/privyseal/privyseal/cmd/internal/planfile"
 	"github.com/privyseal/privyseal/firmware/dealing"
 	"github.com/privyseal/privyseal/firmware/ledger"
 )
@@ -84,8 +82,8 @@ type planKeeper struct {
 	Card   uint32 `yaml:"card"`
 }
 
-// scalar implements worded.
-func (r *planReserve) scalar(s string) error {
+// Word implements planfile.Worded.
+func (r *planReserve) Word(s string) error {
 	if s != "none" && s != "keep" {
 		return fmt.Errorf("%q: write none, keep, or who keeps it: {need: 2, persons: [{person: ID}, …]}", s)
 	}
@@ -93,19 +91,10 @@ func (r *planReserve) scalar(s string) error {
 	return nil
 }
 
-// A LineError is a plan's error with its line.
-type LineError struct {
-	Line int
-	Err  error
-}
-
-func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
-func (e *LineError) Unwrap() error { return e.Err }
-
 // Plan is a plan with the lines it was written on.
 type Plan struct {
 	dealing.Plan
-	lines map[string]int // by path
+	lines planfile.Lines
 }
 
 // ParsePlan reads a plan strictly, and checks all that can be checked on paper.
@@ -114,21 +103,12 @@ func ParsePlan(data []byte) (*Plan, error) {
 	if len(data) > maxPlan {
 		return nil, fmt.Errorf("a plan has at most %d bytes: people are to read it", maxPlan)
 	}
-	d := yaml.NewDecoder(strings.NewReader(string(data)))
-	var tree yaml.Node
-	if err := d.Decode(&tree); errors.Is(err, io.EOF) {
-		return nil, errors.New("the plan is empty")
-	} else if err != nil {
-		return nil, err
-	}
-	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, errors.New("more than one document in the file")
-	}
 	var f plan
-	p := &Plan{lines: map[string]int{}}
-	if err := decode(tree.Content[0], &f, p.lines); err != nil {
+	lines, err := planfile.Decode(data, &f, planfile.Options{})
+	if err != nil {
 		return nil, err
 	}
+	p := &Plan{lines: lines}
 	p.Plan = f.plan()
 	return p, p.Explain(p.Validate())
 }
@@ -141,7 +121,7 @@ func (p *Plan) Explain(err error) error {
 	}
 	for path := e.Path; ; {
 		if line, ok := p.lines[path]; ok {
-			return &LineError{line, err}
+			return &planfile.LineError{Line: line, Err: err}
 		}
 		i := strings.LastIndexByte(path, '.')
 		if i < 0 {

@@ -16,22 +16,26 @@ import (
 var ErrPrivateKey = fmt.Errorf("%w: it is a private key, which nobody but its owner may see", ErrFile)
 
 // checkPrivateKey refuses what somebody took for another file. It is no protection
-// from whoever wants a private key signed, so only what is one and nothing else is
-// refused, and none that is encrypted: a script that has a key in it is a script.
+// from whoever wants a private key signed.
 func checkPrivateKey(file []byte) error {
-	what := privatePEM(file)
-	if what == "" && len(file) <= maxPrivateKey && checkDER(file) == nil {
-		what = privateDER(file)
+	if what := PrivateKey(file); what != "" {
+		return fmt.Errorf("%w (%s): name the file that you mean", ErrPrivateKey, what)
 	}
-	if what == "" {
-		return nil
-	}
-	return fmt.Errorf("%w (%s): name the file that you mean, and make a new key if this one was shown to anybody", ErrPrivateKey, what)
+	return nil
 }
 
-// openSSHPlain begins an OpenSSH private key that is not encrypted: the cipher and
-// the key derivation are "none" (PROTOCOL.key of OpenSSH).
-const openSSHPlain = "openssh-key-v1\x00\x00\x00\x00\x04none\x00\x00\x00\x04none"
+// PrivateKey says of which form a file is that is a private key and nothing else: PEM
+// blocks, also of one that is encrypted, or DER. It is empty for all others: a script
+// that has a key in it is a script.
+func PrivateKey(file []byte) string {
+	if what := privatePEM(file); what != "" {
+		return what
+	}
+	if len(file) <= maxPrivateKey && checkDER(file) == nil {
+		return privateDER(file)
+	}
+	return ""
+}
 
 // privatePEM finds a private key in a file that has PEM blocks and nothing else.
 func privatePEM(file []byte) string {
@@ -47,10 +51,7 @@ func privatePEM(file []byte) string {
 		if block == nil || bytes.Count(rest[:len(rest)-len(after)], []byte(begin)) != 1 {
 			return ""
 		}
-		switch {
-		case strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED"):
-		case block.Type == "PRIVATE KEY", block.Type == "RSA PRIVATE KEY", block.Type == "EC PRIVATE KEY", block.Type == "DSA PRIVATE KEY",
-			block.Type == "OPENSSH PRIVATE KEY" && bytes.HasPrefix(block.Bytes, []byte(openSSHPlain)):
+		if strings.HasSuffix(block.Type, "PRIVATE KEY") {
 			found = "PEM, " + block.Type
 		}
 		rest = bytes.TrimSpace(after)

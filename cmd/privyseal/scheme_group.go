@@ -25,8 +25,12 @@ Any t of k calculators sign together with a combiner that has a combination of
 theirs. The table says exactly what so many combiners with so many calculators
 would learn of the private exponent if they put together what they hold.
 
-Without --l or --m one pair of numbers after the other is tried. With many
-calculators or --combiners above 1 that takes minutes: give both, to try one.`,
+Without --l or --m the fewest sub-keys are looked for, and with these the fewest
+combiners. The search takes seconds: it counts its steps, so that the same question has
+the same answer, and ends with the smallest that it found when --budget is used up.
+What it neither found nor excluded is said. More steps may find smaller ones: give --budget
+10 times the default, say, or --l and --m to use all steps for one pair. Interrupted, the
+command prints what it found so far, and exits with 1.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.groupScheme(c.Context(), p) },
 	}
@@ -38,7 +42,7 @@ calculators or --combiners above 1 that takes minutes: give both, to try one.`,
 	f.Uint64Var(&p.Combiners, "combiners", 0, "so many combiners learn nothing (default 1)")
 	f.Uint64Var(&p.Calculators, "calculators", 0, "even with so many calculators (default t-1)")
 	f.Uint64Var(&p.Redundant, "redundant", 0, "further combinations that a combiner may take, against damage")
-	f.Uint64Var(&p.Budget, "budget", 0, "steps that each search may take, of some microseconds (default: about a million)")
+	f.Uint64Var(&p.Budget, "budget", 0, "steps that all of the search may take, of some microseconds (default: about three million)")
 	return c
 }
 
@@ -51,8 +55,18 @@ type grouped struct {
 	Combiners []groupOfCombiner  `json:"combiners"`
 	Proven    bool               `json:"proven_smallest"`
 	Reason    string             `json:"reason,omitempty"`
+	Open      []openPairs        `json:"open,omitempty"` // smaller, neither found nor excluded
+	Steps     uint64             `json:"steps"`          // that the search took
+	Stopped   bool               `json:"interrupted,omitempty"`
 	Cells     []cellOfCoalitions `json:"table"`
 	Weak      []weakCoalition    `json:"weak"`
+}
+
+type openPairs struct {
+	L        uint64 `json:"l"`
+	From     uint64 `json:"m_from"`
+	To       uint64 `json:"m_to"`
+	Searched uint64 `json:"searched_m"` // 0: not looked at; so many combiners were tried in vain, and who has fewer has it no easier
 }
 
 type groupOfCombiner struct {
@@ -76,34 +90,28 @@ type weakCoalition struct {
 
 func (a *app) groupScheme(ctx context.Context, p grouping.Params) error {
 	type found struct {
-		g      *grouping.Grouping
-		proven bool
-		reason string
-		table  grouping.Table
+		*grouping.Result
+		table grouping.Table
 	}
-	x, err := working(ctx, a, "looking for a grouping", func(show *term.Progress) (x found, err error) {
-		progress := func(x grouping.Progress) {
-			show.Set(fmt.Sprintf("l=%d m=%d by %s: %d of %d machine sets, step %d of %d", x.L, x.M, x.Method, x.Served, x.Needed, x.Step, x.Budget))
-		}
-		if p.L == 0 && p.M == 0 && p.Redundant == 0 {
-			r, err := grouping.Smallest(p.K, p.T, p.Combiners, p.Calculators, p.Budget, progress)
-			if err != nil {
-				return x, err
-			}
-			x.g, x.proven, x.reason = r.Grouping, r.Proven, r.Reason
-		} else if x.g, err = grouping.Find(p, progress); err != nil {
+	// Whoever interrupts gets what was found: so working must not leave it.
+	x, err := working(context.WithoutCancel(ctx), a, "looking for a grouping", func(show *term.Progress) (x found, err error) {
+		x.Result, err = grouping.Search(p, func() bool { return ctx.Err() != nil }, func(x grouping.Progress) { show.Set(searchState(x)) })
+		if err != nil {
 			return x, err
 		}
 		show.Set("who learns what")
-		x.table = x.g.Table()
+		x.table = x.Grouping.Table()
 		return x, nil
 	})
 	if err != nil {
-		return groupingError(err)
+		return groupingError(ctx, err)
 	}
-	g, table, out := x.g, x.table, grouped{Proven: x.proven, Reason: x.reason}
+	table, out := x.table, grouped{Proven: x.Proven, Reason: x.Reason, Steps: x.Used, Stopped: x.Stopped}
 	out.K, out.T, out.L, out.M = table.K, table.T, table.L, table.M
-	for _, c := range g.Combiners {
+	for _, o := range x.Open {
+		out.Open = append(out.Open, openPairs(o))
+	}
+	for _, c := range x.Grouping.Combiners {
 		row := groupOfCombiner{Number: c.Number}
 		for _, combination := range c.Combinations {
 			row.Combinations = append(row.Combinations, combination.String())
@@ -120,7 +128,7 @@ func (a *app) groupScheme(ctx context.Context, p grouping.Params) error {
 	for _, w := range table.Weak {
 		out.Weak = append(out.Weak, weakCoalition{append([]uint64{}, w.Combiners...), append([]uint64{}, w.Calculators...), w.Gain.String()})
 	}
-	return a.result(out, func() {
+	err = a.result(out, func() {
 		for _, c := range out.Combiners {
 			a.say("combiner %d: %s", c.Number, strings.Join(c.Combinations, " "))
 		}
@@ -132,19 +140,34 @@ func (a *app) groupScheme(ctx context.Context, p grouping.Params) error {
 			a.say("\nwhether fewer can do is open: %s", out.Reason)
 		}
 	})
+	if err == nil && x.Stopped {
+		return term.WithHint(context.Canceled, "the search was not over: what is printed is the smallest that was found until then")
+	}
+	return err
+}
+
+// searchState is a line of progress.
+func searchState(x grouping.Progress) string {
+	state := fmt.Sprintf("step %d of %d, trying l=%d m=%d by %s: %d of %d machine sets", x.Step, x.Budget, x.L, x.M, x.Method, x.Served, x.Needed)
+	if x.FoundL > 0 {
+		state += fmt.Sprintf("; found l=%d m=%d", x.FoundL, x.FoundM)
+	}
+	return state
 }
 
 // groupingError adds what to do.
-func groupingError(err error) error {
+func groupingError(ctx context.Context, err error) error {
 	var impossible *grouping.ImpossibleError
 	var missed *grouping.NotFoundError
 	switch {
 	case errors.As(err, &impossible):
 		return term.WithHint(err, "ask for other numbers; without --l and --m the fewest are looked for")
+	case errors.As(err, &missed) && ctx.Err() != nil:
+		return term.WithHint(context.Canceled, "nothing was found until then")
+	case errors.As(err, &missed) && missed.Reason != "":
+		return term.WithHint(err, "raise --l or --m, or leave them out")
 	case errors.As(err, &missed):
-		return term.WithHint(err, "raise --l, --m or --budget, or leave --l and --m out")
-	case errors.Is(err, context.Canceled):
-		return err
+		return term.WithHint(err, "raise --budget, or ask for resistance against fewer; if --l and --m are given, raise or leave them out, if not, give both to use all steps for one pair")
 	}
 	return command.Misused(term.WithHint(err, "see: privyseal scheme group --help"))
 }

@@ -40,7 +40,7 @@ func main() {
 	flag.IntVar(&f.starts, "starts", 7, "how often the device is started; 0 leaves it out")
 	flag.IntVar(&f.cuts, "cuts", 100, "how often the beats of a device at work are cut; 0 leaves it out")
 	flag.IntVar(&f.beats, "beats", 60, "for how many seconds the cost of beats is measured; 0 leaves it out")
-	flag.Uint64Var(&f.steps, "grouping", 1<<11, "steps of the search for each grouping; 0 leaves groupings out")
+	flag.Uint64Var(&f.steps, "grouping", 1<<17, "steps of the whole search for each grouping, of some microseconds; 0 leaves groupings out")
 	flag.StringVar(&f.server, "server", "", "the program privyseal-server; empty leaves the authority in two layers out")
 	flag.IntVar(&f.certificates, "tolerant", 60, "certificates of an authority in two layers, at once; 0 leaves it out")
 	flag.IntVar(&f.batch, "batch", 100, "certificates of a batch, if the key signs so many at once; 0 leaves batches out")

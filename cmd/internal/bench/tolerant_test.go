@@ -87,7 +87,7 @@ func TestGroupings(t *testing.T) {
 		{grouping.MaxCalculators + 1, 3, 1, "none"}, // out of range, and it says so
 	} {
 		g := groupingTime{K: x.k, T: x.t, Combiners: x.c, Calculators: x.t - 1}
-		g.measure(1<<11, nil)
+		g.measure(1<<16, nil)
 		if !strings.Contains(g.line(), x.want) {
 			t.Errorf("%s, want %s", g.line(), x.want)
 		}

@@ -18,6 +18,7 @@ type builder struct {
 	views    []*view
 	of       [][]*view // by combiner; those that objected last come first
 	steps    uint64
+	effort   *effort
 
 	// Calculators and combiners that work; others only know something.
 	calculators, combiners set
@@ -44,7 +45,7 @@ func (v *view) project(row, into []int) []int {
 // newBuilder starts without combinations, for k calculators and m combiners. It
 // is nil if there are too many coalitions to keep.
 func newBuilder(p Params) *builder {
-	b := &builder{k: int(p.K), t: int(p.T), l: int(p.L)}
+	b := &builder{k: int(p.K), t: int(p.T), l: int(p.L), effort: p.effort}
 	m := int(p.M)
 	b.groups, b.machines = make([][][]int, m), make([][]set, m)
 	b.served = make([]set, 1<<b.k)
@@ -65,9 +66,10 @@ func newBuilder(p Params) *builder {
 		v := uint64((b.k - kind.calculators) * b.l)
 		entries += binomial(m, kind.combiners) * binomial(b.k, kind.calculators) * v * v
 	}
-	if entries > MaxEntries {
+	if entries > MaxEntries || !p.effort.affords(entries) {
 		return nil
 	}
+	p.effort.spend(entries)
 	for _, kind := range kinds {
 		for who := range subsets(m, kind.combiners) {
 			for known := range subsets(b.k, kind.calculators) {
@@ -92,6 +94,9 @@ func newBuilder(p Params) *builder {
 	return b
 }
 
+// over reports whether a search of so many steps ends here.
+func (b *builder) over(budget uint64) bool { return b.steps >= budget || b.effort.over() }
+
 // allows reports whether no coalition learns anything by a further row of
 // combiner a.
 func (b *builder) allows(a int, row []int) bool {
@@ -101,6 +106,7 @@ func (b *builder) allows(a int, row []int) bool {
 		if i%8 == 7 {
 			b.steps++
 		}
+		b.effort.spend(workOfView)
 		if !v.lattice.keeps(v.project(row, space[:])) {
 			copy(b.of[a][1:i+1], b.of[a][:i])
 			b.of[a][0] = v
@@ -120,6 +126,7 @@ type saved struct {
 // grow too large.
 func (b *builder) add(a int, row []int) ([]saved, bool) {
 	b.steps += uint64(len(b.of[a]))
+	b.effort.spend(uint64(len(b.of[a])) * workOfView)
 	var before []saved
 	var space [MaxCalculators]int
 	for _, v := range b.of[a] {
@@ -127,6 +134,7 @@ func (b *builder) add(a int, row []int) ([]saved, bool) {
 		if v.lattice.residue(r) == 0 && v.lattice.gcdOf(r) == 0 {
 			continue // nothing new to them
 		}
+		b.effort.spend(uint64(len(v.lattice.null)+1) * uint64(len(v.lattice.particular)))
 		before = append(before, saved{v, v.lattice})
 		v.lattice = v.lattice.clone()
 		if !v.lattice.meet(r) {
@@ -218,6 +226,10 @@ func (b *builder) wanted() func(yield func(set) bool) {
 // none. All others follow in random order, or some if there are many.
 func (b *builder) candidates(a int, machines set, rnd *random, limit int) [][]int {
 	var rows [][]int
+	for a := range b.groups {
+		b.effort.spend(uint64(len(b.groups[a]) * b.t * workOfTerm))
+	}
+	b.effort.spend(uint64(limit * b.t * workOfTerm))
 	for _, group := range [][][]int{b.groups[a], slices.Concat(b.groups...)} {
 		taken := make([]bool, b.k*b.l)
 		for _, row := range group {
@@ -280,6 +292,9 @@ func (b *builder) serve(machines set, rnd *random, limit int) bool {
 			continue
 		}
 		for _, row := range b.candidates(a, machines, rnd, limit) {
+			if b.effort.over() {
+				return false
+			}
 			if b.allows(a, row) {
 				if _, ok := b.add(a, row); ok {
 					return true
@@ -315,7 +330,7 @@ func (b *builder) fill(rnd *random, budget uint64, report func(step uint64, miss
 	failed := make([]int, 1<<b.k)
 	least = b.missing
 	limit := 64
-	for b.missing > 0 && b.steps < budget {
+	for b.missing > 0 && !b.over(budget) {
 		report(b.steps, least)
 		var order []set
 		for s := range b.wanted() {
@@ -326,7 +341,7 @@ func (b *builder) fill(rnd *random, budget uint64, report func(step uint64, miss
 		rnd.shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		slices.SortStableFunc(order, func(x, y set) int { return cmp.Compare(failed[y], failed[x]) })
 		for _, s := range order {
-			if b.steps >= budget {
+			if b.over(budget) {
 				break
 			}
 			if !b.serve(s, rnd, limit) {
@@ -357,7 +372,7 @@ func (b *builder) enrich(rnd *random, wanted []int, budget uint64) {
 	full := make([]bool, len(b.groups))
 	for slices.Contains(full, false) {
 		for a := range b.groups {
-			full[a] = full[a] || len(b.groups[a]) >= min(wanted[a], MaxCombinations) || b.steps > budget || !b.another(a, rnd, budget)
+			full[a] = full[a] || len(b.groups[a]) >= min(wanted[a], MaxCombinations) || b.steps > budget || b.effort.over() || !b.another(a, rnd, budget)
 		}
 	}
 }
@@ -376,7 +391,7 @@ func (b *builder) another(a int, rnd *random, budget uint64) bool {
 	slices.SortStableFunc(sets, func(x, y set) int { return cmp.Compare(rank(x), rank(y)) })
 	for _, s := range sets {
 		for _, row := range b.candidates(a, s, rnd, 64) {
-			if b.steps > budget {
+			if b.steps > budget || b.effort.over() {
 				return false
 			}
 			if slices.ContainsFunc(b.groups[a], func(r []int) bool { return slices.Equal(r, row) }) || !b.allows(a, row) {
@@ -404,14 +419,14 @@ func (b *builder) combinations(a, from int, calculators []uint64) []Combination 
 }
 
 // byCombinations looks for a grouping combination by combination.
-func byCombinations(p Params, report func(method string, step, served uint64)) (*Grouping, uint64) {
+func byCombinations(p Params, budget uint64, report func(method string, step, served uint64)) (*Grouping, uint64) {
 	b := newBuilder(p)
 	if b == nil {
 		return nil, 0
 	}
 	needed := binomial(b.k, b.t)
 	rnd := p.random()
-	ok, missing := b.fill(&rnd, p.Budget, func(step uint64, missing int) { report("combinations", step, needed-min(needed, uint64(missing))) })
+	ok, missing := b.fill(&rnd, budget, func(step uint64, missing int) { report("combinations", step, needed-min(needed, uint64(missing))) })
 	if !ok {
 		return nil, needed - min(needed, uint64(missing))
 	}

@@ -30,6 +30,7 @@ func (b *builder) exhaust(budget uint64, report func(step uint64, missing int)) 
 		keys *= b.l
 	}
 	options := map[set][]option{}
+	b.effort.spend(binomial(b.k, b.t) * uint64(len(b.groups)*keys*b.t*workOfTerm))
 	for s := range subsets(b.k, b.t) {
 		for a := range b.groups {
 			for n := range keys {
@@ -48,7 +49,7 @@ func (b *builder) branch(options map[set][]option, budget uint64, report func(st
 	if b.missing == 0 {
 		return exists
 	}
-	if b.steps >= budget {
+	if b.over(budget) {
 		return undecided
 	}
 	report(b.steps, b.missing)
@@ -87,7 +88,7 @@ func (b *builder) branch(options map[set][]option, budget uint64, report func(st
 		}
 		b.remove(o.combiner, before)
 		if v == undecided {
-			if result = undecided; b.steps >= budget {
+			if result = undecided; b.over(budget) {
 				return undecided
 			}
 		}

@@ -2,6 +2,7 @@ package grouping
 
 import (
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -30,6 +31,8 @@ type Params struct {
 	// Budget bounds the work, in steps of some microseconds; 0 means
 	// DefaultBudget. The same parameters give the same grouping everywhere.
 	Budget uint64
+
+	effort *effort // that bounds a whole search, see Search
 }
 
 // Progress says how far a search is.
@@ -38,6 +41,7 @@ type Progress struct {
 	Step, Budget   uint64
 	Served, Needed uint64 // machine sets, of the best so far
 	Method         string // "partitions", "combinations" or "proof", which comes last
+	FoundL, FoundM uint64 // by Search, so far; 0 if there is none yet
 }
 
 // ImpossibleError says that a grouping cannot be had, and why: a proof, not a
@@ -59,14 +63,19 @@ type NotFoundError struct {
 	Best, Needed uint64
 	// Reason is empty if the budget was all that was lacking.
 	Reason string
+	Open   []Open // of Search: what is left open
 }
 
 func (e *NotFoundError) Error() string {
 	if e.Reason != "" {
 		return fmt.Sprintf("grouping: %v: not looked for: %s", e.Params, e.Reason)
 	}
-	return fmt.Sprintf("grouping: %v: not found within the budget (the best serves %d of %d machine sets): allow more sub-keys, more combiners or more steps",
-		e.Params, e.Best, e.Needed)
+	var open string
+	if len(e.Open) > 0 {
+		open = "; " + describe(e.Open)
+	}
+	return fmt.Sprintf("grouping: %v: not found within the budget (the best serves %d of %d machine sets)%s: allow more sub-keys, more combiners or more steps",
+		e.Params, e.Best, e.Needed, open)
 }
 
 // String is "k=5 t=3 l=2 m=3", and what else is asked.
@@ -160,29 +169,36 @@ func find(p Params, progress func(Progress)) (*Grouping, error) {
 	if reason := excluded(p); reason != "" {
 		return nil, &ImpossibleError{p, reason}
 	}
+	needed, steps := binomial(int(p.K), int(p.T)), p.Budget
+	if p.effort != nil {
+		steps = math.MaxUint64 // then only that counts
+	}
 	report := func(method string, step, served uint64) {
 		if progress != nil {
-			progress(Progress{p.K, p.T, p.L, p.M, step, p.Budget, served, binomial(int(p.K), int(p.T)), method})
+			progress(Progress{K: p.K, T: p.T, L: p.L, M: p.M, Step: step, Budget: p.Budget, Served: served, Needed: needed, Method: method})
 		}
 	}
 	// Most of what is excluded is so soon; the rest is tried at the end.
-	if _, reason := bySearch(p, p.Budget/256, report); reason != "" {
+	var g *Grouping
+	var reason string
+	p.effort.part(8, func() { _, reason = bySearch(p, steps/256, report) })
+	if reason != "" {
 		return nil, &ImpossibleError{p, reason}
 	}
-	g, best := byPartitions(p, report)
+	var best uint64
+	p.effort.part(2, func() { g, best = byPartitions(p, report) })
 	if g == nil {
 		var served uint64
-		g, served = byCombinations(p, report)
+		p.effort.part(2, func() { g, served = byCombinations(p, steps, report) })
 		best = max(best, served)
 	}
 	if g == nil {
-		var reason string
-		if g, reason = bySearch(p, p.Budget/4, report); reason != "" {
+		if g, reason = bySearch(p, steps/4, report); reason != "" {
 			return nil, &ImpossibleError{p, reason}
 		}
 	}
 	if g == nil {
-		return nil, &NotFoundError{Params: p, Best: best, Needed: binomial(int(p.K), int(p.T))}
+		return nil, &NotFoundError{Params: p, Best: best, Needed: needed}
 	}
 	if p.Redundant > 0 {
 		g.enrich(p)
@@ -242,7 +258,13 @@ func (p Params) number() *Grouping {
 }
 
 // random varies the searches for p.
-func (p Params) random() random { return random(p.K<<24 | p.T<<16 | p.L<<8 | p.M) }
+func (p Params) random() random {
+	r := random(p.K<<24 | p.T<<16 | p.L<<8 | p.M)
+	if p.effort != nil {
+		r ^= random(p.effort.spent << 32) // to try the same again is to try something else
+	}
+	return r
+}
 
 // random is a fixed sequence (splitmix64, Steele, Lea and Flood 2014), to vary a
 // search and nothing else.

@@ -194,7 +194,7 @@ func (g *Grouping) extend(known *Grouping, p Params, progress func(Progress)) er
 	rnd := p.random()
 	ok, missing := b.fill(&rnd, p.Budget, func(step uint64, missing int) {
 		if progress != nil {
-			progress(Progress{p.K, p.T, p.L, p.M, step, p.Budget, needed - min(needed, uint64(missing)), needed, "combinations"})
+			progress(Progress{K: p.K, T: p.T, L: p.L, M: p.M, Step: step, Budget: p.Budget, Served: needed - min(needed, uint64(missing)), Needed: needed, Method: "combinations"})
 		}
 	})
 	if !ok {

@@ -27,6 +27,10 @@ const (
 	// DefaultBudget is how many steps a search takes: some seconds.
 	DefaultBudget = 1 << 20
 
+	// DefaultSearch is how many steps the search for the smallest takes as a whole,
+	// over all that it tries: some seconds.
+	DefaultSearch = 3 << 20
+
 	// MaxEntries bounds the memory of a search that keeps what every coalition
 	// cannot tell: 2²⁵ numbers are 128 MiB.
 	MaxEntries = 1 << 25

@@ -32,10 +32,13 @@ type partitions struct {
 	need               int8      // how many have to
 	missing            int       // how many that is short of, over all machine sets
 	undo               []change
+	work               uint64 // machine sets counted, ever
+	effort             *effort
+	level              bool // parts keep their sizes
 }
 
 func newPartitions(p Params) *partitions {
-	s := &partitions{k: int(p.K), t: int(p.T), l: int(p.L), m: int(p.M)}
+	s := &partitions{k: int(p.K), t: int(p.T), l: int(p.L), m: int(p.M), effort: p.effort}
 	if p.Combiners > 1 {
 		s.common = int(p.Calculators) + 1
 	}
@@ -110,6 +113,7 @@ func (s *partitions) count(f, part int, chosen set, by int16) {
 			q++
 		}
 		if q == s.t {
+			s.work++
 			was := served[have]
 			served[have] = was + by
 			if was == 0 {
@@ -135,7 +139,7 @@ func (s *partitions) vary(rnd *random) {
 	a, i, j, q := rnd.below(s.m), rnd.below(s.l), rnd.below(s.k), rnd.below(s.t)
 	f := a*s.l + i
 	from := int(s.part[f][j])
-	if rnd.below(2) == 0 {
+	if s.level || rnd.below(2) == 0 {
 		s.swap(a, i, j, rnd.below(s.k))
 		return
 	}
@@ -220,7 +224,10 @@ type change struct{ f, j, from int }
 // anneal moves calculators between parts until every machine set is served or
 // the steps are used up (Kirkpatrick, Gelatt and Vecchi 1983).
 func (s *partitions) anneal(rnd *random, steps uint64, report func(done uint64)) uint64 {
-	const hot, cold = 1.5, 0.15
+	hot, cold := 1.5, 0.15
+	if s.level {
+		hot = 0.5
+	}
 	for n := range steps {
 		if s.missing == 0 {
 			return n
@@ -228,6 +235,10 @@ func (s *partitions) anneal(rnd *random, steps uint64, report func(done uint64))
 		if n%4096 == 0 {
 			report(n)
 		}
+		if s.effort.over() {
+			return n
+		}
+		work := s.work
 		heat := hot * math.Pow(cold/hot, float64(n)/float64(steps))
 		missing := s.missing
 		s.undo = s.undo[:0]
@@ -237,6 +248,7 @@ func (s *partitions) anneal(rnd *random, steps uint64, report func(done uint64))
 				s.put(s.undo[u].f, s.undo[u].j, s.undo[u].from)
 			}
 		}
+		s.effort.spend(workOfVary + workOfSet*(s.work-work))
 	}
 	return steps
 }
@@ -249,7 +261,9 @@ func byPartitions(p Params, report func(method string, step, served uint64)) (*G
 		// does any harm with t−1 calculators, and each can have all.
 		same := p
 		same.Combiners, same.Calculators, same.Budget = p.M, p.T-1, p.Budget/4
-		if g, _ := newPartitions(same).search(same, report); g != nil {
+		var g *Grouping
+		p.effort.part(4, func() { g, _ = newPartitions(same).search(same, report) })
+		if g != nil {
 			return g, binomial(int(p.K), int(p.T))
 		}
 	}
@@ -263,8 +277,11 @@ func (s *partitions) search(p Params, report func(method string, step, served ui
 	needed := binomial(s.k, s.t)
 	rnd := p.random()
 	var done, best uint64
-	for try := uint64(0); done < p.Budget; try++ {
+	for try := uint64(0); done < p.Budget && !s.effort.over(); try++ {
+		work := s.work
+		s.level = p.effort != nil && try%2 == 0
 		s.start(&rnd)
+		s.effort.spend(workOfSet * (s.work - work + needed))
 		steps := min(p.Budget-done, p.Budget/64<<min(try/2, 5)+1024)
 		done += 1 + s.anneal(&rnd, steps, func(n uint64) { report("partitions", done+n, best) })
 		if s.missing == 0 {

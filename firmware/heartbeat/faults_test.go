@@ -2,7 +2,6 @@ package heartbeat
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -93,75 +92,44 @@ var faults = []fault{
 var foundIn = regexp.MustCompile(`model: divergence after (\d+) steps of seed \d+, run \d+, after (\d+) steps before it`)
 
 // TestFaults plants each fault and has the model find it; and runs the model as
-// the code is, for a million steps without a divergence. The binaries are made
+// the code is, for a million steps without a divergence. The binary is made
 // without the race detector, which makes no difference to what has no threads.
 func TestFaults(t *testing.T) {
 	if testing.Short() {
-		t.Skip("compiles the package once for each planted fault")
+		t.Skip("runs the model once for each planted fault")
 	}
-	dir := t.TempDir()
-	type result struct {
-		out   []byte
-		err   error
-		stage string
+	overlay, err := plant(t.TempDir(), faults)
+	if err != nil {
+		t.Fatal(err)
 	}
-	run := func(f fault, steps int) (r result) {
-		src, err := os.ReadFile(f.file)
-		if err != nil {
-			return result{err: err, stage: "read"}
-		}
-		if n := bytes.Count(src, []byte(f.old)); n != 1 {
-			return result{err: fmt.Errorf("%s holds %q %d times, not once", f.file, f.old, n), stage: "plant"}
-		}
-		place, err := os.MkdirTemp(dir, "fault")
-		if err != nil {
-			return result{err: err, stage: "plant"}
-		}
-		planted := filepath.Join(place, f.file)
-		if err := os.WriteFile(planted, bytes.Replace(src, []byte(f.old), []byte(f.new), 1), 0o600); err != nil {
-			return result{err: err, stage: "plant"}
-		}
-		here, err := filepath.Abs(f.file)
-		if err != nil {
-			return result{err: err, stage: "plant"}
-		}
-		overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{here: planted}})
-		if err != nil {
-			return result{err: err, stage: "plant"}
-		}
-		list, bin := filepath.Join(place, "overlay.json"), filepath.Join(place, "model.test")
-		if err := os.WriteFile(list, overlay, 0o600); err != nil {
-			return result{err: err, stage: "plant"}
-		}
-		defer os.RemoveAll(place)
-		if out, err := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay", list, "-o", bin, ".").CombinedOutput(); err != nil {
-			return result{out, err, "compile"}
-		}
-		out, err := exec.Command(bin, "-test.run", "^TestModel$", "-test.v", "-test.timeout", "7m", "-model.steps", fmt.Sprint(steps)).CombinedOutput()
-		return result{out, err, "run"}
+	bin := filepath.Join(t.TempDir(), "model.test")
+	if out, err := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay", overlay, "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
-
+	run := func(number, steps int, more ...string) ([]byte, error) {
+		c := exec.Command(bin, append([]string{"-test.run", "^TestModel$", "-test.v", "-test.timeout", "7m", "-model.steps", fmt.Sprint(steps)}, more...)...)
+		c.Env = append(os.Environ(), fmt.Sprintf("%s=%d", plantedVar, number))
+		return c.CombinedOutput()
+	}
 	// Subtests, so that one of them can be run alone. They share the machine as
-	// go test -parallel says.
-	start := func(f fault, steps int, judge func(*testing.T, result)) {
-		t.Run(f.name, func(t *testing.T) {
+	// go test -parallel says; so the million is in two halves.
+	for half := range 2 {
+		t.Run(fmt.Sprintf("none, half %d", half+1), func(t *testing.T) {
 			t.Parallel()
-			judge(t, run(f, steps))
+			out, err := run(0, 500_000, "-model.seed", fmt.Sprint(*modelSeed+uint64(half)))
+			if err != nil || !strings.Contains(string(out), "without a divergence") {
+				t.Fatalf("without a fault: %v\n%s", err, out)
+			}
+			t.Logf("%s", bytes.TrimSpace(out[bytes.Index(out, []byte("model: ")):bytes.Index(out, []byte("--- PASS"))]))
 		})
 	}
-	start(fault{"none", "doc.go", "package heartbeat\n", "package heartbeat\n"}, 1_000_000, func(t *testing.T, r result) {
-		if r.stage != "run" || r.err != nil || !strings.Contains(string(r.out), "without a divergence") {
-			t.Errorf("without a fault: %s: %v\n%s", r.stage, r.err, r.out)
-			return
-		}
-		t.Logf("%s", bytes.TrimSpace(r.out[bytes.Index(r.out, []byte("model: ")):bytes.Index(r.out, []byte("--- PASS"))]))
-	})
-	for _, f := range faults {
-		start(f, 250_000, func(t *testing.T, r result) {
-			m := foundIn.FindSubmatch(r.out)
-			if r.stage != "run" || r.err == nil || m == nil {
-				t.Errorf("not found: %s: %v\n%s", r.stage, r.err, r.out)
-				return
+	for i, f := range faults {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			out, err := run(i+1, 250_000)
+			m := foundIn.FindSubmatch(out)
+			if err == nil || m == nil {
+				t.Fatalf("not found: %v\n%s", err, out)
 			}
 			in, _ := strconv.Atoi(string(m[1]))
 			before, _ := strconv.Atoi(string(m[2]))

@@ -36,18 +36,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(noServiceVar) != "" {
 		os.Exit(m.Run()) // TestNoService in a process of its own
 	}
-	code, err := func() (int, error) {
-		dir, err := os.MkdirTemp("", "card")
-		if err != nil {
-			return 1, err
-		}
-		defer os.RemoveAll(dir)
-		if daemon, err = vpcd.StartDaemon(dir, testReaders); err != nil {
-			return 1, err
-		}
-		defer daemon.Close()
-		// libpcsclite reads this once, at the first call.
-		os.Setenv("PCSCLITE_CSOCK_NAME", daemon.Socket)
+	code, err := vpcd.Own(testReaders, func(d *vpcd.Daemon) (code int, err error) {
 		if maker, err = virtual.NewRoot(rand.Reader, time.Now()); err != nil {
 			return 1, err
 		}
@@ -55,10 +44,11 @@ func TestMain(m *testing.M) {
 			freeReaders <- i
 		}
 		lastSerial.Store(7_000_000)
+		daemon = d
 		return m.Run(), nil
-	}()
+	})
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "card tests need pcscd and vsmartcard-vpcd:", err)
+		fmt.Fprintln(os.Stderr, "these tests need pcscd and vsmartcard-vpcd:", err)
 	}
 	os.Exit(code)
 }

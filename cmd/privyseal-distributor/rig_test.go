@@ -39,20 +39,10 @@ func TestMain(m *testing.M) {
 	if root := os.Getenv("PRIVYSEAL_TEST_DISTRIBUTOR"); root != "" {
 		os.Exit(start(root))
 	}
-	code, err := func() (int, error) {
-		dir, err := os.MkdirTemp("", "pv")
-		if err != nil {
-			return 1, err
-		}
-		defer os.RemoveAll(dir)
-		if daemon, err = vpcd.StartDaemon(dir, 4); err != nil {
-			return 1, err
-		}
-		defer daemon.Close()
-		// libpcsclite reads this once, at the first call.
-		os.Setenv("PCSCLITE_CSOCK_NAME", daemon.Socket)
+	code, err := vpcd.Own(4, func(d *vpcd.Daemon) (int, error) {
+		daemon = d
 		return m.Run(), nil
-	}()
+	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "these tests need pcscd and vsmartcard-vpcd:", err)
 	}

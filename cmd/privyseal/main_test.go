@@ -7,13 +7,13 @@ import (
 	"errors"
 	"io"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/privyseal/privyseal/card/virtual"
+	"github.com/privyseal/privyseal/cmd/internal/command/commandtest"
 )
 
 // What is typed wrongly is named as the command's own help names it.
@@ -68,25 +68,13 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// fullDisk takes a few octets and no more.
-type fullDisk struct{ room int }
-
-func (d *fullDisk) Write(p []byte) (int, error) {
-	if n := min(d.room, len(p)); n < len(p) {
-		d.room -= n
-		return n, syscall.ENOSPC
-	}
-	d.room -= len(p)
-	return len(p), nil
-}
-
 // A result that is not all there is no success.
 func TestFullDisk(t *testing.T) {
 	r := newRig(t)
 	for _, args := range [][]string{{"system", "show"}, {"--json", "system", "show"}, {"system", "export", "certs"}, {"system", "--help"}} {
 		for _, room := range []int{0, 100} {
 			var errs bytes.Buffer
-			a := &app{in: strings.NewReader(""), out: &fullDisk{room}, err: &errs, getenv: func(string) string { return "" }, now: r.Clock, width: 100}
+			a := &app{in: strings.NewReader(""), out: &commandtest.FullDisk{Room: room}, err: &errs, getenv: func(string) string { return "" }, now: r.Clock, width: 100}
 			if code := a.run(t.Context(), append([]string{"--home", r.home}, args...)); code != exitFailed || !strings.Contains(errs.String(), "no space left on device") {
 				t.Errorf("%v: exit %d\n%s", args, code, &errs)
 			}

@@ -32,20 +32,10 @@ const testReaders = 8
 var daemon *vpcd.Daemon
 
 func TestMain(m *testing.M) {
-	code, err := func() (int, error) {
-		dir, err := os.MkdirTemp("", "pv")
-		if err != nil {
-			return 1, err
-		}
-		defer os.RemoveAll(dir)
-		if daemon, err = vpcd.StartDaemon(dir, testReaders); err != nil {
-			return 1, err
-		}
-		defer daemon.Close()
-		// libpcsclite reads this once, at the first call.
-		os.Setenv("PCSCLITE_CSOCK_NAME", daemon.Socket)
+	code, err := vpcd.Own(testReaders, func(d *vpcd.Daemon) (int, error) {
+		daemon = d
 		return m.Run(), nil
-	}()
+	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "these tests need pcscd and vsmartcard-vpcd:", err)
 	}

@@ -30,26 +30,17 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "vpcd")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		daemon, err = vpcd.StartDaemon(dir, testReaders)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer daemon.Close()
-		os.Setenv("PCSCLITE_CSOCK_NAME", daemon.Socket)
-		readers = make(chan int, testReaders)
+	code, err := vpcd.Own(testReaders, func(d *vpcd.Daemon) (int, error) {
+		daemon, readers = d, make(chan int, testReaders)
 		for i := range testReaders {
 			readers <- i
 		}
-		return m.Run()
-	}())
+		return m.Run(), nil
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(code)
 }
 
 var testRoot = sync.OnceValues(func() (*virtual.Root, error) {

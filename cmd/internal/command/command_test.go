@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/privyseal/privyseal/cmd/internal/command/commandtest"
 	"github.com/privyseal/privyseal/cmd/internal/term"
 )
 
@@ -120,22 +120,10 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// fullDisk takes a few octets and no more.
-type fullDisk struct{ room int }
-
-func (d *fullDisk) Write(p []byte) (int, error) {
-	if n := min(d.room, len(p)); n < len(p) {
-		d.room -= n
-		return n, syscall.ENOSPC
-	}
-	d.room -= len(p)
-	return len(p), nil
-}
-
 // A result that is not all there is no success.
 func TestFullDisk(t *testing.T) {
 	for args, room := range map[string]int{"print a --dir d": 0, "print b --dir d": 3, "print --help": 10, "--version": 4} {
-		if code, errs := run(t.Context(), &fullDisk{room}, strings.Fields(args)...); code != ExitFailed || !strings.Contains(errs, "no space left on device") {
+		if code, errs := run(t.Context(), &commandtest.FullDisk{Room: room}, strings.Fields(args)...); code != ExitFailed || !strings.Contains(errs, "no space left on device") {
 			t.Errorf("%s: exit %d\n%s", args, code, errs)
 		}
 	}

@@ -28,9 +28,9 @@ would learn of the private exponent if they put together what they hold.
 Without --l or --m the fewest sub-keys are looked for, and with these the fewest
 combiners. The search takes seconds: it counts its steps, so that the same question has
 the same answer, and ends with the smallest that it found when --budget is used up.
-What it neither found nor excluded is said. More steps may find smaller ones: give --budget
-10 times the default, say, or --l and --m to use all steps for one pair. Interrupted, the
-command prints what it found so far, and exits with 1.`,
+What it neither found nor excluded is said. More steps may find smaller ones: give
+--budget 10 times the default, say, or --l and --m to use all steps for one pair.
+Interrupted, the command prints what it found so far, and exits with 1.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.groupScheme(c.Context(), p) },
 	}

@@ -159,12 +159,12 @@ func TestGroupSchemeRefuses(t *testing.T) {
 // TestGroupSchemeEnds: a search that is too long for its budget says what stays
 // open, and one that is interrupted has what was found.
 func TestGroupSchemeEnds(t *testing.T) {
-	code, out, errs := runScheme(t.Context(), "group", "--k", "12", "--t", "6", "--budget", "8192", "--json")
+	code, out, errs := runScheme(t.Context(), "group", "--k", "7", "--t", "4", "--budget", "64", "--json")
 	got := decode[grouped](t, ran{out: out})
 	if code != 0 || got.Proven || got.Stopped || got.L < 2 || len(got.Open) == 0 || got.Steps == 0 || got.Reason == "" {
 		t.Errorf("%d: %+v %s", code, got, errs)
 	}
-	code, out, errs = runScheme(t.Context(), "group", "--k", "12", "--t", "6", "--combiners", "2", "--budget", "4096")
+	code, out, errs = runScheme(t.Context(), "group", "--k", "12", "--t", "6", "--combiners", "2", "--budget", "256")
 	if code != exitFailed || out != "" || !strings.Contains(errs, "not found within the budget") || !strings.Contains(errs, "raise --budget") {
 		t.Errorf("%d: %s%s", code, out, errs)
 	}

@@ -39,6 +39,26 @@ func draft(t testing.TB, key ledger.Key, name string, alg threshold.Algorithm, e
 	return Draft{der, csr}
 }
 
+// draftsOf are n certificates for one CSR, each with a serial number of its own.
+func draftsOf(t testing.TB, key ledger.Key, csr []byte, n int) []Draft {
+	t.Helper()
+	var drafts []Draft
+	for range n {
+		tbs := leaf(t, key, csr, threshold.RS256)
+		var err error
+		if tbs.Serial, err = NewSerial(rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+		tbs.NotBefore, tbs.NotAfter = now, now+90*day-1
+		der, err := tbs.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		drafts = append(drafts, Draft{der, csr})
+	}
+	return drafts
+}
+
 // batchOf is a request for n certificates under the key of an authority in two
 // layers.
 func batchOf(t testing.TB, key ledger.Key, n int, alg threshold.Algorithm) *Request {

@@ -157,19 +157,7 @@ func TestHeavyKeysAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := batchOf(t, key, 1, threshold.RS256)
-	r.Batch = nil
-	for range 15 {
-		tbs := leaf(t, key, csr, threshold.RS256)
-		if tbs.Serial, err = NewSerial(rand.Reader); err != nil {
-			t.Fatal(err)
-		}
-		tbs.NotBefore, tbs.NotAfter = now, now+90*day-1
-		der, err := tbs.Marshal()
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Batch = append(r.Batch, Draft{der, csr})
-	}
+	r.Batch = draftsOf(t, key, csr, 15)
 	if _, err := Check(r, key, now); err != nil {
 		t.Error(err)
 	}

@@ -38,16 +38,23 @@ func (s *Server) pollInbox(ctx context.Context, source string, p web.Poll) (web.
 		if len(keys) > 0 {
 			return s.sealItems(sys, source, id, keys, seqs)
 		}
-		select {
-		case <-changed:
-		case <-deadline.C:
-			return nil, nil
-		case <-ctx.Done():
-			return nil, nil
-		case <-s.ctx.Done():
+		if !s.await(ctx, changed, deadline) {
 			return nil, nil
 		}
 	}
+}
+
+// await waits for news, and reports false if there were none while whoever asks, or
+// the server, was there.
+func (s *Server) await(ctx context.Context, changed <-chan struct{}, deadline *time.Timer) bool {
+	select {
+	case <-changed:
+		return true
+	case <-deadline.C:
+	case <-ctx.Done():
+	case <-s.ctx.Done():
+	}
+	return false
 }
 
 func (s *Server) sealItems(sys *system, source string, officer ledger.Identity, keys []envelope.Hash, seqs []uint64) (web.Batch, error) {

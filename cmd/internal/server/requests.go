@@ -314,13 +314,7 @@ func (s *Server) track(ctx context.Context, _ string, p web.Poll) (web.Batch, er
 		if changed == nil {
 			return nil, nil // it will not change any more
 		}
-		select {
-		case <-changed:
-		case <-deadline.C:
-			return nil, nil
-		case <-ctx.Done():
-			return nil, nil
-		case <-s.ctx.Done():
+		if !s.await(ctx, changed, deadline) {
 			return nil, nil
 		}
 	}

@@ -155,17 +155,8 @@ func (d *Device) wrongPower(a *accepted, share twolayer.CalculatorShare, x []byt
 			r.SetBytes(bytes.Repeat(h[:], len(y)/len(h))).Rsh(r, 2)
 		}
 		return r.FillBytes(make([]byte, len(y)))
-	case Zero:
-		return make([]byte, len(y))
-	case Negated:
-		return new(big.Int).Sub(n, new(big.Int).SetBytes(y)).FillBytes(make([]byte, len(y)))
-	case OtherInput:
-		h := sha256.Sum256([]byte("another document"))
-		em, err := threshold.Encode("RS256", h[:], nil, a.key.Public.Bits())
-		if err != nil {
-			d.t.Error(err)
-		}
-		return power(d.t, &a.key, em, share.Keys[i])
+	case Zero, Negated, OtherInput:
+		return d.wrongValue(&a.key, y, func(em []byte) []byte { return power(d.t, &a.key, em, share.Keys[i]) })
 	case SwappedKeys:
 		return power(d.t, &a.key, x, share.Keys[len(share.Keys)-1-i])
 	}

@@ -132,23 +132,34 @@ func (d *Device) wrong(a *accepted, in firmware.Task, y []byte) []byte {
 	case Random, NoProof:
 		r, _ := rand.Int(rand.Reader, new(big.Int).Rsh(n, 1))
 		return r.FillBytes(make([]byte, len(y)))
-	case Zero:
-		return make([]byte, len(y))
-	case Negated:
-		return new(big.Int).Sub(n, new(big.Int).SetBytes(y)).FillBytes(make([]byte, len(y)))
-	case OtherInput:
-		h := sha256.Sum256([]byte("another document"))
-		em, err := threshold.Encode("RS256", h[:], nil, a.key.Public.Bits())
-		if err != nil {
-			d.t.Error(err)
-		}
-		return raise(d.t, &a.key, em, d.secret(a, in.Order))
+	case Zero, Negated, OtherInput:
+		return d.wrongValue(&a.key, y, func(em []byte) []byte { return raise(d.t, &a.key, em, d.secret(a, in.Order)) })
 	case WrongShare:
 		for _, s := range d.Shares[a.key.ID].Subs {
 			if !slices.Equal(s.Subset.Indices(), slices.Sorted(slices.Values(in.Order))) {
 				return raise(d.t, &a.key, a.x, s.Value)
 			}
 		}
+	}
+	return y
+}
+
+// wrongValue is what a device gives in place of y whose fault is the same in all
+// schemes; of raises another encoded message as it would have raised the right one.
+func (d *Device) wrongValue(k *ledger.Key, y []byte, of func(em []byte) []byte) []byte {
+	switch d.Fault {
+	case Zero:
+		return make([]byte, len(y))
+	case Negated:
+		n := new(big.Int).SetBytes(k.Public.N)
+		return n.Sub(n, new(big.Int).SetBytes(y)).FillBytes(make([]byte, len(y)))
+	case OtherInput:
+		h := sha256.Sum256([]byte("another document"))
+		em, err := threshold.Encode("RS256", h[:], nil, k.Public.Bits())
+		if err != nil {
+			d.t.Error(err)
+		}
+		return of(em)
 	}
 	return y
 }

@@ -126,9 +126,9 @@ func (m *Machine) offersOf(requester string) (n int) {
 	return n
 }
 
-// dropOffers erases one-time keys, and the share in use that one of them opened. Go's ecdh.PrivateKey has no wipe: the
-// reference is dropped and the memory left to the collector, which
-// docs/threat-model.md says.
+// dropOffers erases one-time keys, and the share in use that one of them opened.
+// Go's ecdh.PrivateKey has no wipe: the reference is dropped and the memory left
+// to the collector, which docs/threat-model.md says.
 func (m *Machine) dropOffers(which func(offerKey, *offer) bool) {
 	maps.DeleteFunc(m.offers, func(k offerKey, o *offer) bool {
 		if !which(k, o) {
